@@ -1,0 +1,285 @@
+"""The frozen values that cross a boundary between modules, and the row that is the published result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from runner.errors import Place
+
+Api = Literal["invoke", "converse"]
+Role = Literal["user", "assistant"]
+Status = Literal["passed", "failed", "error"]
+
+
+# --- what a job file says --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A string of a job file that is a Jinja template, and the place where it is written."""
+
+    value: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One turn of a conversation as written: templates, not yet rendered. `images` are paths."""
+
+    role: Role
+    text: Text
+    images: tuple[Text, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssertionSpec:
+    """One entry of `assert:`. `type` has no `not-`; `negated` says whether it was written with one."""
+
+    type: str
+    place: Place
+    negated: bool = False
+    value: Text | None = None
+    threshold: float | None = None  # for latency: seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseSpec:
+    """One entry of `cases:`. `id` is None where the position is to serve."""
+
+    place: Place
+    id: str | None = None
+    vars: Mapping[str, Any] = field(default_factory=dict)
+    assertions: tuple[AssertionSpec, ...] = ()
+    tags: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inference:
+    """Sampling settings. `max_tokens` always has a value, since an unset one reserves the model's maximum."""
+
+    max_tokens: int = 1024
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrySettings:
+    """`max_attempts` counts the first try too; `max_backoff` is in seconds."""
+
+    max_attempts: int = 8
+    max_backoff: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """The account's quotas for one model and region, per minute; None where they are not known."""
+
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job file as one value. Exactly one of `turns` and `body` is given.
+
+    `body` is a JSON value whose strings are `Text`. `api` is resolved: never `auto`.
+    """
+
+    path: Path
+    place: Place  # the start of the file's document, for problems that concern the whole job
+    model_place: Place
+    name: str
+    description: str
+    tags: frozenset[str]
+    model: str
+    region: str | None
+    api: Api
+    stream: bool
+    inference: Inference
+    vars: Mapping[str, Any]
+    system: Text | None
+    turns: tuple[Turn, ...]
+    body: Any
+    extra: Mapping[str, Any]
+    cases: tuple[CaseSpec, ...]  # empty: the job is one case
+    assertions: tuple[AssertionSpec, ...]
+    rate: Rate
+    max_concurrency: int | None
+    retry: RetrySettings
+    timeout: float  # seconds, for one attempt from first byte sent to last byte read
+    max_cost: float | None  # USD
+
+
+# --- what is asked ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """An image on disk. Its bytes are read when they are sent; `sha256` says which bytes were meant."""
+
+    path: str  # as the job file wrote it
+    file: Path  # resolved
+    sha256: str
+    bytes: int
+    media_type: str  # image/png, image/jpeg, image/gif or image/webp, by content
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    role: Role
+    text: str
+    images: tuple[Image, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked, rendered, whatever API carries it. `messages` are the scripted turns; where a user message follows
+    a user message the model answers in between. With `body`, a raw InvokeModel body, there are no messages.
+    """
+
+    system: str | None = None
+    messages: tuple[Message, ...] = ()
+    inference: Inference = Inference()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    body: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assertion:
+    """An assertion of one case, rendered."""
+
+    type: str
+    place: Place
+    negated: bool = False
+    value: str | None = None
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One case, ready to be called."""
+
+    job: Job
+    id: str
+    index: int  # from 0, in the order of the job
+    key: str
+    vars: Mapping[str, Any]
+    request: Request
+    assertions: tuple[Assertion, ...]
+    repeat: int = 0
+
+
+# --- what came back --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens as the service counted them. Input excludes what was read from or written to the cache."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cache_read_tokens=self.cache_read_tokens + other.cache_read_tokens,
+            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A whole reply of the model. Times are milliseconds from the start of the attempt that brought it.
+
+    `usage` is None where the service gave no counts (a raw body of some models).
+    """
+
+    text: str
+    stop_reason: str | None
+    usage: Usage | None
+    latency_ms: int = 0
+    first_token_ms: int | None = None
+    request_id: str | None = None
+
+
+class AttemptRecord(TypedDict):
+    """One attempt, as the row keeps it. `code` and `message` are None for the one that succeeded."""
+
+    started_at: str
+    latency_ms: int
+    waited_ms: int
+    code: str | None
+    message: str | None
+    request_id: str | None
+    possibly_billed: bool
+
+
+class VerdictRecord(TypedDict):
+    """An assertion and what came of it. `type` is as written, with its `not-`."""
+
+    type: str
+    passed: bool
+    reason: str
+    value: str | None
+    threshold: float | None
+    line: int
+
+
+class ReplyRecord(TypedDict):
+    text: str
+    stop_reason: str | None
+    usage: dict[str, int] | None
+    latency_ms: int
+    first_token_ms: int | None
+    request_id: str | None
+
+
+class ErrorRecord(TypedDict):
+    code: str
+    message: str
+    hint: str | None
+    http_status: int | None
+    request_id: str | None
+    retryable: bool
+
+
+class Row(TypedDict):
+    """One line of outputs/NAME.jsonl, described for others by schemas/result.schema.json."""
+
+    schema: str
+    job: str
+    case: str
+    index: int
+    repeat: int
+    key: str
+    status: Status
+    model: str
+    region: str
+    api: Api
+    stream: bool
+    endpoint: str
+    vars: dict[str, Any]
+    request: dict[str, Any]
+    output: str | None
+    replies: list[ReplyRecord]
+    stop_reason: str | None
+    usage: dict[str, int] | None
+    cost_usd: float | None
+    latency_ms: int | None
+    first_token_ms: int | None
+    attempts: list[AttemptRecord]
+    assertions: list[VerdictRecord]
+    error: ErrorRecord | None
+    started_at: str
+    finished_at: str
+    version: str
