@@ -1,0 +1,80 @@
+"""The local model: no model at all, but an honest and repeatable answer made from the request."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from typing import TYPE_CHECKING
+
+from runner.emulator import tokens
+from runner.emulator.prompt import Prompt, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runner.emulator.pictures import Picture
+
+_QUOTED_CHARS = 200
+_PIECE = re.compile(r"\s*\S+\s?\S*|\s+")
+
+
+def local_text(prompt: Prompt) -> str:
+    """What the local model says: that it is none, the question, the images, and what else it was shown."""
+    parts = ["Local emulator, no model was called.", _question(prompt.question)]
+    if prompt.pictures:
+        parts.append(_pictures(prompt.pictures))
+    shown = f"I was shown {len(prompt.turns)} {'turn' if len(prompt.turns) == 1 else 'turns'}"
+    if prompt.system is None:
+        parts.append(f"{shown} and no system prompt.")
+    else:
+        parts.append(f"{shown} and a system prompt of {len(prompt.system)} characters.")
+    if prompt.turns and prompt.turns[-1].role == "assistant":
+        parts.append("The last turn was the assistant's, to be continued.")
+    return " ".join(parts)
+
+
+def finish(prompt: Prompt, text: str, *, stop_reason: str = "end_turn") -> Reply:
+    """Cut `text` where the prompt's stop sequences or `max_tokens` end it, and say why it ended.
+
+    A stop sequence is not part of the reply. `stop_reason` is what a reply that needs no cut ends with.
+    """
+    stop_sequence = None
+    found = [(at, stop) for stop in prompt.stop if stop and (at := text.find(stop)) >= 0]
+    if found:
+        at, stop_sequence = min(found)
+        text, stop_reason = text[:at], "stop_sequence"
+    if tokens.of_text(text) > prompt.max_tokens:
+        text, stop_reason, stop_sequence = text[: prompt.max_tokens * tokens.CHARS_PER_TOKEN], "max_tokens", None
+    return Reply(text=text, stop_reason=stop_reason, stop_sequence=stop_sequence, input_tokens=prompt.input_tokens)
+
+
+def embed(prompt: Prompt) -> Reply:
+    """A vector of unit length that depends on nothing but the text and the number of dimensions."""
+    text = prompt.question.encode("utf-8", "surrogatepass")
+    raw = b"".join(hashlib.blake2b(b"%d:%b" % (at, text)).digest() for at in range(prompt.dimensions // 64))
+    values = [byte - 127.5 for byte in raw]
+    length = math.hypot(*values)
+    vector = tuple(value / length for value in values)
+    return Reply(text="", stop_reason="end_turn", input_tokens=prompt.input_tokens, vector=vector)
+
+
+def pieces(text: str) -> list[str]:
+    """The text in the portions a stream brings it: about two words each. Joined they are the text."""
+    return _PIECE.findall(text)
+
+
+def _question(question: str) -> str:
+    words = " ".join(question.split())
+    if not words:
+        return "You asked nothing in words."
+    if len(words) > _QUOTED_CHARS:
+        return f'You asked: "{words[:_QUOTED_CHARS]}…" ({len(question)} characters).'
+    return f'You asked: "{words}".'
+
+
+def _pictures(pictures: Sequence[Picture]) -> str:
+    if len(pictures) == 1:
+        return f"The image is {pictures[0]}."
+    listed = "; ".join(f"image {number} is {picture}" for number, picture in enumerate(pictures, start=1))
+    return f"You sent {len(pictures)} images: {listed}."

@@ -1,0 +1,72 @@
+"""What is asked and what is answered, whatever body it came in: the values between the bodies and the local model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from runner.emulator import tokens
+
+if TYPE_CHECKING:
+    from runner.emulator.pictures import Picture
+
+Role = Literal["user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message. `text` joins its text blocks; `other_tokens` stands for what the local model can't look at."""
+
+    role: Role
+    text: str
+    pictures: tuple[Picture, ...] = ()
+    other_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """A checked request. `max_tokens` is never unset: a request that says nothing reserves the model's maximum.
+
+    `dimensions` is set for models that embed, which answer with a vector.
+    """
+
+    turns: tuple[Turn, ...]
+    max_tokens: int
+    system: str | None = None
+    stop: tuple[str, ...] = ()
+    dimensions: int = 0
+
+    @property
+    def question(self) -> str:
+        """The text of the last thing the user said."""
+        return next((turn.text for turn in reversed(self.turns) if turn.role == "user"), "")
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """Every image of the conversation, in order."""
+        return tuple(picture for turn in self.turns for picture in turn.pictures)
+
+    @property
+    def input_tokens(self) -> int:
+        """An estimate: about four characters per token, and what the pictures' sizes cost."""
+        count = tokens.of_text(self.system or "")
+        for turn in self.turns:
+            count += tokens.of_text(turn.text) + turn.other_tokens
+            count += sum(tokens.of_image(picture.width, picture.height) for picture in turn.pictures)
+        return max(1, count)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What the model said. `stop_sequence` is the one that ended it; `stop_reason` can be any scripted word."""
+
+    text: str
+    stop_reason: str
+    input_tokens: int
+    stop_sequence: str | None = None
+    vector: tuple[float, ...] = ()
+
+    @property
+    def output_tokens(self) -> int:
+        """An estimate, as for the input."""
+        return tokens.of_text(self.text)

@@ -1,0 +1,79 @@
+"""Requests and tokens per minute, kept as Bedrock keeps them: reserved at the start of a call, settled at its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runner.emulator.errors import AwsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Bucket:
+    """Holds one minute's worth (and at least 1), starts full, refills evenly. Settling may leave it below zero."""
+
+    def __init__(self, per_minute: float, *, now: float) -> None:
+        self.level = self._capacity = max(1.0, per_minute)
+        self._per_second = per_minute / 60
+        self._at = now
+
+    def refill(self, now: float) -> None:
+        self.level = min(self._capacity, self.level + (now - self._at) * self._per_second)
+        self._at = now
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What one call has taken in advance: its input, and `max_tokens` of output."""
+
+    tokens: Bucket | None
+    amount: int
+
+    def settle(self, *, input_tokens: int, output_tokens: int, burndown: int) -> None:
+        """Give back what was reserved and take what was used: output counts `burndown` times."""
+        if self.tokens is not None:
+            self.tokens.level += self.amount - (input_tokens + output_tokens * burndown)
+
+    def cancel(self) -> None:
+        """The call came to nothing: give everything back."""
+        self.settle(input_tokens=0, output_tokens=0, burndown=1)
+
+
+class Quotas:
+    """The quotas of an account. Each key (a model or profile, and a region) has its own. `clock` gives seconds."""
+
+    def __init__(
+        self, *, requests_per_minute: float | None, tokens_per_minute: float | None, clock: Callable[[], float]
+    ) -> None:
+        self._requests_per_minute = requests_per_minute
+        self._tokens_per_minute = tokens_per_minute
+        self._clock = clock
+        self._requests: dict[str, Bucket] = {}
+        self._tokens: dict[str, Bucket] = {}
+
+    def reserve(self, key: str, *, input_tokens: int, max_tokens: int) -> Reservation:
+        """Take one request and `input_tokens + max_tokens`; raises ThrottlingException, having taken nothing."""
+        requests = self._bucket(self._requests, key, self._requests_per_minute)
+        tokens = self._bucket(self._tokens, key, self._tokens_per_minute)
+        amount = input_tokens + max_tokens
+        if requests is not None and requests.level < 1:
+            raise AwsError("ThrottlingException", "Too many requests, please wait before trying again.")
+        if tokens is not None and tokens.level < amount:
+            raise AwsError("ThrottlingException", "Too many tokens, please wait before trying again.")
+        if requests is not None:
+            requests.level -= 1
+        if tokens is not None:
+            tokens.level -= amount
+        return Reservation(tokens, amount)
+
+    def _bucket(self, buckets: dict[str, Bucket], key: str, per_minute: float | None) -> Bucket | None:
+        if per_minute is None:
+            return None
+        now = self._clock()
+        bucket = buckets.get(key)
+        if bucket is None:
+            bucket = buckets[key] = Bucket(per_minute, now=now)
+        bucket.refill(now)
+        return bucket

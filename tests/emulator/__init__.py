@@ -1,0 +1,1 @@
+"""A package, so that mypy can tell its conftest from others."""
