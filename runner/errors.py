@@ -15,13 +15,17 @@ class ExitCode(IntEnum):
     INCOMPLETE = 3
     STOPPED = 4
     BUG = 70
+    HUNG_UP = 129
     INTERRUPTED = 130
     TERMINATED = 143
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A position in a text file. `line` and `column` count from 1; `source` is the whole line, for the excerpt."""
+    """A position in a text file. `line` and `column` count from 1; `source` is the whole line, for the excerpt.
+
+    Line 0 is the file itself, such as one that is not there.
+    """
 
     path: str
     line: int
@@ -29,7 +33,7 @@ class Place:
     source: str = ""
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}:{self.column}"
+        return f"{self.path}:{self.line}:{self.column}" if self.line else self.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +87,7 @@ _RETRYABLE = frozenset(
         FailureCode.INCOMPLETE,
     }
 )
-_ACCOUNT = frozenset(
-    {FailureCode.QUOTA, FailureCode.DENIED, FailureCode.CREDENTIALS, FailureCode.NOT_FOUND}
-)
+_ACCOUNT = frozenset({FailureCode.QUOTA, FailureCode.DENIED, FailureCode.CREDENTIALS, FailureCode.NOT_FOUND})
 
 
 class CallError(Exception):

@@ -1,0 +1,507 @@
+"""Document -> Job: what the schema cannot say is checked here, defaults and overrides are put in."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from runner import durations, schema, source
+from runner.errors import Place, Problem, UsageError
+from runner.records import (
+    Api,
+    AssertionSpec,
+    CaseSpec,
+    Inference,
+    Job,
+    Rate,
+    RetrySettings,
+    Role,
+    Text,
+    Turn,
+)
+from runner.template import Templates, is_name, is_template
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from runner.source import Document
+
+Pointer = tuple[str | int, ...]
+
+DEFAULT_TIMEOUT: Final = 600.0  # seconds: long replies of large models take minutes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overrides:
+    """What the command line sets for every job: `vars` win over those of the jobs and of their cases."""
+
+    model: str | None = None
+    vars: Mapping[str, Any] = field(default_factory=dict)
+
+
+NO_OVERRIDES = Overrides()
+
+
+def load(paths: Sequence[Path], *, overrides: Overrides = NO_OVERRIDES) -> tuple[Job, ...]:
+    """The jobs of some files, in the order given. Raises one UsageError with all that `load_sound` finds wrong."""
+    jobs, problems = load_sound(paths, overrides=overrides)
+    if problems:
+        raise UsageError(*problems)
+    return jobs
+
+
+def load_sound(
+    paths: Sequence[Path], *, overrides: Overrides = NO_OVERRIDES
+) -> tuple[tuple[Job, ...], tuple[Problem, ...]]:
+    """The jobs that could be loaded, in the order given, and all problems of all files.
+
+    Problems are unreadable files, wrong keys and values, templates that do not parse, and jobs that would write the
+    same output.
+    """
+    given: dict[Path, list[Path]] = {}  # one file may be named in several ways
+    for path in paths:
+        given.setdefault(path.resolve(), []).append(path)
+    problems: list[Problem] = []
+    jobs = []
+    for path, *again in given.values():
+        problems += [Problem("the job file is given twice", Place(str(name), 0, 0), "name it once") for name in again]
+        try:
+            jobs.append(_load(path, overrides))
+        except UsageError as error:
+            problems += error.problems
+    problems += _same_output(jobs)
+    return tuple(jobs), tuple(problems)
+
+
+def _load(path: Path, overrides: Overrides) -> Job:
+    document = source.read(path)
+    problems = [*document.problems, *schema.check(document)]
+    # Each check copes with data of any shape, so that its findings come together with the schema's.
+    for check in _CHECKS:
+        problems += check(document)
+    if problems:
+        raise UsageError(*_in_order(problems)[: source.MAX_PROBLEMS])
+    job = _Builder(document).job(overrides)
+    wrong_api = _wrong_api(document, job)
+    if wrong_api is not None:
+        raise UsageError(wrong_api)
+    return job
+
+
+def _in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """In the order of the file; of several at one place the first, since the others are its consequences."""
+    first: dict[tuple[int, int], Problem] = {}
+    for problem in problems:
+        assert problem.place is not None
+        first.setdefault((problem.place.line, problem.place.column), problem)
+    return [first[position] for position in sorted(first)]
+
+
+def _same_output(jobs: Iterable[Job]) -> list[Problem]:
+    first: dict[str, Job] = {}
+    problems = []
+    for job in jobs:
+        # macOS and Windows take names that differ in case or in the composition of letters for one.
+        earlier = first.setdefault(unicodedata.normalize("NFC", job.name).casefold(), job)
+        if earlier is not job:
+            problems.append(
+                Problem(
+                    f"the job `{job.name}` would write the same output as `{earlier.name}` of {earlier.place}",
+                    job.place,
+                    "give one of them another `name:`",
+                )
+            )
+    return problems
+
+
+# --- where things are in data of any shape ---------------------------------------------------------------------------
+
+
+def _items(data: Any, pointer: Pointer) -> Iterator[tuple[Pointer, Any]]:
+    """The entries of a list, each with its pointer; nothing for what is no list."""
+    if isinstance(data, list):
+        for index, item in enumerate(data):
+            yield (*pointer, index), item
+
+
+def _get(data: Any, key: str) -> Any:
+    return data.get(key) if isinstance(data, dict) else None
+
+
+def _assertions(document: Document) -> Iterator[tuple[Pointer, Any]]:
+    yield from _items(document.data.get("assert"), ("assert",))
+    for pointer, case in _items(document.data.get("cases"), ("cases",)):
+        yield from _items(_get(case, "assert"), (*pointer, "assert"))
+
+
+def _variables(document: Document) -> Iterator[tuple[Pointer, Any]]:
+    yield ("vars",), document.data.get("vars")
+    for pointer, case in _items(document.data.get("cases"), ("cases",)):
+        yield (*pointer, "vars"), _get(case, "vars")
+
+
+def _leaves(data: Any, pointer: Pointer) -> Iterator[tuple[Pointer, Any]]:
+    """Everything in some data that is no list and no mapping."""
+    if isinstance(data, dict):
+        for key, value in data.items():
+            yield from _leaves(value, (*pointer, key))
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            yield from _leaves(value, (*pointer, index))
+    else:
+        yield pointer, data
+
+
+def _templates(document: Document) -> Iterator[tuple[Pointer, Any]]:
+    """Every place whose string is a template, and what is there."""
+    data = document.data
+    yield ("system",), data.get("system")
+    yield ("prompt",), data.get("prompt")
+    for pointer, turn in _items(data.get("turns"), ("turns",)):
+        for role in ("user", "assistant"):
+            yield from _leaves(_get(turn, role), (*pointer, role))
+    for pointer, assertion in _assertions(document):
+        yield (*pointer, "value"), _get(assertion, "value")
+    yield from _leaves(data.get("body"), ("body",))
+
+
+# --- checks ----------------------------------------------------------------------------------------------------------
+
+
+def _template_problems(document: Document) -> Iterator[Problem]:
+    templates = Templates(document.path.parent)
+    right: set[str] = set()  # many cases assert with the same text
+    for pointer, value in _templates(document):
+        if not isinstance(value, str) or not is_template(value) or value in right:
+            continue
+        problems = templates.check(Text(value, document.place(pointer)))
+        if not problems:
+            right.add(value)
+        yield from problems
+
+
+def _regex_problems(document: Document) -> Iterator[Problem]:
+    for pointer, assertion in _assertions(document):
+        pattern = _get(assertion, "value") if _get(assertion, "type") in ("regex", "not-regex") else None
+        if not isinstance(pattern, str) or is_template(pattern):
+            continue
+        try:
+            re.compile(pattern)
+        except (re.error, RecursionError, OverflowError) as error:
+            yield Problem(
+                f"not a regular expression: {error}",
+                document.place((*pointer, "value")),
+                "put a backslash before characters that are meant literally, or use `type: contains`",
+            )
+
+
+def _case_id_problems(document: Document) -> Iterator[Problem]:
+    first: dict[str, Place] = {}
+    for position, (pointer, case) in enumerate(_items(document.data.get("cases"), ("cases",)), start=1):
+        given = _get(case, "id")
+        name = str(position if given is None else given)
+        place = document.place((*pointer, "id"))
+        earlier = first.setdefault(name, place)
+        if earlier is not place:
+            yield Problem(
+                f"the case id `{source.shorten(name)}` is taken: line {earlier.line} has it already",
+                place,
+                "give each case an `id` of its own; without one it is the case's position, counting from 1",
+            )
+
+
+def _turn_problems(document: Document) -> Iterator[Problem]:
+    previous = None
+    for pointer, turn in _items(document.data.get("turns"), ("turns",)):
+        role = next(iter(turn)) if isinstance(turn, dict) and len(turn) == 1 else None
+        if role == "assistant" and pointer[-1] == 0:
+            yield Problem(
+                "the first turn must be the user's",
+                document.place((*pointer, role), key=True),
+                "start with a `- user:` turn; what holds for the whole conversation goes in `system:`",
+            )
+        elif role == "assistant" and previous == "assistant":
+            yield Problem(
+                "an assistant turn follows an assistant turn",
+                document.place((*pointer, role), key=True),
+                "join the two texts, or put a user turn between them",
+            )
+        previous = role
+
+
+# With `body` these would do nothing: it is the whole request.
+_REPLACED_BY_BODY: Final = ("system", "inference", "extra")
+
+
+def _body_problems(document: Document) -> Iterator[Problem]:
+    if "body" not in document.data:
+        return
+    for key in _REPLACED_BY_BODY:
+        if key in document.data:
+            yield Problem(
+                f"`{key}` has no effect beside `body`, which is the whole request",
+                document.place((key,), key=True),
+                "put its fields into `body`",
+            )
+    if document.data.get("api") == "converse":
+        yield Problem(
+            "`api: converse` cannot send a `body`, which is for InvokeModel",
+            document.place(("api",)),
+            "remove `api`, or write `turns` in place of `body`",
+        )
+
+
+def _variable_name_problems(document: Document) -> Iterator[Problem]:
+    for pointer, variables in _variables(document):
+        for name in variables if isinstance(variables, dict) else ():
+            if not is_name(name):
+                usable = re.sub(r"\W", "_", name)
+                usable = usable if is_name(usable) else f"{usable}_" if is_name(f"{usable}_") else f"_{usable}"
+                yield Problem(
+                    f"a template cannot name the variable `{source.shorten(name)}`",
+                    document.place((*pointer, name), key=True),
+                    f"call it `{usable}`",
+                )
+
+
+def _number_problems(document: Document) -> Iterator[Problem]:
+    for pointer, value in _leaves(document.data, ()):
+        if isinstance(value, float) and not math.isfinite(value):
+            yield Problem(
+                f"`{source.shorten(str(value))}` is no number that JSON can hold",
+                document.place(pointer),
+                f'quote it, if it is meant as text: `"{source.shorten(str(value))}"`',
+            )
+
+
+_DURATIONS: Final[tuple[Pointer, ...]] = (("timeout",), ("retry", "max_backoff"))
+
+
+def _duration_problems(document: Document) -> Iterator[Problem]:
+    found = [(pointer, _dig(document.data, pointer)) for pointer in _DURATIONS]
+    found += [((*pointer, "threshold"), _get(assertion, "threshold")) for pointer, assertion in _assertions(document)]
+    for pointer, value in found:
+        if isinstance(value, str) and re.fullmatch(r"[0.]+(ms|s|m|h)", value):
+            yield Problem(
+                f"`{schema.dotted(pointer)}` must be longer than nothing", document.place(pointer), "write `30s`, say"
+            )
+
+
+def _dig(data: Any, pointer: Pointer) -> Any:
+    for step in pointer:
+        data = _get(data, str(step))
+    return data
+
+
+_WRONG_IN_NAMES = re.compile(r'^[.\s]|[/\\<>:"|?*\x00-\x1f]|[.\s]$')
+
+
+def _name_problems(document: Document) -> Iterator[Problem]:
+    if "name" not in document.data and _WRONG_IN_NAMES.search(document.path.stem):
+        yield Problem(
+            f"the job has no `name`, and the name of its file cannot be one: `{document.path.stem}`",
+            document.place(()),
+            "add `name: ` and letters, digits, dashes and underscores",
+        )
+
+
+_CHECKS: Final[tuple[Callable[[Document], Iterator[Problem]], ...]] = (
+    _name_problems,
+    _template_problems,
+    _regex_problems,
+    _case_id_problems,
+    _turn_problems,
+    _body_problems,
+    _variable_name_problems,
+    _number_problems,
+    _duration_problems,
+)
+
+
+# --- which API -------------------------------------------------------------------------------------------------------
+
+_GEOGRAPHIES: Final = frozenset({"us", "eu", "apac", "au", "jp", "in", "us-gov", "global"})
+_ARN = re.compile(r"arn:[^:]*:bedrock:[^:]*:[^:]*:(?P<kind>[^/]+)/(?P<id>.+)")
+
+
+def provider(model: str) -> str | None:
+    """Who made a model: `anthropic` for `us.anthropic.claude-...`; None where an id or ARN does not tell."""
+    arn = _ARN.fullmatch(model)
+    if arn is not None and arn["kind"] in ("foundation-model", "inference-profile"):
+        model = arn["id"]
+    if model.startswith("arn:") or "." not in model:
+        return None
+    head, _, rest = model.partition(".")
+    return rest.partition(".")[0] if head in _GEOGRAPHIES and "." in rest else head
+
+
+def _resolved_api(wanted: str, model: str, *, body: bool) -> Api:
+    """`auto` takes InvokeModel for raw bodies and for what is known to be Anthropic's; Converse serves all others."""
+    if wanted == "invoke" or (wanted == "auto" and (body or provider(model) == "anthropic")):
+        return "invoke"
+    return "converse"
+
+
+def _wrong_api(document: Document, job: Job) -> Problem | None:
+    maker = provider(job.model)
+    if job.api == "converse" or job.body is not None or maker in (None, "anthropic"):
+        return None
+    return Problem(
+        f"`api: invoke` sends Anthropic's request body, and `{job.model}` is a model of {maker}",
+        document.place(("api",)),
+        "write `api: converse`, or give the model's own request as `body`",
+    )
+
+
+# --- building --------------------------------------------------------------------------------------------------------
+
+
+class _Builder:
+    """Makes the Job of a document that has no problems."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._data = document.data
+
+    def job(self, overrides: Overrides) -> Job:
+        data = self._data
+        model = overrides.model or data["model"]
+        body = data.get("body")
+        return Job(
+            path=self._document.path,
+            place=self._document.place(("name",) if "name" in data else ()),
+            model_place=self._document.place(("model",)),
+            name=data.get("name", self._document.path.stem),
+            description=data.get("description", ""),
+            tags=frozenset(data.get("tags", ())),
+            model=model,
+            region=data.get("region"),
+            api=_resolved_api(data.get("api", "auto"), model, body=body is not None),
+            stream=data.get("stream", False),
+            inference=_inference(data.get("inference", {})),
+            vars={**data.get("vars", {}), **overrides.vars},
+            system=self._text(("system",)) if "system" in data else None,
+            turns=self._turns(),
+            body=None if body is None else self._body(body, ("body",)),
+            extra=_plain(data.get("extra", {})),
+            cases=tuple(
+                self._case(case, pointer, overrides) for pointer, case in _items(data.get("cases"), ("cases",))
+            ),
+            assertions=self._assertions(data.get("assert"), ("assert",)),
+            rate=_rate(data.get("rate", {})),
+            max_concurrency=_integer(data.get("max_concurrency")),
+            retry=_retry(data.get("retry", {})),
+            timeout=_seconds(data.get("timeout"), DEFAULT_TIMEOUT),
+            max_cost=_number(data.get("max_cost")),
+        )
+
+    def _text(self, pointer: Pointer) -> Text:
+        value: Any = self._data
+        for step in pointer:
+            value = value[step]
+        return Text(value, self._document.place(pointer))
+
+    def _turns(self) -> tuple[Turn, ...]:
+        if "prompt" in self._data:
+            return (Turn(role="user", text=self._text(("prompt",))),)
+        return tuple(self._turn(turn, pointer) for pointer, turn in _items(self._data.get("turns"), ("turns",)))
+
+    def _turn(self, turn: Mapping[str, Any], pointer: Pointer) -> Turn:
+        role: Role = "user" if "user" in turn else "assistant"
+        inside = (*pointer, role)
+        content = turn[role]
+        if isinstance(content, str):
+            return Turn(role=role, text=self._text(inside))
+        return Turn(
+            role=role,
+            text=self._text((*inside, "text")) if "text" in content else Text("", self._document.place(inside)),
+            images=tuple(self._text(image) for image, _ in _items(content.get("images"), (*inside, "images"))),
+        )
+
+    def _body(self, value: Any, pointer: Pointer) -> Any:
+        if isinstance(value, dict):
+            return {key: self._body(item, (*pointer, key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._body(item, (*pointer, index)) for index, item in enumerate(value)]
+        return Text(value, self._document.place(pointer)) if isinstance(value, str) else _plain(value)
+
+    def _cases(self, overrides: Overrides) -> tuple[CaseSpec, ...]:
+        cases = _items(self._data.get("cases"), ("cases",))
+        return tuple(self._case(case, pointer, overrides) for pointer, case in cases)
+
+    def _case(self, case: Mapping[str, Any], pointer: Pointer, overrides: Overrides) -> CaseSpec:
+        variables = case.get("vars", {})
+        return CaseSpec(
+            place=self._document.place(pointer),
+            id=str(case["id"]) if "id" in case else None,
+            vars={name: overrides.vars.get(name, value) for name, value in variables.items()},
+            assertions=self._assertions(case.get("assert"), (*pointer, "assert")),
+            tags=frozenset(case.get("tags", ())),
+        )
+
+    def _assertions(self, assertions: Any, pointer: Pointer) -> tuple[AssertionSpec, ...]:
+        return tuple(self._assertion(assertion, inside) for inside, assertion in _items(assertions, pointer))
+
+    def _assertion(self, assertion: Mapping[str, Any], pointer: Pointer) -> AssertionSpec:
+        threshold = assertion.get("threshold")
+        return AssertionSpec(
+            type=assertion["type"].removeprefix("not-"),
+            place=self._document.place(pointer),
+            negated=assertion["type"].startswith("not-"),
+            value=self._text((*pointer, "value")) if "value" in assertion else None,
+            threshold=None if threshold is None else durations.seconds(threshold),
+        )
+
+
+def _inference(data: Mapping[str, Any]) -> Inference:
+    return Inference(
+        max_tokens=int(data.get("max_tokens", Inference().max_tokens)),
+        temperature=_number(data.get("temperature")),
+        top_p=_number(data.get("top_p")),
+        top_k=_integer(data.get("top_k")),
+        stop=tuple(data.get("stop", ())),
+    )
+
+
+def _retry(data: Mapping[str, Any]) -> RetrySettings:
+    defaults = RetrySettings()
+    return RetrySettings(
+        max_attempts=int(data.get("max_attempts", defaults.max_attempts)),
+        max_backoff=_seconds(data.get("max_backoff"), defaults.max_backoff),
+    )
+
+
+def _rate(data: Mapping[str, Any]) -> Rate:
+    return Rate(
+        requests_per_minute=_number(data.get("requests_per_minute")),
+        tokens_per_minute=_number(data.get("tokens_per_minute")),
+    )
+
+
+def _seconds(text: str | None, default: float) -> float:
+    return default if text is None else durations.seconds(text)
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _integer(value: float | None) -> int | None:
+    return None if value is None else int(value)
+
+
+def _plain(value: Any) -> Any:
+    """JSON data whose numbers have lost their spelling."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    return float(value) if isinstance(value, float) else value

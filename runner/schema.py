@@ -1,0 +1,574 @@
+"""JSON Schema -> problems: each at the deepest place that is wrong, in plain words, with what to write instead."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from runner.errors import Problem
+from runner.source import kind, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from runner.source import Document
+
+Name = Literal["job", "result"]
+Pointer = tuple[str | int, ...]
+
+
+# --- the schemas -----------------------------------------------------------------------------------------------------
+
+
+def text(name: Name) -> str:
+    """The JSON Schema as published."""
+    package = Path(__file__).parent
+    folders = (package / "schemas", package.parent / "schemas")  # of the wheel, of a checkout
+    folder = next(folder for folder in folders if folder.is_dir())
+    return (folder / f"{name}.schema.json").read_text(encoding="utf-8")
+
+
+@cache
+def load(name: Name) -> dict[str, Any]:
+    """The JSON Schema as data, shared by all callers: do not change it."""
+    schema: dict[str, Any] = json.loads(text(name))
+    return schema
+
+
+@cache
+def _validator() -> Any:
+    # Imported here: it costs 70 ms, and only reading job files needs it.
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import ValidationError
+    from jsonschema.validators import extend
+
+    def whole_pattern(_validator: Any, pattern: str, instance: object, _schema: object) -> Iterator[ValidationError]:
+        """`pattern` with the `$` of JSON Schema: Python's also matches before a line break at the end."""
+        whole = pattern[:-1] + r"\Z" if pattern.endswith("$") else pattern
+        if isinstance(instance, str) and not re.search(whole, instance):
+            yield ValidationError("does not match")
+
+    validator = extend(Draft202012Validator, {"pattern": whole_pattern})  # type: ignore[no-untyped-call]  # its stubs
+    return validator(load("job"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Breach:
+    """One value that breaks one keyword of the schema."""
+
+    pointer: Pointer
+    keyword: str
+    wanted: Any  # what the keyword asks for
+    value: Any  # what the file has
+    schema: Mapping[str, Any]  # around the keyword
+
+
+def _breaches(document: Document) -> Iterator[_Breach]:
+    for error in _validator().iter_errors(document.data):
+        schema = error.schema if isinstance(error.schema, dict) else {}
+        yield _Breach(tuple(error.absolute_path), str(error.validator), error.validator_value, error.instance, schema)
+
+
+def check(document: Document) -> tuple[Problem, ...]:
+    """Every way in which a job file breaks its schema, in the order of the file."""
+    problems: dict[Problem, None] = {}  # one error per missing key comes as often as keys are missing
+    for error in _without_consequences(list(_breaches(document))):
+        problems |= dict.fromkeys(_explain(error, document))
+    return tuple(sorted(problems, key=_position))
+
+
+def _position(problem: Problem) -> tuple[int, int]:
+    assert problem.place is not None
+    return problem.place.line, problem.place.column
+
+
+# --- keys ------------------------------------------------------------------------------------------------------------
+
+# Keys of the design that are built later: they are known, and refused because they would do nothing yet.
+_LATER: Final[Mapping[str, frozenset[str]]] = {
+    "job": frozenset({"matrix", "repeat", "min_pass", "thresholds"}),
+    "content": frozenset({"documents"}),
+}
+
+# What people write who come from promptfoo, from the bodies of Anthropic, Bedrock and OpenAI, or from SDKs.
+# The first word of an advice in backquotes is the key that is meant.
+_FOREIGN: Final[Mapping[str, Mapping[str, str]]] = {
+    "job": {
+        "prompts": "use `prompt: text` for one user turn, `turns:` for a conversation",
+        "messages": "use `turns:` with `- user: text` and `- assistant: text`",
+        "conversation": "use `turns:` with `- user: text` and `- assistant: text`",
+        "user": "use `prompt: text`, or `turns:` with `- user: text`",
+        "question": "use `prompt: text`",
+        "input": "use `prompt: text`",
+        "inputText": "use `body: {inputText: ...}` for a raw request body",
+        "provider": "use `model: ID`",
+        "providers": "use `model: ID`; a job asks one model",
+        "models": "use `model: ID`; a job asks one model",
+        "modelId": "use `model: ID`",
+        "model_id": "use `model: ID`",
+        "tests": "use `cases:`; each has `id`, `vars` and `assert`",
+        "scenarios": "use `cases:`; each has `id`, `vars` and `assert`",
+        "examples": "use `cases:`; each has `id`, `vars` and `assert`",
+        "defaultTest": "put its `vars` and `assert` at the top level: they hold for every case",
+        "image": "use `turns: [{user: {text: ..., images: [PATH]}}]`",
+        "images": "use `turns: [{user: {text: ..., images: [PATH]}}]`",
+        "system_prompt": "use `system: text`",
+        "instructions": "use `system: text`",
+        "inferenceConfig": "use `inference:`",
+        "config": "use `inference:` for max_tokens, temperature, top_p, top_k and stop",
+        "parameters": "use `inference:` for max_tokens, temperature, top_p, top_k and stop",
+        "additionalModelRequestFields": "use `extra:`",
+        "anthropic_version": "leave it out: bedrock-run sends it",
+        "tools": "use `extra:` for fields that a job file has no key for",
+        "assertions": "use `assert:`",
+        "asserts": "use `assert:`",
+        "variables": "use `vars:`",
+        "inputs": "use `vars:`",
+        "rpm": "use `rate: {requests_per_minute: N}`",
+        "tpm": "use `rate: {tokens_per_minute: N}`",
+        "concurrency": "use `max_concurrency: N`",
+        "retries": "use `retry: {max_attempts: N}`",
+        "budget": "use `max_cost: USD`",
+        "outputs": "leave it out: rows go to outputs/NAME.jsonl, or where `--output` says",
+        "outputPath": "leave it out: rows go to outputs/NAME.jsonl, or where `--output` says",
+    },
+    "inference": {
+        "stop_sequences": "use `stop: [text]`",
+        "max_new_tokens": "use `max_tokens: N`",
+        "max_gen_len": "use `max_tokens: N`",
+        "max_tokens_to_sample": "use `max_tokens: N`",
+        "max_completion_tokens": "use `max_tokens: N`",
+    },
+    "turn": {
+        "role": "write the role as the key, as in `- user: text`",
+        "content": "write the role as the key, as in `- user: text`",
+        "system": "put `system: text` at the top level: it is no turn",
+        "human": "use `user: text`",
+        "bot": "use `assistant: text`",
+        "ai": "use `assistant: text`",
+    },
+    "content": {
+        "content": "use `text:`",
+        "image": "use `images: [PATH]`",
+        "images": "images go in a user turn",
+        "type": "write `text:` and `images:` as keys",
+        "source": "use `images: [PATH]`",
+    },
+    "case": {
+        "name": "use `id:`",
+        "description": "use `id:`, which names the case",
+        "variables": "use `vars:`",
+        "inputs": "use `vars:`",
+        "assertions": "use `assert:`",
+        "asserts": "use `assert:`",
+        "expected": "use `assert: [{type: equals, value: text}]`",
+    },
+    "assertion": {
+        "expected": "use `value:`",
+        "pattern": "use `value:`",
+        "text": "use `value:`",
+        "max": "use `threshold:`",
+        "contains": "use `type: contains` and `value:`",
+        "equals": "use `type: equals` and `value:`",
+        "regex": "use `type: regex` and `value:`",
+        "latency": "use `type: latency` and `threshold:`",
+    },
+    "rate": {"rpm": "use `requests_per_minute: N`", "tpm": "use `tokens_per_minute: N`"},
+    "retry": {
+        "attempts": "use `max_attempts: N`",
+        "max_retries": "use `max_attempts: N`, which counts the first try too",
+        "backoff": "use `max_backoff: 30s`",
+    },
+}
+
+
+def _where(pointer: Sequence[str | int]) -> str:
+    """Which kind of mapping a pointer leads to, as the tables above call them."""
+    match list(pointer):
+        case []:
+            return "job"
+        case ["inference" | "rate" | "retry" as name]:
+            return str(name)
+        case ["turns", int()]:
+            return "turn"
+        case ["turns", *_]:
+            return "content"
+        case [*_, "assert", int()]:
+            return "assertion"
+        case _:
+            return "case"
+
+
+def _snake(key: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", key).replace("-", "_").lower()
+
+
+def _meant(key: str, known: Iterable[str]) -> str | None:
+    """The key that was probably meant."""
+    names = list(known)
+    snake = _snake(key)
+    if snake in names:
+        return snake
+    close = difflib.get_close_matches(snake, names, n=1, cutoff=0.7)
+    return close[0] if close else None
+
+
+def _unknown_key(error: _Breach, document: Document, key: str) -> Problem:
+    pointer = error.pointer
+    where = _where(pointer)
+    place = document.place((*pointer, key), key=True)
+    if key in _LATER.get(where, ()):
+        return Problem(f"`{key}` is not supported by this version of bedrock-run", place, "leave it out for now")
+    known = list(error.schema["properties"])
+    hint = _FOREIGN.get(where, {}).get(key) or _key_hint(key, where, known)
+    inside = f" in `{dotted(pointer)}`" if pointer else ""
+    return Problem(f"unknown key `{shorten(key)}`{inside}", place, hint)
+
+
+def _key_hint(key: str, where: str, known: Sequence[str]) -> str:
+    if _snake(key) in known:
+        return f"did you mean `{_snake(key)}`?"
+    if where == "job":
+        for section in ("inference", "rate", "retry"):
+            names = load("job")["$defs"][section]["properties"]
+            foreign = _FOREIGN[section].get(_snake(key))
+            if _snake(key) in names:
+                return f"put it under `{section}:`, as `{_snake(key)}`"
+            if foreign is not None:
+                return f"put it under `{section}:`; {foreign}"
+    elif _snake(key) in load("job")["properties"]:
+        return f"`{_snake(key)}` belongs at the top level: check the indentation"
+    else:
+        foreign = _FOREIGN.get(where, {}).get(_snake(key))
+        if foreign is not None:
+            return foreign
+    meant = _meant(key, known)
+    return f"did you mean `{meant}`?" if meant else f"known here: {', '.join(known)}"
+
+
+def _extra_keys(error: _Breach) -> list[str]:
+    return [key for key in error.value if key not in error.schema["properties"]]
+
+
+# Of keys that stand for others: a file with `prompts` needs no second message that `prompt` is missing.
+_CONTENT: Final = frozenset({"prompt", "turns", "body"})
+
+
+def _without_consequences(errors: list[_Breach]) -> Iterator[_Breach]:
+    """The errors without those that only say that a key is missing which was there under a wrong name."""
+    meant: dict[Pointer, set[str]] = {}
+    for error in errors:
+        if error.keyword == "additionalProperties":
+            pointer = error.pointer
+            for key in _extra_keys(error):
+                meant.setdefault(pointer, set()).update(_named_by(error, pointer, key))
+    for error in errors:
+        wrong = meant.get(error.pointer, set())
+        if error.keyword == "required" and wrong >= set(_missing(error)):
+            continue
+        if error.keyword == "oneOf" and not _CONTENT & set(error.value) and wrong & _CONTENT:
+            continue
+        if error.keyword in ("minProperties", "maxProperties") and wrong:
+            continue
+        yield error
+
+
+def _named_by(error: _Breach, pointer: Pointer, key: str) -> set[str]:
+    known = error.schema["properties"]
+    advice = _FOREIGN.get(_where(pointer), {}).get(key, "")
+    named = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]*)`", advice)))) & set(known)
+    meant = _meant(key, known)
+    return named | ({meant} if meant else set()) or {""}
+
+
+def _missing(error: _Breach) -> list[str]:
+    return [key for key in error.wanted if key not in error.value]
+
+
+# --- one error -> problems -------------------------------------------------------------------------------------------
+
+
+def dotted(pointer: Sequence[str | int]) -> str:
+    """A pointer as people write it: `turns[0].user.images`."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in pointer).lstrip(".")
+
+
+def _explain(error: _Breach, document: Document) -> Iterator[Problem]:
+    pointer = error.pointer
+    if error.keyword == "additionalProperties":
+        for key in _extra_keys(error):
+            yield _unknown_key(error, document, key)
+    elif error.keyword == "required":
+        for key in _missing(error):
+            yield _missing_key(error, document, key)
+    elif error.keyword == "not":  # a key that makes no sense beside another
+        yield _useless_key(document, pointer)
+    elif error.keyword == "oneOf":
+        yield from _content(document)
+    else:
+        explain = _VALUES[error.keyword]
+        message, hint = explain(error, pointer, document)
+        yield Problem(message, document.place(pointer), hint)
+
+
+def _missing_key(error: _Breach, document: Document, key: str) -> Problem:
+    pointer = error.pointer
+    hint = {
+        "model": "add `model: ` and a model id, an inference profile id or an ARN",
+        "type": 'write `{type: contains, value: "text"}`; types: ' + ", ".join(_assertion_types()),
+        "value": "add `value: ` and the text to check for",
+        "threshold": "add `threshold: ` and a duration, as in `20s`",
+        "text": "add `text: ` and what the assistant said",
+    }[key]
+    inside = f"`{dotted(pointer)}` needs" if pointer else "the job needs"
+    return Problem(f"`{key}` is missing: {inside} it", document.place(pointer), hint)
+
+
+def _useless_key(document: Document, pointer: Pointer) -> Problem:
+    assertion: Any = document.data
+    for step in pointer[:-1]:
+        assertion = assertion[step]
+    other = "value" if pointer[-1] == "threshold" else "threshold"
+    return Problem(
+        f"`{pointer[-1]}` has no meaning for `{assertion['type']}`",
+        document.place(pointer, key=True),
+        f"remove it; `{assertion['type']}` takes `{other}`",
+    )
+
+
+def _content(document: Document) -> Iterator[Problem]:
+    given = [key for key in ("prompt", "turns", "body") if key in document.data]
+    if not given:
+        yield Problem(
+            "there is nothing to send: `prompt`, `turns` or `body` is needed",
+            document.place(()),
+            "add `prompt: text` for one user turn, or `turns:` for a conversation",
+        )
+    for key in given[1:]:
+        yield Problem(
+            f"`{given[0]}` and `{key}` cannot both be given", document.place((key,), key=True), "keep one of them"
+        )
+
+
+Explanation = tuple[str, str]
+
+_TYPE_WORDS: Final = {
+    "string": "a text",
+    "number": "a number",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a mapping",
+}
+_SHAPES: Final = {
+    "turns": "start each turn with a dash, as in `- user: text`",
+    "cases": "write a list, as in `- vars: {topic: squares}`",
+    "assert": 'write a list, as in `- {type: contains, value: "text"}`',
+    "turn": "write `- user: text` or `- assistant: text`",
+    "user": "write a text, or `{text: ..., images: [PATH]}`",
+    "assistant": "write a text",
+    "case": "write `- vars: {topic: squares}`",
+    "assertion": 'write `- {type: contains, value: "text"}`',
+    "vars": "write `{name: value}`",
+    "inference": "write `inference: {max_tokens: 1024}`",
+    "rate": "write `rate: {requests_per_minute: 100}`",
+    "retry": "write `retry: {max_attempts: 8, max_backoff: 30s}`",
+}
+
+
+def _wrong_type(error: _Breach, pointer: Pointer, document: Document) -> Explanation:
+    wanted = [error.wanted] if isinstance(error.wanted, str) else list(error.wanted)
+    value = error.value
+    name = dotted(pointer) or "the job"
+    if pointer == ("cases",) and isinstance(value, (str, dict)):
+        return "cases from a file are not supported by this version of bedrock-run", _SHAPES["cases"]
+    if value is None:
+        return f"`{name}` has no value", _null_hint(pointer, document)
+    words = "a duration" if "pattern" in error.schema and _is_duration(error) else _alternatives(wanted)
+    return f"`{name}` must be {words}, not {kind(value)}", _type_hint(error, wanted, pointer)
+
+
+def _alternatives(wanted: list[str]) -> str:
+    return " or ".join(_TYPE_WORDS[name] for name in wanted)
+
+
+def _null_hint(pointer: Pointer, document: Document) -> str:
+    place = document.place(pointer, key=True)
+    if re.search(r"[:-]\s+#", place.source[place.column - 1 :]):
+        return "what follows a `#` is a comment: quote a text that starts with one"
+    return "write a value, or leave the key out"
+
+
+def _type_hint(error: _Breach, wanted: list[str], pointer: Pointer) -> str:
+    value = error.value
+    if _is_duration(error):
+        return _duration_hint(value)
+    if "boolean" in wanted and isinstance(value, str) and value.lower() in ("yes", "no", "on", "off", "y", "n"):
+        meant = "true" if value.lower() in ("yes", "on", "y") else "false"
+        return f"`{value}` is a text in YAML 1.2: write `{meant}`"
+    if isinstance(value, str) and re.fullmatch(r"true|false|[-+]?[0-9]*\.?[0-9]+", value.strip(), re.IGNORECASE):
+        return f"remove the quotes: `{value.strip()}`"
+    if "string" in wanted and isinstance(value, (bool, int, float)):
+        return f'quote it: `"{str(value).lower() if isinstance(value, bool) else value}"`'
+    if wanted == ["array"] and isinstance(value, str) and pointer[-1] not in ("turns", "assert"):
+        return f"write a list: `[{shorten(value)}]`"
+    shape = _SHAPES.get(str(pointer[-1])) if pointer and isinstance(pointer[-1], str) else None
+    if shape is None and "object" in wanted and pointer:
+        shape = _SHAPES.get(_where(pointer))
+    return shape or f"write {_alternatives(wanted)}{_example(error)}"
+
+
+def _example(error: _Breach) -> str:
+    examples = error.schema.get("examples")
+    return f", as in `{_as_yaml(examples[0])}`" if examples else ""
+
+
+def _as_yaml(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _is_duration(error: _Breach) -> bool:
+    return bool(error.schema.get("pattern") == load("job")["$defs"]["duration"]["pattern"])
+
+
+def _duration_hint(value: object) -> str:
+    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        number = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(?:s|secs?|seconds?)?", str(value).strip())
+        if number:
+            unit, name = ("ms", "milliseconds") if float(number[1]) >= 1000 else ("s", "seconds")
+            return f"write `{number[1]}{unit}` for {name}; units are ms, s, m and h"
+    return "write a number with its unit, as in `500ms`, `30s`, `5m` or `1h`"
+
+
+def _assertion_types() -> list[str]:
+    names: list[str] = load("job")["$defs"]["assertion"]["properties"]["type"]["enum"]
+    return names
+
+
+# Assertion types of promptfoo that people will try.
+_PROMPTFOO_TYPES: Final = frozenset(
+    {
+        "icontains",
+        "contains-all",
+        "contains-any",
+        "icontains-all",
+        "icontains-any",
+        "starts-with",
+        "is-json",
+        "contains-json",
+        "is-xml",
+        "is-sql",
+        "javascript",
+        "python",
+        "webhook",
+        "similar",
+        "llm-rubric",
+        "factuality",
+        "model-graded-closedqa",
+        "g-eval",
+        "answer-relevance",
+        "context-recall",
+        "cost",
+        "perplexity",
+        "rouge-n",
+        "bleu",
+        "levenshtein",
+        "classifier",
+        "moderation",
+        "is-refusal",
+        "word-count",
+    }
+)
+
+
+def _not_in_list(error: _Breach, pointer: Pointer, _: Document) -> Explanation:
+    known = [str(name) for name in error.wanted]
+    value = str(error.value)
+    if known == _assertion_types() and value.removeprefix("not-") in _PROMPTFOO_TYPES:
+        return (
+            f"the assertion type `{value}` is not supported by this version of bedrock-run",
+            f"known: {', '.join(known)}",
+        )
+    meant = _meant_value(value, known)
+    hint = f"did you mean `{meant}`?" if meant else f"write one of: {', '.join(known)}"
+    return f"`{dotted(pointer)}` cannot be `{shorten(value)}`", hint
+
+
+def _meant_value(value: str, known: list[str]) -> str | None:
+    dashed = _snake(value).replace("_", "-").replace(" ", "-")
+    close = difflib.get_close_matches(dashed, known, n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
+def _wrong_pattern(error: _Breach, pointer: Pointer, _: Document) -> Explanation:
+    value = str(error.value)
+    name = dotted(pointer)
+    if not value.strip():
+        return f"`{name}` is empty", f"write a text{_example(error)}"
+    if _is_duration(error):
+        return f"`{name}` must be a duration, not {kind(value)}", _duration_hint(value)
+    if pointer == ("model",):
+        return f"`{shorten(value)}` cannot be a model id", _model_hint(value)
+    if pointer == ("region",):
+        return f"`{shorten(value)}` is not an AWS region", "write its code, as in `us-east-1`"
+    return f"`{shorten(value)}` cannot name a file", (
+        'leave out / \\ < > : " | ? * and control characters, and do not start or end with a dot or a space'
+    )
+
+
+def _model_hint(value: str) -> str:
+    if value.strip() != value:
+        return "remove the spaces and line breaks around it"
+    return "write an id as AWS lists it, as in `anthropic.claude-3-5-sonnet-20241022-v2:0`"
+
+
+def _out_of_range(error: _Breach, pointer: Pointer, _: Document) -> Explanation:
+    limit = f"{error.wanted:,g}" if isinstance(error.wanted, float) else f"{error.wanted:,}"
+    words = {"minimum": "at least", "maximum": "at most", "exclusiveMinimum": "more than"}[error.keyword]
+    return f"`{dotted(pointer)}` must be {words} {limit}, not {shorten(str(error.value))}", f"write {_range(error)}"
+
+
+def _range(error: _Breach) -> str:
+    schema = error.schema
+    word = "a whole number" if schema["type"] == "integer" else "a number"
+    if schema["maximum"] == 1:
+        return f"{word} from 0 to 1"
+    low = f"from {schema['minimum']}" if "minimum" in schema else "above 0"
+    return f"{word} {low}{_example(error)}"
+
+
+def _too_short(error: _Breach, pointer: Pointer, _: Document) -> Explanation:
+    shape = _SHAPES.get(str(pointer[-1]))
+    return f"`{dotted(pointer)}` is empty", shape or f"add something to it{_example(error)}, or leave it out"
+
+
+def _too_long(error: _Breach, pointer: Pointer, _: Document) -> Explanation:
+    return f"`{dotted(pointer)}` is longer than {error.wanted}", "shorten it"
+
+
+def _two_roles(_error: _Breach, pointer: Pointer, _document: Document) -> Explanation:
+    return (
+        f"`{dotted(pointer)}` is two turns in one",
+        "start each turn with a dash of its own: `- user:`, `- assistant:`",
+    )
+
+
+_VALUES: Final[Mapping[str, Callable[[_Breach, Pointer, Document], Explanation]]] = {
+    "type": _wrong_type,
+    "enum": _not_in_list,
+    "pattern": _wrong_pattern,
+    "minimum": _out_of_range,
+    "maximum": _out_of_range,
+    "exclusiveMinimum": _out_of_range,
+    "minLength": _too_short,
+    "minItems": _too_short,
+    "minProperties": _too_short,
+    "maxLength": _too_long,
+    "maxItems": _too_long,
+    "maxProperties": _two_roles,
+}
