@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import base64
+import io
+import os
+import struct
+import zlib
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import PIL.Image
+import pytest
+
+from runner import media
+from runner.errors import CallError, FailureCode
+from runner.media import MAX_BYTES, MediaError, describe, read_base64, size
+
+if TYPE_CHECKING:
+    from runner.records import Image
+
+# The seed's picture: one red pixel.
+RED_PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAx8JMKwAAAABJRU5ErkJggg=="
+)
+
+
+def picture(kind: str, width: int = 5, height: int = 3) -> bytes:
+    stream = io.BytesIO()
+    PIL.Image.new("RGB", (width, height), "red").save(stream, kind)
+    return stream.getvalue()
+
+
+def refusal(path: str, root: Path) -> MediaError:
+    with pytest.raises(MediaError) as caught:
+        describe(path, root)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("kind", "media_type"),
+    [("PNG", "image/png"), ("JPEG", "image/jpeg"), ("GIF", "image/gif"), ("WEBP", "image/webp")],
+)
+def test_an_image_is_what_its_content_says(kind: str, media_type: str, tmp_path: Path) -> None:
+    content = picture(kind)
+    (tmp_path / "wrong.txt").write_bytes(content)
+    image = describe("wrong.txt", tmp_path)
+    assert image.media_type == media_type
+    assert (image.path, image.file) == ("wrong.txt", tmp_path / "wrong.txt")
+    assert (image.bytes, image.sha256) == (len(content), sha256(content).hexdigest())
+    assert base64.b64decode(read_base64(image)) == content
+    assert size(image) == (5, 3)
+
+
+def test_paths_start_at_the_folder_of_the_job(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "red ü.png").write_bytes(RED_PIXEL)
+    assert describe("images/../images/red ü.png", tmp_path).file == tmp_path / "images" / "red ü.png"
+
+
+def test_nothing_outside_the_folder_is_read(tmp_path: Path) -> None:
+    root = tmp_path / "job"
+    root.mkdir()
+    outside = tmp_path / "red.png"
+    outside.write_bytes(RED_PIXEL)
+    (root / "link.png").symlink_to(outside)
+    for path in ("../red.png", str(outside), "link.png"):
+        error = refusal(path, root)
+        assert "outside" in error.message
+        assert error.hint is not None
+        assert f"--allow-dir {tmp_path}" in error.hint
+        assert describe(path, root, allow_dirs=[tmp_path]).file == outside
+
+
+def test_a_link_within_the_folder_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "red.png").write_bytes(RED_PIXEL)
+    (tmp_path / "link.png").symlink_to("red.png")
+    assert describe("link.png", tmp_path).bytes == len(RED_PIXEL)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (picture("BMP"), "BMP"),
+        (picture("TIFF"), "TIFF"),
+        (picture("AVIF"), "AVIF"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0", "HEIF"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0", "video"),
+        (b"%PDF-1.7", "PDF"),
+        (b"\xef\xbb\xbf <SVG xmlns=''>", "SVG"),
+        (b"<?xml version='1.0'?><svg/>", "SVG"),
+        (b"<!DOCTYPE html><html>", "HTML"),
+        (b"PK\x03\x04", "ZIP"),
+        (b"hello", "format that is not known"),
+        (b"\x89PNG", "format that is not known"),
+        (b"RIFF\0\0\0\0WAVE", "format that is not known"),
+    ],
+)
+def test_other_formats_are_named(content: bytes, kind: str, tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(content)
+    error = refusal("x.png", tmp_path)
+    assert kind in error.message
+    assert error.hint == "Bedrock takes png, jpeg, gif and webp: convert it"
+
+
+def test_a_git_lfs_pointer_is_recognised(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    error = refusal("x.png", tmp_path)
+    assert "Git LFS" in error.message
+    assert error.hint == "fetch it with `git lfs pull`"
+
+
+def test_the_size_limit_counts_raw_bytes(tmp_path: Path) -> None:
+    png = picture("PNG")
+    (tmp_path / "most.png").write_bytes(png + bytes(MAX_BYTES - len(png)))
+    assert describe("most.png", tmp_path).bytes == MAX_BYTES
+    assert len(read_base64(describe("most.png", tmp_path))) == 5 * 1024 * 1024
+
+    (tmp_path / "more.png").write_bytes(png + bytes(MAX_BYTES - len(png) + 1))
+    error = refusal("more.png", tmp_path)
+    assert "3,932,161" in error.message
+    assert "3,932,160" in error.message
+
+
+@pytest.mark.parametrize("url", ["http://example.com/x.png", "https://example.com/x.png", "s3://bucket/x.png"])
+def test_a_url_is_no_file(url: str, tmp_path: Path) -> None:
+    error = refusal(url, tmp_path)
+    assert "URL" in error.message
+    assert error.hint is not None
+    assert "download" in error.hint
+
+
+@pytest.mark.timeout(10)
+def test_what_is_no_file_is_never_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "empty.png").touch()
+    assert "pipe" in refusal("pipe", tmp_path).message
+    assert "folder" in refusal("folder", tmp_path).message
+    assert "folder" in refusal(".", tmp_path).message
+    assert "empty" in refusal("empty.png", tmp_path).message
+    missing = refusal("missing.png", tmp_path)
+    assert missing.hint is not None
+    assert str(tmp_path / "missing.png") in missing.hint
+    with pytest.raises(MediaError, match="device"):
+        describe("/dev/zero", tmp_path, allow_dirs=[Path("/dev")])
+
+
+@pytest.mark.parametrize("path", ["a\0b", "x" * 5_000, "loop"])
+def test_paths_that_cannot_be(path: str, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    refusal(path, tmp_path)
+
+
+def test_an_image_is_read_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    media._examine.cache_clear()
+    file = tmp_path / "red.png"
+    file.write_bytes(RED_PIXEL)
+    first = describe("red.png", tmp_path)
+    assert describe("./red.png", tmp_path).sha256 == first.sha256
+    assert media._examine.cache_info().misses == 1
+
+    file.write_bytes(RED_PIXEL + b"x")
+    assert describe("red.png", tmp_path).sha256 != first.sha256
+    assert media._examine.cache_info().misses == 2
+
+
+def failure(image: Image) -> CallError:
+    with pytest.raises(CallError) as caught:
+        read_base64(image)
+    assert caught.value.code is FailureCode.INPUT
+    return caught.value
+
+
+def test_an_image_that_changed_or_went_is_not_sent(tmp_path: Path) -> None:
+    file = tmp_path / "red.png"
+    file.write_bytes(RED_PIXEL)
+    image = describe("red.png", tmp_path)
+    file.write_bytes(RED_PIXEL[:-1] + b"x")
+    assert "has changed" in failure(image).message
+    file.unlink()
+    assert "can no longer be read" in failure(image).message
+
+
+def png_of(width: int, height: int) -> bytes:
+    def piece(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + piece(b"IHDR", header) + piece(b"IDAT", b"") + piece(b"IEND", b"")
+
+
+@pytest.mark.parametrize("pixels", [(10_000, 10_000), (60_000, 60_000)])
+def test_a_decompression_bomb_is_harmless(pixels: tuple[int, int], tmp_path: Path) -> None:
+    (tmp_path / "bomb.png").write_bytes(png_of(*pixels))
+    with pytest.raises(MediaError, match="more pixels"):
+        size(describe("bomb.png", tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n" + bytes(50), b"\xff\xd8\xff" + bytes(50), b"GIF89a"])
+def test_a_damaged_image_has_no_size(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(content)
+    with pytest.raises(MediaError, match="damaged"):
+        size(describe("x.png", tmp_path))
