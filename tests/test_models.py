@@ -1,0 +1,69 @@
+"""Prices: what calls cost, and what is not known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from runner import models
+from runner.errors import UsageError
+from runner.records import Usage
+
+SONNET = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+
+
+def test_cost_counts_every_kind_of_token() -> None:
+    usage = Usage(input_tokens=1000, output_tokens=100, cache_read_tokens=2000, cache_write_tokens=400)
+    expected = (1000 * 3.3 + 100 * 16.5 + 2000 * 0.33 + 400 * 4.125) / 1_000_000
+    assert models.load().cost(SONNET, usage) == pytest.approx(expected)
+
+
+def test_a_long_context_costs_more() -> None:
+    usage = Usage(input_tokens=200_001, output_tokens=10)
+    assert models.load().cost(SONNET, usage) == pytest.approx((200_001 * 6.6 + 10 * 24.75) / 1_000_000)
+
+
+def test_geography_decides_the_price() -> None:
+    usage = Usage(input_tokens=1_000_000)
+    known = models.load()
+    assert known.cost(f"global{SONNET.removeprefix('us')}", usage) == pytest.approx(6.0)
+    assert known.cost(SONNET, usage) == pytest.approx(6.6)
+
+
+def test_an_arn_that_ends_in_an_id_is_known_and_an_opaque_one_is_not() -> None:
+    known, usage = models.load(), Usage(input_tokens=1000)
+    assert known.cost(f"arn:aws:bedrock:us-east-1:123456789012:inference-profile/{SONNET}", usage) is not None
+    opaque = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123"
+    assert known.cost(opaque, usage) is None
+
+
+def test_an_unknown_model_or_usage_has_no_cost_rather_than_0() -> None:
+    assert models.load().cost("acme.model-v1", Usage(input_tokens=5)) is None
+    assert models.load().cost(SONNET, None) is None
+
+
+def test_prices_of_a_file_go_first(tmp_path: Path) -> None:
+    path = tmp_path / "prices.yaml"
+    path.write_text(f"acme.model-v1: {{input: 1, output: 2.5}}\n{SONNET}: {{input: 0, output: 0}}\n")
+    known = models.load().with_prices(path)
+    usage = Usage(input_tokens=1_000_000, output_tokens=1_000_000)
+    assert known.cost("acme.model-v1", usage) == pytest.approx(3.5)
+    assert known.cost(SONNET, usage) == 0.0
+    assert models.load().cost("acme.model-v1", usage) is None
+
+
+def test_every_wrong_price_is_told_with_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "prices.yaml"
+    path.write_text("a: 3\nb: {input: 1}\nc: {input: 1, output: -2}\nd: {input: 1, output: 2, cached: 3}\n")
+    with pytest.raises(UsageError) as caught:
+        models.load().with_prices(path)
+    problems = caught.value.problems
+    assert [problem.place.line for problem in problems if problem.place] == [1, 2, 3, 4]
+    assert "`output`" in problems[1].message
+    assert "`cached`" in problems[3].message
+    assert all(problem.hint for problem in problems)
+
+
+def test_the_table_has_a_date() -> None:
+    assert models.as_of() == "2026-11-22"
