@@ -1,0 +1,259 @@
+"""One case -> one row: the conversation, its attempts, its verdicts and its price."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from runner import __version__, assertions
+from runner.errors import CallError, FailureCode
+from runner.records import ErrorRecord, Message, ReplyRecord, Row, Usage
+from runner.retry import call_with_retries
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from runner.limits import Slot
+    from runner.models import Models
+    from runner.records import AttemptRecord, Case, Image, Reply, Request, Status, VerdictRecord
+    from runner.retry import RetryNotice
+
+ROW_SCHEMA = "bedrock-run/result/1"
+
+
+class Calls(Protocol):
+    """Makes calls, and says when each may begin."""
+
+    def admit(self, case: Case, messages: Sequence[Message]) -> AbstractAsyncContextManager[Slot]:
+        """Wait for the turn of a call; it is held as long as the context."""
+
+    async def call(
+        self, case: Case, messages: Sequence[Message], attempt: int, *, on_text: Callable[[str], None] | None
+    ) -> Reply:
+        """Make one attempt: the model's whole reply, or CallError."""
+
+
+class Watcher(Protocol):
+    """Is told what happens to a case while it happens. Only the console cares."""
+
+    def asked(self, case: Case, messages: Sequence[Message]) -> None:
+        """These messages are about to be sent, after those before."""
+
+    def heard(self, case: Case, text: str) -> None:
+        """A piece of a streamed reply has come."""
+
+    def replied(self, case: Case, reply: Reply) -> None:
+        """A whole reply has come."""
+
+    def retrying(self, case: Case, notice: RetryNotice) -> None:
+        """An attempt failed and will be made again; what was heard of it does not count."""
+
+
+class Answerer:
+    """Turns cases into rows by making calls. `where` gives the region and the endpoint that a case goes to."""
+
+    def __init__(
+        self,
+        *,
+        calls: Calls,
+        where: Callable[[Case], tuple[str, str]],
+        models: Models,
+        watcher: Watcher,
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self._calls = calls
+        self._where = where
+        self._models = models
+        self._watcher = watcher
+        self._sleep = sleep
+
+    async def answer(self, case: Case) -> Row:
+        """The row of one case, whatever becomes of it. Raises only what `sleep` raises when the run is stopping."""
+        started_at = _now()
+        attempts: list[AttemptRecord] = []
+        replies: list[Reply] = []
+        error: CallError | None = None
+        try:
+            await self._converse(case, replies, attempts)
+        except CallError as failed:
+            error = failed
+        return self._row(case, replies, attempts, error=error, started_at=started_at)
+
+    async def _converse(self, case: Case, replies: list[Reply], attempts: list[AttemptRecord]) -> None:
+        history: list[Message] = []
+        on_text = partial(self._watcher.heard, case) if case.job.stream else None
+        for messages in exchanges(case.request):
+            if replies:
+                history.append(_as_turn(replies[-1], number=len(replies)))
+            history.extend(messages)
+            self._watcher.asked(case, messages)
+            asked = tuple(history)
+            reply = await call_with_retries(
+                partial(self._calls.call, case, asked, on_text=on_text),
+                admit=partial(self._calls.admit, case, asked),
+                settings=case.job.retry,
+                attempts=attempts,
+                sleep=self._sleep,
+                on_retry=partial(self._watcher.retrying, case),
+            )
+            replies.append(reply)
+            self._watcher.replied(case, reply)
+
+    def _row(
+        self,
+        case: Case,
+        replies: Sequence[Reply],
+        attempts: list[AttemptRecord],
+        *,
+        error: CallError | None,
+        started_at: str,
+    ) -> Row:
+        job = case.job
+        region, endpoint = self._where(case)
+        last = replies[-1] if replies and error is None else None
+        latency_ms = sum(reply.latency_ms for reply in replies)
+        verdicts = [] if last is None else _verdicts(case, last.text, latency_ms)
+        return Row(
+            schema=ROW_SCHEMA,
+            job=job.name,
+            case=case.id,
+            index=case.index,
+            repeat=case.repeat,
+            key=case.key,
+            status=_status(verdicts, error),
+            model=job.model,
+            region=region,
+            api=job.api,
+            stream=job.stream,
+            endpoint=endpoint,
+            vars=dict(case.vars),
+            request=describe_request(case.request),
+            output=None if last is None else last.text,
+            replies=[_reply_record(reply) for reply in replies],
+            stop_reason=None if last is None else last.stop_reason,
+            usage=_usage_record(_total([reply.usage for reply in replies])),
+            cost_usd=self._cost(job.model, replies),
+            latency_ms=latency_ms if replies else None,
+            first_token_ms=None if last is None else last.first_token_ms,
+            attempts=attempts,
+            assertions=verdicts,
+            error=None if error is None else _error_record(error),
+            started_at=started_at,
+            finished_at=_now(),
+            version=__version__,
+        )
+
+    def _cost(self, model: str, replies: Sequence[Reply]) -> float | None:
+        costs = [self._models.cost(model, reply.usage) for reply in replies]
+        known = [cost for cost in costs if cost is not None]
+        return round(sum(known), 9) if costs and len(known) == len(costs) else None
+
+
+def exchanges(request: Request) -> Iterator[tuple[Message, ...]]:
+    """The messages to add before each call. A user message after a user message begins a new call; a raw body is one
+    call with none.
+    """
+    pending: list[Message] = []
+    for message in request.messages:
+        if pending and pending[-1].role == "user" == message.role:
+            yield tuple(pending)
+            pending = []
+        pending.append(message)
+    yield tuple(pending)
+
+
+def describe_request(request: Request) -> dict[str, Any]:
+    """What was asked, as the row keeps it: images as path, hash, size and type, never their bytes."""
+    if request.body is not None:
+        return {"body": request.body}
+    inference = request.inference
+    described: dict[str, Any] = {
+        "system": request.system,
+        "messages": [_describe_message(message) for message in request.messages],
+        "inference": {
+            "max_tokens": inference.max_tokens,
+            "temperature": inference.temperature,
+            "top_p": inference.top_p,
+            "top_k": inference.top_k,
+            "stop": list(inference.stop),
+        },
+    }
+    if request.extra:
+        described["extra"] = dict(request.extra)
+    return described
+
+
+def _describe_message(message: Message) -> dict[str, Any]:
+    described: dict[str, Any] = {"role": message.role, "text": message.text}
+    if message.images:
+        described["images"] = [_describe_image(image) for image in message.images]
+    return described
+
+
+def _describe_image(image: Image) -> dict[str, Any]:
+    return {"path": image.path, "sha256": image.sha256, "bytes": image.bytes, "media_type": image.media_type}
+
+
+def _as_turn(reply: Reply, *, number: int) -> Message:
+    if not reply.text.strip():
+        raise CallError(
+            FailureCode.INVALID,
+            f"reply {number} of the conversation has no text (stop reason {reply.stop_reason}), so it can't go on",
+            hint="Bedrock refuses an empty assistant turn; ask for text in the turn before",
+        )
+    return Message(role="assistant", text=reply.text)
+
+
+def _verdicts(case: Case, output: str, latency_ms: int) -> list[VerdictRecord]:
+    answer = assertions.Answer(output, latency_ms)
+    return [assertions.evaluate(assertion, answer) for assertion in case.assertions]
+
+
+def _status(verdicts: Sequence[VerdictRecord], error: CallError | None) -> Status:
+    if error is not None:
+        return "error"
+    return "passed" if all(verdict["passed"] for verdict in verdicts) else "failed"
+
+
+def _total(usages: Sequence[Usage | None]) -> Usage | None:
+    known = [usage for usage in usages if usage is not None]
+    return sum(known, Usage()) if known else None
+
+
+def _usage_record(usage: Usage | None) -> dict[str, int] | None:
+    if usage is None:
+        return None
+    return {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cache_read_tokens": usage.cache_read_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+    }
+
+
+def _reply_record(reply: Reply) -> ReplyRecord:
+    return ReplyRecord(
+        text=reply.text,
+        stop_reason=reply.stop_reason,
+        usage=_usage_record(reply.usage),
+        latency_ms=reply.latency_ms,
+        first_token_ms=reply.first_token_ms,
+        request_id=reply.request_id,
+    )
+
+
+def _error_record(error: CallError) -> ErrorRecord:
+    return ErrorRecord(
+        code=error.code.value,
+        message=error.message,
+        hint=error.hint,
+        http_status=error.http_status,
+        request_id=error.request_id,
+        retryable=error.code.retryable,
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

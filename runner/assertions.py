@@ -1,0 +1,103 @@
+"""Assertions: (what was asserted, what came back) -> a verdict with a reason a person can act on. Pure functions."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runner.records import VerdictRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runner.records import Assertion
+
+_EXCERPT = 200  # characters of a value or an output that a reason shows
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What assertions judge: the text of the last reply, and the time of its calls in milliseconds."""
+
+    output: str
+    latency_ms: int
+
+
+def evaluate(assertion: Assertion, answer: Answer) -> VerdictRecord:
+    """Judge one answer. The reason says what was expected and what was found."""
+    holds, found = _CHECKS[assertion.type](assertion, answer)
+    passed = holds != assertion.negated
+    expectation = _EXPECTATIONS[assertion.type](assertion)
+    wanted = f"expected output not {expectation}" if assertion.negated else f"expected output {expectation}"
+    return VerdictRecord(
+        type=f"not-{assertion.type}" if assertion.negated else assertion.type,
+        passed=passed,
+        reason=f"{wanted}: {'holds' if passed else found}",
+        value=assertion.value,
+        threshold=assertion.threshold,
+        line=assertion.place.line,
+    )
+
+
+def problem_with(assertion: Assertion) -> str | None:
+    """Why a rendered assertion can't be evaluated at all, or None. Known before anything is sent."""
+    if assertion.type == "regex":
+        try:
+            re.compile(_value(assertion))
+        except re.error as error:
+            return f"the regular expression {excerpt(_value(assertion))} is wrong: {error}"
+    return None
+
+
+def excerpt(text: str, around: int = 0) -> str:
+    """`text` quoted, cut to what a person wants to read; `around` is the offset that must be in view."""
+    start = max(0, min(around - _EXCERPT // 4, len(text) - _EXCERPT))
+    cut = text[start : start + _EXCERPT]
+    return f"{'…' if start else ''}{cut!r}{'…' if start + _EXCERPT < len(text) else ''}"
+
+
+def _contains(assertion: Assertion, answer: Answer) -> tuple[bool, str]:
+    at = answer.output.find(_value(assertion))
+    return at >= 0, f"got {excerpt(answer.output, max(at, 0))}"
+
+
+def _equals(assertion: Assertion, answer: Answer) -> tuple[bool, str]:
+    expected, output = _value(assertion), answer.output
+    if expected == output:
+        return True, f"got {excerpt(output)}"
+    differs = next((i for i, (a, b) in enumerate(zip(expected, output, strict=False)) if a != b), None)
+    at = min(len(expected), len(output)) if differs is None else differs
+    return False, f"got {excerpt(output, at)}, which differs from character {at + 1} on"
+
+
+def _regex(assertion: Assertion, answer: Answer) -> tuple[bool, str]:
+    match = re.search(_value(assertion), answer.output)
+    if match is None:
+        return False, f"got {excerpt(answer.output)}"
+    return True, f"{excerpt(match.group())} matches at character {match.start() + 1}"
+
+
+def _latency(assertion: Assertion, answer: Answer) -> tuple[bool, str]:
+    assert assertion.threshold is not None
+    return answer.latency_ms <= assertion.threshold * 1000, f"took {answer.latency_ms / 1000:.3g}s"
+
+
+_CHECKS: dict[str, Callable[[Assertion, Answer], tuple[bool, str]]] = {
+    "contains": _contains,
+    "equals": _equals,
+    "regex": _regex,
+    "latency": _latency,
+}
+
+_EXPECTATIONS: dict[str, Callable[[Assertion], str]] = {
+    "contains": lambda assertion: f"to contain {excerpt(_value(assertion))}",
+    "equals": lambda assertion: f"to equal {excerpt(_value(assertion))}",
+    "regex": lambda assertion: f"to match {excerpt(_value(assertion))}",
+    "latency": lambda assertion: f"within {assertion.threshold:g}s",
+}
+
+
+def _value(assertion: Assertion) -> str:
+    assert assertion.value is not None, "the schema asks a value of every type but latency"
+    return assertion.value

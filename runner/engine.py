@@ -1,0 +1,202 @@
+"""Cases -> rows: workers answer, one writer makes rows durable, and a stop ends it all in order."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from runner.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+    from runner.records import Case, Row
+
+
+@dataclass(frozen=True, slots=True)
+class StopReason:
+    """Why a run ends early. `cuts_calls`: those in flight get only a moment, as after Ctrl-C."""
+
+    exit_code: ExitCode
+    message: str
+    hint: str | None = None
+    cuts_calls: bool = False
+
+
+class StoppedError(Exception):
+    """Raised in a worker that waits while the run is stopping; its case stays pending."""
+
+
+class Stop:
+    """Whether and why the run is stopping. The first reason counts."""
+
+    def __init__(self) -> None:
+        self.reason: StopReason | None = None
+        self._requested = asyncio.Event()
+        self._at_once = asyncio.Event()
+
+    def request(self, reason: StopReason) -> None:
+        """Start nothing new. A second request that cuts calls ends the moment they were given."""
+        if self.reason is not None and reason.cuts_calls:
+            self._at_once.set()
+        if self.reason is None or (reason.cuts_calls and not self.reason.cuts_calls):
+            self.reason = reason
+        self._requested.set()
+
+    def check(self) -> None:
+        """Raise StoppedError if the run is stopping."""
+        if self.reason is not None:
+            raise StoppedError
+
+    async def sleep(self, seconds: float) -> None:
+        """asyncio.sleep that a stop ends with StoppedError."""
+        self.check()
+        try:
+            await asyncio.wait_for(self._requested.wait(), seconds)
+        except TimeoutError:
+            return
+        raise StoppedError
+
+    async def requested(self) -> None:
+        await self._requested.wait()
+
+    async def at_once(self) -> None:
+        await self._at_once.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The cases of one job, each made when it is asked for, and how many of them may be in progress at once."""
+
+    cases: Iterator[Case]
+    concurrency: int
+
+
+class Events(Protocol):
+    """What the engine tells: a case has begun; its row is on disk and so counts."""
+
+    def started(self, case: Case) -> None: ...
+
+    def finished(self, case: Case, row: Row) -> None: ...
+
+
+class Engine:
+    """Runs works together. `answer` makes a row of a case; `write` makes rows durable, called in a thread."""
+
+    def __init__(
+        self,
+        *,
+        answer: Callable[[Case], Awaitable[Row]],
+        write: Callable[[Sequence[Row]], None],
+        events: Events,
+        stop: Stop,
+        grace: float,
+    ) -> None:
+        self._answer = answer
+        self._write = write
+        self._events = events
+        self._stop = stop
+        self._grace = grace
+        self._rows: asyncio.Queue[tuple[Case, Row] | None] = asyncio.Queue(maxsize=1000)
+        self._in_progress = 0
+        self._bug: Exception | None = None
+
+    async def run(self, works: Sequence[Work]) -> int:
+        """Run to the end or to a stop. Returns how many calls were cut; every row that came is on disk by then."""
+        writer = asyncio.create_task(self._write_rows())
+        workers = [asyncio.create_task(self._work(work.cases)) for work in works for _ in range(work.concurrency)]
+        try:
+            return await self._until_done(workers)
+        finally:
+            await self._rows.put(None)
+            await writer
+            if self._bug is not None:
+                raise self._bug
+
+    async def _until_done(self, workers: Sequence[asyncio.Task[None]]) -> int:
+        everything = asyncio.gather(*workers, return_exceptions=True)
+        await _first(everything, self._stop.requested())
+        cut = 0 if everything.done() else await self._end_early(everything)
+        await asyncio.gather(*workers, return_exceptions=True)
+        return cut
+
+    async def _end_early(self, everything: asyncio.Future[list[BaseException | None]]) -> int:
+        """Let the calls in flight finish; if the stop cuts them, only for a moment."""
+        while not everything.done():
+            assert self._stop.reason is not None
+            if self._stop.reason.cuts_calls:
+                await _first(everything, self._stop.at_once(), timeout=self._grace)
+                break
+            await _first(everything, self._stop.at_once())
+        cut = self._in_progress
+        everything.cancel()
+        return cut
+
+    async def _work(self, cases: Iterator[Case]) -> None:
+        try:
+            for case in cases:
+                if self._stop.reason is not None:
+                    return
+                self._events.started(case)
+                self._in_progress += 1
+                try:
+                    row = await self._answer(case)
+                finally:
+                    self._in_progress -= 1
+                await self._rows.put((case, row))
+        except StoppedError:
+            return
+        except UsageError as error:  # the files were in order before the first call
+            self._stop.request(_changed_meanwhile(error))
+        except Exception as error:
+            self._stop_for_bug(error)
+
+    async def _write_rows(self) -> None:
+        """Write rows in groups, as many as came while the last group was being synced."""
+        ended = False
+        while not ended:
+            group = [await self._rows.get()]
+            while not self._rows.empty():
+                group.append(self._rows.get_nowait())
+            ended = group[-1] is None
+            answered = [item for item in group if item is not None]
+            if answered:
+                await self._keep(answered)
+
+    async def _keep(self, answered: Sequence[tuple[Case, Row]]) -> None:
+        try:
+            await asyncio.to_thread(self._write, [row for _, row in answered])
+            for case, row in answered:
+                self._events.finished(case, row)
+        except OSError as error:
+            self._stop.request(cannot_write(error))
+        except Exception as error:  # the queue must still be emptied, or the workers would wait for ever
+            self._stop_for_bug(error)
+
+    def _stop_for_bug(self, error: Exception) -> None:
+        self._bug = self._bug or error
+        self._stop.request(StopReason(ExitCode.BUG, f"{type(error).__name__}: {error}"))
+
+
+def cannot_write(error: OSError) -> StopReason:
+    """The stop for rows that can't be kept: to go on would pay for replies and lose them."""
+    where = f" {error.filename}" if error.filename else ""
+    return StopReason(
+        ExitCode.STOPPED,
+        f"rows can't be written{where}: {error.strerror or error}",
+        hint="make room or mend the folder, then run the same command again",
+    )
+
+
+def _changed_meanwhile(error: UsageError) -> StopReason:
+    problem = error.problems[0]
+    place = f"{problem.place}: " if problem.place else ""
+    return StopReason(ExitCode.STOPPED, f"a file changed during the run: {place}{problem.message}", hint=problem.hint)
+
+
+async def _first(everything: asyncio.Future[Any], other: Awaitable[None], *, timeout: float | None = None) -> None:
+    """Wait until either is done or `timeout` seconds have passed, and cancel `other`."""
+    waiting: asyncio.Future[Any] = asyncio.ensure_future(other)
+    await asyncio.wait([everything, waiting], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
