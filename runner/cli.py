@@ -1,0 +1,417 @@
+"""The command line: options -> values -> one call -> an exit code. What a command needs is imported when it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runner import __version__
+from runner.errors import ExitCode, Problem, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from runner.cases import Selection
+    from runner.job import Overrides
+    from runner.records import Job
+
+_PATH = click.Path(path_type=Path)
+
+
+class _RunByDefault(click.Group):
+    """`bedrock-run JOB.yaml` is `bedrock-run run JOB.yaml`: the word `run` may be left out."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in {"--help", "-h", "--version"}:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(
+    cls=_RunByDefault,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 all passed; 1 an assertion failed; 2 wrong usage, nothing sent; 3 some cases without a "
+    "reply; 4 stopped early (credentials, access, budget, failures); 70 a bug; 130, 143 interrupted.",
+)
+@click.version_option(__version__, prog_name="bedrock-run")
+def cli() -> None:
+    """Run prompts declared in YAML against models on AWS Bedrock, and keep the replies as JSONL.
+
+    The word `run` may be left out: bedrock-run prompts/*.yaml
+    """
+
+
+def _options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def decorate(command: Any) -> Any:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+_job_files = click.argument("jobs", metavar="JOB.yaml...", nargs=-1, required=True, type=_PATH)
+
+_choice_of_cases = _options(
+    click.option("--model", metavar="ID", help="Use this model instead of the job's."),
+    click.option(
+        "--var",
+        "variables",
+        metavar="NAME=VALUE",
+        multiple=True,
+        help="Set a variable, in place of the job's and the cases'; the value is read as YAML. Repeatable.",
+    ),
+    click.option("--filter", "pattern", metavar="GLOB", help="Only cases whose id matches.  [default: all]"),
+    click.option(
+        "--limit", metavar="N", type=click.IntRange(min=1), help="Only the first N cases of each job.  [default: all]"
+    ),
+    click.option(
+        "--tag", "tags", metavar="T", multiple=True, help="Only jobs and cases with this tag. Repeatable, any counts."
+    ),
+    click.option(
+        "--allow-dir",
+        "allow_dirs",
+        metavar="DIR",
+        multiple=True,
+        type=click.Path(path_type=Path, file_okay=False, exists=True),
+        help="Files of a job may also lie in this folder.  [default: the job file's own folder]",
+    ),
+)
+
+_prices = click.option(
+    "--prices", metavar="FILE", type=_PATH, help="Prices that go before the package's own, as YAML.  [default: none]"
+)
+
+_replies = click.option(
+    "--replies", metavar="FILE", type=_PATH, help="Scripted replies for the local emulator, as YAML.  [default: none]"
+)
+
+
+@cli.command()
+@_job_files
+@click.option(
+    "-o",
+    "--output",
+    metavar="DIR",
+    default="outputs",
+    show_default=True,
+    help="Folder for the rows, one NAME.jsonl for each job; `-` writes rows to standard output.",
+)
+@click.option("--local", is_flag=True, help="Run against a private emulator; no AWS account is touched.")
+@_replies
+@click.option("--endpoint-url", metavar="URL", help="Where to send.  [default: as for the AWS CLI]")
+@click.option(
+    "--region", metavar="NAME", help="AWS region.  [default: the job's, AWS_REGION, the profile's, us-east-1]"
+)
+@click.option("--profile", metavar="NAME", help="AWS profile.  [default: as for the AWS CLI]")
+@_choice_of_cases
+@click.option(
+    "-j",
+    "--max-concurrency",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Cap on calls in flight.  [default: 8]",
+)
+@click.option("--rpm", metavar="N", type=click.FloatRange(min=0, min_open=True), help="Requests per minute to pace to.")
+@click.option("--tpm", metavar="N", type=click.FloatRange(min=0, min_open=True), help="Tokens per minute to pace to.")
+@click.option(
+    "--max-cost", metavar="USD", type=click.FloatRange(min=0), help="Stop when this much is spent.  [default: none]"
+)
+@click.option(
+    "--max-failures", metavar="N", type=click.IntRange(min=1), help="Stop after N failed cases.  [default: none]"
+)
+@_prices
+@click.option("--dry-run", is_flag=True, help="Count cases, tokens and worst-case cost; send nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the run's summary as one JSON object on standard output.")
+@click.option("-q", "--quiet", is_flag=True, help="Say only what failed.")
+@click.option("-v", "--verbose", is_flag=True, help="Say more: retries, and cases that passed.")
+def run(jobs: tuple[Path, ...], output: str, *, local: bool, dry_run: bool, **given: Any) -> int:
+    """Run jobs, and write one row for each case to outputs/NAME.jsonl."""
+    _check_run_options(local=local, output=output, **given)
+    if dry_run:
+        return _dry_run(jobs, **given)
+    from runner.bedrock import Connection
+    from runner.run import RunOptions
+    from runner.run import run as run_jobs
+
+    return run_jobs(
+        RunOptions(
+            jobs=jobs,
+            output=None if output == "-" else Path(output),
+            local=local,
+            connection=Connection(
+                endpoint_url=given["endpoint_url"], region=given["region"], profile=given["profile"]
+            ),
+            overrides=_overrides(**given),
+            selection=_selection(**given),
+            **{
+                name: given[name]
+                for name in (
+                    "allow_dirs", "as_json", "max_concurrency", "max_cost", "max_failures", "prices", "quiet",
+                    "replies", "rpm", "tpm", "verbose",
+                )
+            },
+        )
+    )  # fmt: skip
+
+
+@cli.command()
+@_job_files
+@_choice_of_cases
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing if all is well.")
+def validate(jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], quiet: bool, **given: Any) -> int:
+    """Check jobs and all their cases; touches no network, needs no AWS set-up."""
+    loaded, counts = _load(jobs, allow_dirs=allow_dirs, **given)
+    if not quiet:
+        for job in loaded:
+            count = counts[job.name]
+            click.echo(f"ok  {job.path}: {count:,} case{'' if count == 1 else 's'}", err=True)
+    return ExitCode.OK
+
+
+@cli.command()
+@_job_files
+@_choice_of_cases
+def render(jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], **given: Any) -> int:
+    """Print the exact requests as JSONL; sends nothing."""
+    import json
+
+    from runner import preview
+
+    loaded, _ = _load(jobs, allow_dirs=allow_dirs, **given)
+    for request in preview.requests(loaded, _selection(**given), allow_dirs):
+        click.echo(json.dumps(request, ensure_ascii=False))
+    return ExitCode.OK
+
+
+@cli.command()
+@click.argument("name", type=click.Choice(["job", "result"]), default="job")
+def schema(name: str) -> int:
+    """Print the JSON Schema of job files or of rows (default: job)."""
+    from runner import schema as schemas
+
+    click.echo(schemas.text("result" if name == "result" else "job"), nl=False)
+    return ExitCode.OK
+
+
+def _duration(_ctx: click.Context, _option: click.Parameter, value: str) -> float:
+    from runner import durations
+
+    try:
+        return durations.seconds(value)
+    except ValueError:
+        raise click.BadParameter(f"{value} is not a duration such as 500ms, 2s or 1m") from None
+
+
+def _shares(_ctx: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> dict[str, float]:
+    """`throttle` or `throttle=0.1`: the name of a fault and the share of calls that meet it."""
+    shares = {}
+    for value in values:
+        name, equals, share = value.partition("=")
+        try:
+            shares[name] = float(share) if equals else 1.0
+        except ValueError:
+            raise click.BadParameter(f"{value} is not NAME=SHARE, for example throttle=0.1") from None
+    return shares
+
+
+def _list_faults(ctx: click.Context, _option: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's signature
+    if not value:
+        return
+    from runner.emulator import FAULTS
+
+    width = max(map(len, FAULTS))
+    for name, meaning in FAULTS.items():
+        click.echo(f"{name:<{width}}  {meaning}")
+    ctx.exit()
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to serve on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=4599, show_default=True, help="0 takes any free port.")
+@_replies
+@click.option(
+    "--latency",
+    metavar="TIME",
+    callback=_duration,
+    default="0s",
+    show_default=True,
+    help="Time to the first byte of a reply.",
+)
+@click.option(
+    "--pace",
+    metavar="TIME",
+    callback=_duration,
+    default="0s",
+    show_default=True,
+    help="Time between the events of a stream.",
+)
+@click.option("--rpm", type=float, help="Requests per minute that are granted, per model and region.  [default: any]")
+@click.option("--tpm", type=float, help="Tokens per minute that are granted, reserved as Bedrock does.  [default: any]")
+@click.option(
+    "--fault",
+    "faults",
+    metavar="NAME=SHARE",
+    callback=_shares,
+    multiple=True,
+    help="Make this share of the calls fail so; repeatable. --faults lists the names.",
+)
+@click.option(
+    "--faults", is_flag=True, is_eager=True, expose_value=False, callback=_list_faults, help="List the faults and exit."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Decides which calls meet a fault.")
+@click.option("--access-key-id", metavar="ID", help="The only access key that is accepted.  [default: any]")
+@click.option("--secret-access-key", metavar="KEY", help="Verify SigV4 signatures with it.  [default: not verified]")
+@click.option("--bearer-token", metavar="TOKEN", help="The only bearer token that is accepted.  [default: any]")
+@click.option("-v", "--verbose", is_flag=True, help="Print a line for each request.")
+def emulate(*, faults: dict[str, float], rpm: float | None, tpm: float | None, **given: Any) -> int:
+    """Serve the local Bedrock emulator until stopped.
+
+    Point any client at it: AWS_ENDPOINT_URL_BEDROCK_RUNTIME and AWS_ENDPOINT_URL_BEDROCK, with any credentials.
+    """
+    from runner import emulator
+
+    verbose = given.pop("verbose")
+    try:
+        settings = emulator.Settings(
+            faults=faults,
+            requests_per_minute=rpm,
+            tokens_per_minute=tpm,
+            log=(lambda line: click.echo(line, err=True)) if verbose else None,
+            **given,
+        )
+        emulator.serve(settings, ready=_tell_where)
+    except emulator.SettingsError as error:
+        raise UsageError(*(Problem(line) for line in str(error).splitlines())) from None
+    return ExitCode.OK
+
+
+def _tell_where(url: str) -> None:
+    click.echo(f"Serving a local Bedrock emulator on {url} (Ctrl-C stops it). Point clients at it with:", err=True)
+    click.echo(f"export AWS_ENDPOINT_URL_BEDROCK_RUNTIME={url} AWS_ENDPOINT_URL_BEDROCK={url}")
+
+
+def _check_run_options(*, local: bool, output: str, **given: Any) -> None:
+    problems = []
+    if local:
+        problems += [
+            Problem(f"--local and --{name.replace('_', '-')} exclude each other", hint="--local serves itself")
+            for name in ("endpoint_url", "profile")
+            if given[name]
+        ]
+    elif given["replies"]:
+        problems.append(Problem("--replies is for the local emulator", hint="add --local"))
+    if output == "-" and given["as_json"]:
+        problems.append(Problem("-o - and --json both write to standard output", hint="leave one out"))
+    if given["quiet"] and given["verbose"]:
+        problems.append(Problem("-q and -v exclude each other", hint="leave one out"))
+    if problems:
+        raise UsageError(*problems)
+
+
+def _dry_run(jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], as_json: bool, **given: Any) -> int:
+    import json
+
+    from runner import models, preview
+
+    loaded, _ = _load(jobs, allow_dirs=allow_dirs, **given)
+    known = models.load() if given["prices"] is None else models.load().with_prices(given["prices"])
+    estimate = preview.dry_run(loaded, _selection(**given), allow_dirs, known)
+    if as_json:
+        click.echo(json.dumps(estimate, indent=2))
+    else:
+        click.echo("\n".join(preview.dry_run_lines(estimate)), err=True)
+    return ExitCode.OK
+
+
+def _load(
+    jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], **given: Any
+) -> tuple[tuple[Job, ...], dict[str, int]]:
+    from runner import cases
+
+    return cases.load(jobs, overrides=_overrides(**given), selection=_selection(**given), allow_dirs=allow_dirs)
+
+
+def _overrides(*, model: str | None, variables: tuple[str, ...], **_: Any) -> Overrides:
+    from runner.job import Overrides
+
+    return Overrides(model=model, vars=_read_variables(variables))
+
+
+def _selection(*, pattern: str | None, limit: int | None, tags: tuple[str, ...], **_: Any) -> Selection:
+    from runner.cases import Selection
+
+    return Selection(filter=pattern, limit=limit, tags=frozenset(tags))
+
+
+def _read_variables(assignments: Sequence[str]) -> dict[str, Any]:
+    """`NAME=VALUE` as given with --var; values are YAML, so `n=3` is a number and `s='3'` a string."""
+    from runner import source
+
+    variables: dict[str, Any] = {}
+    problems = []
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals or not name.isidentifier():
+            problems.append(Problem(f"--var {assignment} is not NAME=VALUE", hint="for example --var topic=squares"))
+            continue
+        try:
+            variables[name] = source.read_value(value, shown_as=f"--var {name}")
+        except UsageError as error:
+            problems += error.problems
+    if problems:
+        raise UsageError(*problems)
+    return variables
+
+
+def main() -> None:
+    """The entry point: every way out of the program is an exit code of the design."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except UsageError as error:
+        code = _tell(error.problems)
+    except click.ClickException as error:
+        error.show()
+        code = ExitCode.USAGE
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        code = ExitCode.INTERRUPTED
+    except BrokenPipeError:  # `bedrock-run render job.yaml | head`
+        code = ExitCode.OK
+    except Exception:
+        code = _tell_of_bug()
+    _close_standard_output()
+    sys.exit(int(code or ExitCode.OK))
+
+
+def _tell(problems: Sequence[Problem]) -> ExitCode:
+    from runner.console import on_terminal, render_problems
+
+    def style(text: str, kind: str) -> str:
+        return click.style(text, bold=True, fg=None if kind == "bold" else kind)
+
+    plain = "NO_COLOR" in os.environ or not on_terminal()
+    click.echo(render_problems(problems) if plain else render_problems(problems, style=style), err=True)
+    if len(problems) > 1:
+        click.echo(f"\n{len(problems)} problems; nothing was sent", err=True)
+    return ExitCode.USAGE
+
+
+def _tell_of_bug() -> ExitCode:
+    import traceback
+
+    traceback.print_exc()
+    click.echo("This is a bug in bedrock-run. Rows that were written are kept.", err=True)
+    return ExitCode.BUG
+
+
+def _close_standard_output() -> None:
+    """Python flushes standard output at its end and complains if the reader has gone; that is no error of ours."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

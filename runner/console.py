@@ -1,0 +1,266 @@
+"""What a person sees on standard error: problems, failures as they come, the summary. Plain lines, no control codes.
+
+terminal.py draws the same events on a terminal.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from runner import models
+from runner.errors import FailureCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from runner.engine import StopReason
+    from runner.errors import Problem
+    from runner.records import Case, Message, Reply, Row
+    from runner.retry import RetryNotice
+    from runner.summary import Summary, Tally
+
+_PROGRESS_SECONDS = 30.0  # between lines of progress where there is no terminal
+_BIDI_AND_SEPARATORS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029\ufeff"
+
+
+class Console:
+    """Everything that a run tells a person. This one says nothing; others say what they must."""
+
+    def begin(self) -> None:
+        """The first case is about to start."""
+
+    def started(self, case: Case) -> None:
+        """Work on a case has begun."""
+
+    def asked(self, case: Case, messages: Sequence[Message]) -> None:
+        """These messages are about to be sent, after those before."""
+
+    def heard(self, case: Case, text: str) -> None:
+        """A piece of a streamed reply has come."""
+
+    def replied(self, case: Case, reply: Reply) -> None:
+        """A whole reply has come."""
+
+    def retrying(self, case: Case, notice: RetryNotice) -> None:
+        """An attempt failed and will be made again; what was heard of it does not count."""
+
+    def finished(self, case: Case, row: Row) -> None:
+        """The row is on disk."""
+
+    def stopping(self, reason: StopReason, grace: float) -> None:
+        """A signal has come; calls in flight have `grace` seconds."""
+
+    def end(self, summary: Summary) -> None:
+        """All is done."""
+
+
+class Quiet(Console):
+    """`-q`: only what failed, and why a run stopped."""
+
+    def finished(self, case: Case, row: Row) -> None:
+        for line in outcome_lines(case, row):
+            say(line)
+
+    def end(self, summary: Summary) -> None:
+        for line in stop_lines(summary):
+            say(line)
+
+
+class Plain(Quiet):
+    """For pipes and CI: a line for each case that failed or erred, progress now and then, a summary."""
+
+    def __init__(self, summary: Summary, *, verbose: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._summary = summary
+        self._verbose = verbose
+        self._clock = clock
+        self._told_at = clock()
+
+    def retrying(self, case: Case, notice: RetryNotice) -> None:
+        if self._verbose:
+            say(f"retry {case_name(case)}: {retry_line(notice)}")
+
+    def finished(self, case: Case, row: Row) -> None:
+        super().finished(case, row)
+        if self._verbose and row["status"] == "passed":
+            say(f"passed {case_name(case)}")
+        if self._clock() - self._told_at >= _PROGRESS_SECONDS:
+            self._told_at = self._clock()
+            say(progress(self._summary.total))
+
+    def stopping(self, reason: StopReason, grace: float) -> None:
+        if reason.cuts_calls:
+            say(f"{reason.message}: stopping, {grace:g}s for the calls in flight")
+
+    def end(self, summary: Summary) -> None:
+        for line in summary_lines(summary):
+            say(line)
+        super().end(summary)
+
+
+def on_terminal() -> bool:
+    """Whether standard error is a terminal that takes control codes."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "") not in {"dumb", ""}
+
+
+def say(line: str = "") -> None:
+    """One line on standard error, made harmless. A closed standard error is not a reason to stop."""
+    try:
+        print(plain(line), file=sys.stderr, flush=True)
+    except (BrokenPipeError, ValueError):
+        return
+
+
+def plain(text: str) -> str:
+    """`text` with everything that could move a terminal's cursor, colour it or reorder it spelled out (`\\x1b`)."""
+    return text.translate(_HARMLESS)
+
+
+def _spelled_out() -> dict[int, str]:
+    controls = [*range(0x20), *range(0x7F, 0xA0)]
+    surrogates = range(0xD800, 0xE000)  # a stream can't encode them
+    spelled = {code: f"\\x{code:02x}" for code in controls if chr(code) not in "\n\t"}
+    return spelled | {code: f"\\u{code:04x}" for code in (*map(ord, _BIDI_AND_SEPARATORS), *surrogates)}
+
+
+_HARMLESS = _spelled_out()
+
+
+def render_problems(problems: Sequence[Problem], *, style: Callable[[str, str], str] = lambda text, _: text) -> str:
+    """All problems as text: place, message, the line with a caret, and the hint. `style` may colour a part."""
+    return "\n\n".join("\n".join(_problem_lines(problem, style)) for problem in problems)
+
+
+def _problem_lines(problem: Problem, style: Callable[[str, str], str]) -> Iterator[str]:
+    message = plain(problem.message)
+    if problem.place is None:
+        yield f"{style('error', 'red')}: {message}"
+    else:
+        yield f"{style(plain(str(problem.place)), 'bold')}: {message}"
+        yield from _excerpt_lines(problem.place.source, problem.place.column, problem.place.line, style)
+    if problem.hint:
+        yield f"    {style('hint', 'cyan')}: {plain(problem.hint)}"
+
+
+_EXCERPT_WIDTH = 100
+
+
+def _excerpt_lines(source: str, column: int, line: int, style: Callable[[str, str], str]) -> Iterator[str]:
+    if not source.strip():
+        return
+    start = max(0, column - 1 - _EXCERPT_WIDTH * 3 // 4)
+    before = plain(source[start : column - 1]).replace("\t", " ")
+    after = plain(source[column - 1 : start + _EXCERPT_WIDTH]).replace("\t", " ")
+    number = f"{line:>6}"
+    yield f"{number} | {before}{after}"
+    yield f"{' ' * len(number)} | {' ' * _cells(before)}{style('^', 'red')}"
+
+
+def _cells(text: str) -> int:
+    """The width of `text` in a terminal: wide characters take two cells, combining ones none."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def case_name(case: Case) -> str:
+    return f"{case.job.name} [{case.id}]" if case.job.cases else case.job.name
+
+
+def outcome_lines(case: Case, row: Row) -> Iterator[str]:
+    """What to say of a finished case: nothing if it passed, or if its error stops the run, whose end tells it."""
+    if row["error"] is not None and not FailureCode(row["error"]["code"]).concerns_account:
+        yield f"ERROR  {case_name(case)}: {row['error']['code']}: {row['error']['message']}"
+        if row["error"]["hint"]:
+            yield f"       hint: {row['error']['hint']}"
+    for assertion in row["assertions"]:
+        if not assertion["passed"]:
+            yield f"FAILED {case_name(case)}: {assertion['reason']} ({case.job.place.path}:{assertion['line']})"
+
+
+def retry_line(notice: RetryNotice) -> str:
+    return (
+        f"{notice.error.code.value}: {notice.error.message}; "
+        f"attempt {notice.attempt + 1} of {notice.max_attempts} in {notice.wait:.1f}s"
+    )
+
+
+def progress(tally: Tally) -> str:
+    parts = [f"{tally.done:,}/{tally.cases:,} cases"]
+    parts += [f"{count:,} {name}" for count, name in ((tally.failed, "failed"), (tally.errors, "in error")) if count]
+    if tally.cost_usd is not None:
+        parts.append(money(tally.cost_usd))
+    return ", ".join(parts)
+
+
+def summary_lines(summary: Summary) -> Iterator[str]:
+    """The end of a run: counts, calls, tokens, cost, time, and where the rows are."""
+    total = summary.total
+    if not total.calls:
+        return
+    yield f"{counts(total)} in {duration(summary.elapsed)}"
+    yield f"{_calls(total)}; {total.usage.input_tokens:,} tokens in, {total.usage.output_tokens:,} out{_cost(summary)}"
+    if total.cut_at_max_tokens:
+        plural = "replies were" if total.cut_at_max_tokens > 1 else "reply was"
+        yield f"note: {total.cut_at_max_tokens} {plural} cut at max_tokens; raise inference.max_tokens to get all of it"
+    if total.possibly_billed or summary.cut_calls:
+        lost = total.possibly_billed + summary.cut_calls
+        yield f"note: {lost} call{'s' if lost > 1 else ''} brought no reply but may be on the bill"
+    for job in summary.jobs.values():
+        if job.tally.done and job.output != "-":
+            yield f"rows: {job.output}" + (f" ({outcomes(job.tally)})" if len(summary.jobs) > 1 else "")
+
+
+def stop_lines(summary: Summary) -> Iterator[str]:
+    """Why the run stopped early and how to go on; nothing if it did not."""
+    stopped = summary.stopped
+    if stopped is None:
+        return
+    yield f"stopped: {stopped.message}"
+    if stopped.hint:
+        yield f"hint: {stopped.hint}"
+    if summary.total.pending:
+        plural = "cases have" if summary.total.pending > 1 else "case has"
+        yield f"{summary.total.pending:,} {plural} no row yet; run the same command again"
+
+
+def counts(tally: Tally) -> str:
+    return f"{tally.cases:,} case{'' if tally.cases == 1 else 's'}: {outcomes(tally)}"
+
+
+def outcomes(tally: Tally) -> str:
+    errors = "error" if tally.errors == 1 else "errors"
+    named = ((tally.passed, "passed"), (tally.failed, "failed"), (tally.errors, errors), (tally.pending, "not run"))
+    return ", ".join(f"{count:,} {name}" for count, name in named if count)
+
+
+def _calls(tally: Tally) -> str:
+    retried = f" ({tally.retries:,} retried)" if tally.retries else ""
+    return f"{tally.calls:,} call{'' if tally.calls == 1 else 's'}{retried}"
+
+
+def _cost(summary: Summary) -> str:
+    total = summary.total
+    if total.cost_usd is None:
+        return "; cost not known: no price for this model (--prices FILE gives one)" if total.unpriced else ""
+    note = f", without {total.unpriced} rows of unknown price" if total.unpriced else ""
+    if summary.endpoint_is_local:
+        return f"; would cost about {money(total.cost_usd)} on Bedrock (nothing was billed){note}"
+    return f"; {money(total.cost_usd)} at the prices of {models.as_of()}{note}"
+
+
+def money(usd: float) -> str:
+    """Dollars with as many places as small sums need."""
+    return f"${usd:,.2f}" if usd >= 1 or usd == 0 else f"${usd:.4f}" if usd >= 0.001 else f"${usd:.6f}"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h {minutes:02}m {rest:02}s" if hours else f"{minutes}m {rest:02}s"

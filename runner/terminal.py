@@ -1,0 +1,237 @@
+"""The same events as console.py, on a terminal: conversations as they come, a progress bar for many cases."""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from runner.console import (
+    Console,
+    case_name,
+    duration,
+    money,
+    outcome_lines,
+    plain,
+    retry_line,
+    stop_lines,
+    summary_lines,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from runner.engine import StopReason
+    from runner.records import Case, Job, Message, Reply, Row
+    from runner.retry import RetryNotice
+    from runner.summary import Summary, Tally
+
+
+class Screen:
+    """Prints text from outside so that it can't be markup or control codes."""
+
+    def __init__(self) -> None:
+        self.rich = RichConsole(stderr=True, highlight=False)
+
+    def write(self, text: str, style: str = "", *, end: str = "\n") -> None:
+        self.rich.print(Text(plain(text), style=style), end=end, soft_wrap=True)
+
+
+class Section(Console):
+    """One job's part of the screen. It is complete when all its cases are finished."""
+
+    def __init__(self, job: Job, tally: Tally, screen: Screen, *, verbose: bool) -> None:
+        self._job = job
+        self._tally = tally
+        self._screen = screen
+        self._verbose = verbose
+
+    @property
+    def complete(self) -> bool:
+        return self._tally.pending == 0
+
+    def close(self) -> None:
+        """Leave the screen as a later section may use it."""
+
+
+class Conversation(Section):
+    """A job of one case: what is said, as it is said."""
+
+    def __init__(self, job: Job, tally: Tally, screen: Screen, *, verbose: bool) -> None:
+        super().__init__(job, tally, screen, verbose=verbose)
+        self._speaking = False  # in the middle of a streamed reply
+
+    def begin(self) -> None:
+        self._screen.rich.rule(Text(plain(f"{self._job.name} · {self._job.model}"), "bold"), align="left", style="dim")
+
+    def asked(self, case: Case, messages: Sequence[Message]) -> None:
+        if case.request.system is not None and messages[:1] == case.request.messages[:1]:
+            self._say("System", case.request.system, "magenta")
+        for message in messages:
+            pictures = "".join(f"[image {image.path}] " for image in message.images)
+            name, style = ("User", "cyan") if message.role == "user" else ("Assistant (scripted)", "green")
+            self._say(name, pictures + message.text, style)
+
+    def heard(self, case: Case, text: str) -> None:
+        if not self._speaking:
+            self._screen.write("Assistant: ", "bold green", end="")
+            self._speaking = True
+        self._screen.write(text, end="")
+
+    def replied(self, case: Case, reply: Reply) -> None:
+        if self._speaking:
+            self._end_of_speech()
+        else:
+            self._say("Assistant", reply.text, "green")
+
+    def retrying(self, case: Case, notice: RetryNotice) -> None:
+        self._end_of_speech()
+        self._screen.write(f"… {retry_line(notice)}", "yellow")
+
+    def finished(self, case: Case, row: Row) -> None:
+        self._end_of_speech()
+        _write_outcome(self._screen, case, row)
+        usage, facts = row["usage"], []
+        if row["latency_ms"] is not None:
+            facts.append(duration(row["latency_ms"] / 1000))
+        if usage is not None:
+            facts.append(f"{usage['input_tokens']:,} → {usage['output_tokens']:,} tokens")
+        if row["cost_usd"] is not None:
+            facts.append(money(row["cost_usd"]))
+        style = {"passed": "green", "failed": "red", "error": "red"}[row["status"]]
+        self._screen.write(" · ".join([row["status"], *facts]), f"dim {style}")
+
+    def close(self) -> None:
+        self._end_of_speech()
+
+    def _end_of_speech(self) -> None:
+        if self._speaking:
+            self._screen.write("")
+        self._speaking = False
+
+    def _say(self, name: str, text: str, style: str) -> None:
+        self._screen.write(f"{name}: ", f"bold {style}", end="")
+        self._screen.write(text)
+
+
+class Bar(Section):
+    """A job of many cases: a progress bar, and above it a line for each case that failed or erred."""
+
+    def __init__(self, job: Job, tally: Tally, screen: Screen, *, verbose: bool) -> None:
+        super().__init__(job, tally, screen, verbose=verbose)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[spent]}"),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            console=screen.rich,
+            expand=True,
+        )
+        name = Text(plain(job.name)).markup
+        self._task = self._progress.add_task(name, total=tally.cases, rate="", spent="", start=False)
+
+    def begin(self) -> None:
+        self._progress.start()
+        self._progress.start_task(self._task)
+
+    def retrying(self, case: Case, notice: RetryNotice) -> None:
+        if self._verbose:
+            self._screen.write(f"retry {case_name(case)}: {retry_line(notice)}", "yellow")
+
+    def finished(self, case: Case, row: Row) -> None:
+        _write_outcome(self._screen, case, row)
+        speed = self._progress.tasks[self._task].speed
+        self._progress.update(
+            self._task,
+            completed=self._tally.done,
+            rate=f"{speed:.1f}/s" if speed else "",
+            spent=self._spent(),
+        )
+
+    def close(self) -> None:
+        self._progress.stop()
+
+    def _spent(self) -> str:
+        usage = self._tally.usage
+        tokens = f"{usage.input_tokens + usage.output_tokens:,} tokens"
+        return tokens if self._tally.cost_usd is None else f"{tokens} {money(self._tally.cost_usd)}"
+
+
+class Terminal(Console):
+    """Jobs run together, but are shown one after another: what a later job has to say waits for its turn."""
+
+    def __init__(self, jobs: Sequence[Job], summary: Summary, *, verbose: bool) -> None:
+        self._screen = Screen()
+        self._sections: dict[str, Section] = {}
+        self._waiting: dict[str, deque[Callable[[], None]]] = {}
+        for job in jobs:
+            tally = summary.jobs[job.name].tally
+            kind = Conversation if tally.cases == 1 else Bar
+            self._sections[job.name] = kind(job, tally, self._screen, verbose=verbose)
+            self._waiting[job.name] = deque()
+        self._order = deque(self._sections)
+
+    def begin(self) -> None:
+        self._sections[self._order[0]].begin()
+
+    def started(self, case: Case) -> None:
+        self._show(case, lambda section: section.started(case))
+
+    def asked(self, case: Case, messages: Sequence[Message]) -> None:
+        self._show(case, lambda section: section.asked(case, messages))
+
+    def heard(self, case: Case, text: str) -> None:
+        self._show(case, lambda section: section.heard(case, text))
+
+    def replied(self, case: Case, reply: Reply) -> None:
+        self._show(case, lambda section: section.replied(case, reply))
+
+    def retrying(self, case: Case, notice: RetryNotice) -> None:
+        self._show(case, lambda section: section.retrying(case, notice))
+
+    def finished(self, case: Case, row: Row) -> None:
+        self._show(case, lambda section: section.finished(case, row))
+        while self._order and self._sections[self._order[0]].complete:
+            self._next_section()
+
+    def stopping(self, reason: StopReason, grace: float) -> None:
+        if reason.cuts_calls:
+            again = "Ctrl-C again cuts them now"
+            self._screen.write(f"\n{reason.message}: {grace:g}s for the calls in flight; {again}", "bold yellow")
+
+    def end(self, summary: Summary) -> None:
+        while self._order:
+            self._next_section()
+        self._screen.rich.rule(style="dim")
+        for number, line in enumerate(summary_lines(summary)):
+            self._screen.write(line, "bold" if number == 0 else "")
+        for line in stop_lines(summary):
+            self._screen.write(line, "bold yellow")
+
+    def _show(self, case: Case, event: Callable[[Section], None]) -> None:
+        name = case.job.name
+        if self._order and self._order[0] == name:
+            event(self._sections[name])
+        else:
+            self._waiting[name].append(partial(event, self._sections[name]))
+
+    def _next_section(self) -> None:
+        """Close the section in front, and let the next catch up."""
+        self._sections[self._order.popleft()].close()
+        if not self._order:
+            return
+        name = self._order[0]
+        self._sections[name].begin()
+        while self._waiting[name]:
+            self._waiting[name].popleft()()
+
+
+def _write_outcome(screen: Screen, case: Case, row: Row) -> None:
+    for line in outcome_lines(case, row):
+        screen.write(line, "red" if line.startswith(("ERROR", "FAILED")) else "cyan")
