@@ -261,7 +261,13 @@ def _list_faults(ctx: click.Context, _option: click.Parameter, value: bool) -> N
     help="Make this share of the calls fail so; repeatable. --faults lists the names.",
 )
 @click.option(
-    "--faults", is_flag=True, is_eager=True, expose_value=False, callback=_list_faults, help="List the faults and exit."
+    "--faults",
+    "list_faults",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_faults,
+    help="List the faults and exit.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides which calls meet a fault.")
 @click.option("--access-key-id", metavar="ID", help="The only access key that is accepted.  [default: any]")

@@ -115,23 +115,24 @@ class Engine:
                 raise self._bug
 
     async def _until_done(self, workers: Sequence[asyncio.Task[None]]) -> int:
-        everything = asyncio.gather(*workers, return_exceptions=True)
-        await _first(everything, self._stop.requested())
-        cut = 0 if everything.done() else await self._end_early(everything)
-        await asyncio.gather(*workers, return_exceptions=True)
+        all_done = asyncio.ensure_future(asyncio.wait(workers))
+        await _first(all_done, self._stop.requested())
+        if not all_done.done():
+            await self._let_calls_end(all_done)
+        cut = self._in_progress
+        for worker in workers:
+            worker.cancel()
+        await all_done
         return cut
 
-    async def _end_early(self, everything: asyncio.Future[list[BaseException | None]]) -> int:
+    async def _let_calls_end(self, all_done: asyncio.Future[Any]) -> None:
         """Let the calls in flight finish; if the stop cuts them, only for a moment."""
-        while not everything.done():
+        while not all_done.done():
             assert self._stop.reason is not None
             if self._stop.reason.cuts_calls:
-                await _first(everything, self._stop.at_once(), timeout=self._grace)
-                break
-            await _first(everything, self._stop.at_once())
-        cut = self._in_progress
-        everything.cancel()
-        return cut
+                await _first(all_done, self._stop.at_once(), timeout=self._grace)
+                return
+            await _first(all_done, self._stop.at_once())
 
     async def _work(self, cases: Iterator[Case]) -> None:
         try:
@@ -195,8 +196,8 @@ def _changed_meanwhile(error: UsageError) -> StopReason:
     return StopReason(ExitCode.STOPPED, f"a file changed during the run: {place}{problem.message}", hint=problem.hint)
 
 
-async def _first(everything: asyncio.Future[Any], other: Awaitable[None], *, timeout: float | None = None) -> None:
+async def _first(all_done: asyncio.Future[Any], other: Awaitable[None], *, timeout: float | None = None) -> None:
     """Wait until either is done or `timeout` seconds have passed, and cancel `other`."""
     waiting: asyncio.Future[Any] = asyncio.ensure_future(other)
-    await asyncio.wait([everything, waiting], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait([all_done, waiting], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()

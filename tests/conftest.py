@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
-from typing import TYPE_CHECKING
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import pytest
+from jsonschema import Draft202012Validator
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from runner.emulator import Settings, running
+from runner.schema import load as load_schema
 
 
 @pytest.fixture(autouse=True)
@@ -23,3 +31,97 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
     monkeypatch.setenv("AWS_CONFIG_FILE", str(home / ".aws" / "config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(home / ".aws" / "credentials"))
     return home
+
+
+class BedrockRun(Protocol):
+    """Runs the command in a process of its own, without a terminal, in the test's folder."""
+
+    def __call__(
+        self, *args: str | Path, env: Mapping[str, str] | None = None, stdin: str | None = None
+    ) -> subprocess.CompletedProcess[str]: ...
+
+
+@pytest.fixture
+def bedrock_run(tmp_path: Path) -> BedrockRun:
+    def run(
+        *args: str | Path, env: Mapping[str, str] | None = None, stdin: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "runner", *map(str, args)],
+            cwd=tmp_path,
+            env={**os.environ, **(env or {})},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+
+    return run
+
+
+class Bedrock(NamedTuple):
+    """An emulator and the environment in which clients call it. `log` has a line for each request."""
+
+    url: str
+    env: dict[str, str]
+    log: list[str]
+
+
+class StartBedrock(Protocol):
+    def __call__(self, replies: str = "", **settings: Any) -> Bedrock: ...
+
+
+@pytest.fixture
+def bedrock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartBedrock]:
+    """Start emulators that stop with the test. `replies` is the text of a replies file."""
+    with ExitStack() as emulators:
+
+        def start(replies: str = "", **settings: Any) -> Bedrock:
+            if replies:
+                settings["replies"] = tmp_path_factory.mktemp("replies") / "replies.yaml"
+                settings["replies"].write_text(replies)
+            log: list[str] = []
+            settings |= {"access_key_id": "AKIDEXAMPLE", "secret_access_key": "a-secret-that-no-row-may-hold"}
+            url = emulators.enter_context(running(Settings(log=log.append, **settings)))
+            env = {
+                "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": url,
+                "AWS_ACCESS_KEY_ID": settings["access_key_id"],
+                "AWS_SECRET_ACCESS_KEY": settings["secret_access_key"],
+            }
+            return Bedrock(url, env, log)
+
+        yield start
+
+
+class WriteJob(Protocol):
+    def __call__(self, text: str, name: str = "job.yaml") -> Path: ...
+
+
+@pytest.fixture
+def write_job(tmp_path: Path) -> WriteJob:
+    """Write a job file into the test's folder. A text without a `model:` gets one of Anthropic's."""
+
+    def write(text: str, name: str = "job.yaml") -> Path:
+        text = textwrap.dedent(text)
+        if "model:" not in text:
+            text = f"model: anthropic.claude-3-5-sonnet-20241022-v2:0\n{text}"
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
+    """Read the rows of a job, each of them checked against the published schema."""
+    validator = Draft202012Validator(load_schema("result"))
+
+    def read(name: str = "job", folder: str = "outputs") -> list[dict[str, Any]]:
+        found = [json.loads(line) for line in (tmp_path / folder / f"{name}.jsonl").read_text().split("\n")[:-1]]
+        for row in found:
+            validator.validate(row)
+        return found
+
+    return read
