@@ -8,7 +8,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from runner import durations, schema, source
+from runner import durations, models, schema, source
 from runner.errors import Place, Problem, UsageError
 from runner.records import (
     Api,
@@ -86,9 +86,9 @@ def _load(path: Path, overrides: Overrides) -> Job:
     if problems:
         raise UsageError(*_in_order(problems)[: source.MAX_PROBLEMS])
     job = _Builder(document).job(overrides)
-    wrong_api = _wrong_api(document, job)
-    if wrong_api is not None:
-        raise UsageError(wrong_api)
+    problems = [*_wrong_api(document, job), *_refused_by_model(document, job)]
+    if problems:
+        raise UsageError(*_in_order(problems))
     return job
 
 
@@ -346,15 +346,40 @@ def _resolved_api(wanted: str, model: str, *, body: bool) -> Api:
     return "converse"
 
 
-def _wrong_api(document: Document, job: Job) -> Problem | None:
+def _wrong_api(document: Document, job: Job) -> Iterator[Problem]:
     maker = provider(job.model)
     if job.api == "converse" or job.body is not None or maker in (None, "anthropic"):
-        return None
-    return Problem(
+        return
+    yield Problem(
         f"`api: invoke` sends Anthropic's request body, and `{job.model}` is a model of {maker}",
         document.place(("api",)),
         "write `api: converse`, or give the model's own request as `body`",
     )
+
+
+# --- what a model refuses --------------------------------------------------------------------------------------------
+
+
+def _refused_by_model(document: Document, job: Job) -> Iterator[Problem]:
+    """What Bedrock would answer with a ValidationException to every call, as far as the model is known."""
+    facts = models.load().find(job.model)
+    if facts is None:
+        return
+    if "prefill" in facts.refuses and job.turns and job.turns[-1].role == "assistant":
+        yield Problem(
+            f"`{job.model}` takes no assistant turn at the end",
+            document.place(("turns", len(job.turns) - 1)),
+            "end with a user turn; say in `system:` how the answer should begin",
+        )
+    if "sampling" in facts.refuses:
+        given = {"temperature": job.inference.temperature, "top_p": job.inference.top_p, "top_k": job.inference.top_k}
+        for name, value in given.items():
+            if value is not None and (name, value) != ("temperature", 1):  # 1 is what it does anyway
+                yield Problem(
+                    f"`{job.model}` takes no `{name}`",
+                    document.place(("inference", name), key=True),
+                    "remove it; if this is out of date, `extra:` sends it all the same",
+                )
 
 
 # --- building --------------------------------------------------------------------------------------------------------

@@ -353,3 +353,26 @@ def assert_whole(loaded: Job) -> None:
     values: dict[str, Any] = {field.name: getattr(loaded, field.name) for field in fields(loaded)}
     assert values["name"]
     assert values["timeout"] > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("turns: [{user: a}, {assistant: b}]", 2, "takes no assistant turn at the end"),
+        ("prompt: a\ninference: {temperature: 0}", 3, "takes no `temperature`"),
+        ("prompt: a\ninference: {top_k: 5}", 3, "takes no `top_k`"),
+    ],
+)
+def test_what_the_model_is_known_to_refuse(text: str, line: int, message: str, tmp_path: Path) -> None:
+    refusing = write(tmp_path, f"model: us.anthropic.claude-opus-4-7\n{text}\n")
+    with pytest.raises(UsageError) as caught:
+        job.load([refusing])
+    (problem,) = caught.value.problems
+    assert message in problem.message
+    assert problem.place is not None
+    assert problem.place.line == line
+    job.load([write(tmp_path, f"model: anthropic.claude-3-5-sonnet-20241022-v2:0\n{text}\n")])
+
+
+def test_a_default_temperature_is_not_refused(tmp_path: Path) -> None:
+    load(tmp_path, "model: us.anthropic.claude-opus-4-7\nprompt: a\ninference: {temperature: 1.0}\n")

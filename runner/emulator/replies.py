@@ -9,8 +9,8 @@
       fault: throttle             # one of `bedrock-run emulate --help`
 
 The first entry that matches counts; where none does the local model answers by itself. Further keys: `model` (a glob
-over the model id), `turn` (only in that turn of the user's, from 1), `stop_reason`, `latency` (seconds), and for any
-error of AWS `status`, `error` and `message`.
+over the model id), `turn` (only in that turn of the user's, from 1), `stop_reason`, `latency` (`300ms`, `2s`), and for
+any error of AWS `status`, `error` and `message`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import yaml
 
 from runner.emulator.errors import AwsError
 from runner.emulator.faults import FAULTS
-from runner.emulator.settings import SettingsError, did_you_mean
+from runner.emulator.settings import SettingsError, did_you_mean, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -202,11 +202,8 @@ def _whole(least: int, most: int | None = None) -> Callable[[yaml.Node], int]:
     return read
 
 
-def _seconds(node: yaml.Node) -> float:
-    text = _text(node)
-    if not re.fullmatch(r"\d+(\.\d+)?", text):
-        raise ValueError(f"must be seconds, as in 0.5, not {text!r}")
-    return float(text)
+def _duration(node: yaml.Node) -> float:
+    return seconds(_text(node))
 
 
 _READ: dict[str, Callable[[yaml.Node], Any]] = {
@@ -217,7 +214,7 @@ _READ: dict[str, Callable[[yaml.Node], Any]] = {
     "reply": _texts,
     "stop_reason": _text,
     "fault": _fault,
-    "latency": _seconds,
+    "latency": _duration,
     "status": _whole(400, 599),
     "error": _text,
     "message": _text,

@@ -25,7 +25,7 @@ from runner.emulator import control, faults, framing
 from runner.emulator.auth import Authorizer, Call
 from runner.emulator.calls import MAX_BODY, OPERATIONS, Answer, Caller, Directives, count_tokens
 from runner.emulator.errors import AwsError, invalid
-from runner.emulator.settings import Settings, SettingsError, did_you_mean
+from runner.emulator.settings import Settings, SettingsError, did_you_mean, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -329,9 +329,10 @@ def _directives(header: str) -> Directives:
                 raise invalid(f"{_DIRECTIVES}: unknown fault {value!r}: {did_you_mean(value, faults.FAULTS)}")
             values[name] = value
         elif name in {"latency", "pace"}:
-            if not re.fullmatch(r"\d+(\.\d+)?", value):
-                raise invalid(f"{_DIRECTIVES}: {name} must be seconds, as in 0.5, not {value!r}")
-            values[name] = float(value)
+            try:
+                values[name] = seconds(value)
+            except ValueError as error:
+                raise invalid(f"{_DIRECTIVES}: {name} {error}") from None
         else:
             raise invalid(f"{_DIRECTIVES}: unknown {name!r}: {did_you_mean(name, ('fault', 'latency', 'pace'))}")
     return Directives(**values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,17 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     choices = sorted(known)
     near = difflib.get_close_matches(word, choices, n=1)
     return f"did you mean {near[0]}?" if near else f"known: {', '.join(choices)}"
+
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "": 1.0}
+
+
+def seconds(text: str) -> float:
+    """A time such as `300ms`, `2s`, `1m` or, in seconds, `0.3`. Raises ValueError."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|)", text)
+    if match is None:
+        raise ValueError(f"must be a time, as in 300ms or 2s, not {text!r}")
+    return float(match[1]) * _UNITS[match[2]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +70,9 @@ class Settings:
     def _problems(self) -> Iterable[str]:
         if not 0 <= self.port <= 65535:
             yield f"port must be from 0 to 65535, not {self.port}"
-        for name, seconds in (("latency", self.latency), ("pace", self.pace)):
-            if not 0 <= seconds < float("inf"):
-                yield f"{name} must be 0 or more seconds, not {seconds}"
+        for name, value in (("latency", self.latency), ("pace", self.pace)):
+            if not 0 <= value < float("inf"):
+                yield f"{name} must be 0 or more seconds, not {value}"
         for name, quota in (("requests", self.requests_per_minute), ("tokens", self.tokens_per_minute)):
             if quota is not None and not 0 < quota < float("inf"):
                 yield f"{name}_per_minute must be more than 0, not {quota}"

@@ -94,8 +94,11 @@ def stream_of(url: str, connect: Connect, fault: str, operation: str, ask: Any) 
 
     client.meta.events.register("before-send.bedrock-runtime", steer)
     if operation == "converse-stream":
-        return iter(client.converse_stream(modelId=CLAUDE, messages=HELLO)["stream"])
-    return iter(client.invoke_model_with_response_stream(modelId=CLAUDE, body=json.dumps(ask()))["body"])
+        stream = client.converse_stream(modelId=CLAUDE, messages=HELLO)["stream"]
+    else:
+        stream = client.invoke_model_with_response_stream(modelId=CLAUDE, body=json.dumps(ask()))["body"]
+    with closing(stream):  # a stream that breaks leaves its socket open
+        yield from stream
 
 
 def kinds(events: list[Any]) -> list[str]:

@@ -136,7 +136,7 @@ def test_the_header_outranks_the_script(say: Any) -> None:
         ("- match: a\n  fault: throtle", ":2: fault: unknown fault 'throtle': did you mean throttle?"),
         ("- match: a\n  reply: b\n  times: 0", ":3: times: must be a whole number from 1, not '0'"),
         ("- match: a\n  error: b\n  status: 200", ":3: status: must be a whole number from 400 to 599, not '200'"),
-        ("- match: a\n  reply: b\n  latency: soon", ":3: latency: must be seconds, as in 0.5, not 'soon'"),
+        ("- match: a\n  reply: b\n  latency: soon", ":3: latency: must be a time, as in 300ms or 2s, not 'soon'"),
         ("- match: a\n  reply: b\n  status: 500", ":1: status and message need error"),
         ("- match: [a", ":1: "),
         ("- match: a\n  reply: 'b", ":2: "),

@@ -313,7 +313,7 @@ def test_count_tokens_body(url: str, post: Post, body: Any, message: str) -> Non
     [
         ("fault=throtle", "unknown fault 'throtle': did you mean throttle?"),
         ("fualt=throttle", "unknown 'fualt': did you mean fault?"),
-        ("latency=soon", "latency must be seconds, as in 0.5, not 'soon'"),
+        ("latency=soon", "latency must be a time, as in 300ms or 2s, not 'soon'"),
     ],
 )
 def test_directives_that_are_wrong(url: str, post: Post, header: str, message: str) -> None:

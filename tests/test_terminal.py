@@ -1,0 +1,168 @@
+"""What a person sees: real processes on a real (pseudo) terminal, and without one."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HOSTILE = r"before \e[2J\e[31m\e]0;title\a\r\b after"
+
+
+@pytest.fixture
+def on_terminal(tmp_path: Path) -> Callable[..., tuple[int, str]]:
+    """Run the command with a terminal as its standard streams; its exit code and all that the terminal got."""
+
+    def run(*arguments: str | Path, env: Mapping[str, str] | None = None) -> tuple[int, str]:
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 200, 0, 0))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "runner", *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, "TERM": "xterm-256color", **(env or {})},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        seen = b""
+        while True:
+            try:
+                data = os.read(ours, 65536)
+            except OSError:  # Linux: all other ends are closed
+                break
+            if not data:
+                break
+            seen += data
+        os.close(ours)
+        return process.wait(timeout=60), seen.decode()
+
+    return run
+
+
+def without_colours(seen: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", seen).replace("\r\n", "\n")
+
+
+def test_a_job_of_one_case_shows_its_conversation(on_terminal: Any, write_job: Any, tmp_path: Path) -> None:
+    (tmp_path / "replies.yaml").write_text("- {match: one, reply: uno}\n- {match: two, reply: dos}\n")
+    job = write_job("system: Be brief.\nturns: [{user: one}, {user: two}]")
+    code, seen = on_terminal("--local", "--replies", "replies.yaml", job)
+    assert code == 0
+    shown = without_colours(seen)
+    order = [
+        "System: Be brief.",
+        "User: one",
+        "Assistant: uno",
+        "User: two",
+        "Assistant: dos",
+        "passed",
+        "1 case: 1 passed",
+    ]
+    positions = [shown.find(text) for text in order]
+    assert -1 not in positions
+    assert positions == sorted(positions)
+
+
+def test_a_streamed_reply_is_shown_as_it_comes(on_terminal: Any, write_job: Any) -> None:
+    code, seen = on_terminal("--local", write_job("stream: true\nprompt: Where am I?"))
+    assert code == 0
+    assert 'Assistant: Local emulator, no model was called. You asked: "Where am I?"' in without_colours(seen)
+
+
+def test_a_reply_that_was_cut_is_shown_again_whole(on_terminal: Any, bedrock: Any, write_job: Any) -> None:
+    server = bedrock("- {match: x, fault: no-stop, times: 1}\n- {match: x, reply: the whole reply}\n")
+    job = write_job("stream: true\nretry: {max_backoff: 10ms}\nprompt: x")
+    code, seen = on_terminal(job, env=server.env)
+    assert code == 0
+    shown = without_colours(seen)
+    assert "incomplete: " in shown
+    assert "attempt 2 of 8" in shown
+    assert shown.count("Assistant: ") == 2
+    assert "Assistant: the whole reply" in shown
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_escape_codes_of_a_reply_do_not_reach_the_terminal(
+    stream: bool, on_terminal: Any, write_job: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "replies.yaml").write_text(f'- {{match: x, reply: "{HOSTILE}"}}\n')
+    job = write_job(f"stream: {str(stream).lower()}\nprompt: x\nassert: [{{type: equals, value: y}}]")
+    code, seen = on_terminal("--local", "--replies", "replies.yaml", job)
+    assert code == 1
+    assert "before" in seen
+    assert "after" in seen
+    assert "\x1b[2J" not in seen
+    assert "\x1b[31mafter" not in seen
+    assert "\x1b]0;" not in seen
+    assert "\a" not in seen
+    assert "\b" not in seen
+
+
+def test_many_cases_get_a_bar_and_a_line_for_each_failure(on_terminal: Any, write_job: Any) -> None:
+    cases = "".join(f"  - {{id: c{n}, vars: {{n: {n}}}}}\n" for n in range(30))
+    job = write_job(
+        f"name: many\nprompt: 'Say {{{{ n }}}}'\nassert: [{{type: not-contains, value: Say 7}}]\ncases:\n{cases}"
+    )
+    code, seen = on_terminal("--local", job)
+    shown = without_colours(seen)
+    assert code == 1
+    assert "30/30" in shown
+    assert shown.count("FAILED many [c7]") == 1
+    assert "30 cases: 29 passed, 1 failed" in shown
+
+
+def test_jobs_are_shown_one_after_another_though_they_run_together(
+    on_terminal: Any, write_job: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "replies.yaml").write_text("- {match: slow, reply: a slow answer, latency: 300ms}\n")
+    first = write_job("turns: [{user: slow one}, {user: slow two}]", "first.yaml")
+    second = write_job("prompt: quick", "second.yaml")
+    code, seen = on_terminal("--local", "--replies", "replies.yaml", first, second)
+    shown = without_colours(seen)
+    assert code == 0
+    assert shown.index("User: slow two") < shown.index("second · ") < shown.index("User: quick")
+
+
+def test_no_color_counts(on_terminal: Any, write_job: Any) -> None:
+    _, coloured = on_terminal("--local", write_job("prompt: x"))
+    _, plain = on_terminal("--local", write_job("prompt: x"), env={"NO_COLOR": "1"})
+    colours = re.compile(r"\x1b\[[0-9;]*3[0-7][;m]")
+    assert colours.search(coloured)
+    assert not colours.search(plain)
+    _, problem = on_terminal("validate", write_job("promt: x"), env={"NO_COLOR": "1"})
+    assert "\x1b" not in problem
+
+
+def test_without_a_terminal_there_are_no_control_codes(bedrock_run: Any, write_job: Any, tmp_path: Path) -> None:
+    (tmp_path / "replies.yaml").write_text(f'- {{match: x, reply: "{HOSTILE}"}}\n')
+    job = write_job("prompt: x\nassert: [{type: equals, value: y}]")
+    done = bedrock_run("--local", "--replies", "replies.yaml", "-v", job)
+    assert done.returncode == 1
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", done.stderr + done.stdout)
+    assert "FAILED job: expected output to equal 'y': got 'before " in done.stderr
+    assert f"{job}:3" in done.stderr
+
+
+def test_quiet_says_only_what_failed(bedrock_run: Any, write_job: Any) -> None:
+    assert bedrock_run("--local", "-q", write_job("prompt: x")).stderr == ""
+    done = bedrock_run("--local", "-q", write_job("prompt: x\nassert: [{type: equals, value: y}]"))
+    assert done.stderr.startswith("FAILED job: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_dumb_terminal_gets_plain_lines(on_terminal: Any, write_job: Any) -> None:
+    code, seen = on_terminal("--local", write_job("prompt: x"), env={"TERM": "dumb"})
+    assert code == 0
+    assert "\x1b" not in seen
+    assert "1 case: 1 passed" in seen
