@@ -76,7 +76,7 @@ def connect() -> Iterator[Connect]:
         def make(url: str, service: str = "bedrock-runtime", **options: Any) -> Any:
             config = Config(retries={"total_max_attempts": 1}, read_timeout=options.pop("read_timeout", 30))
             keys = {"aws_access_key_id": KEY_ID, "aws_secret_access_key": SECRET, "region_name": "us-east-1"}
-            client: Any = boto3.session.Session().client(  # type: ignore[call-overload]
+            client: Any = boto3.session.Session().client(
                 service, endpoint_url=url, config=config, **{**keys, **options}
             )
             stack.callback(client.close)
