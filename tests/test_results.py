@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import multiprocessing
 import subprocess
 import sys
 from pathlib import Path
@@ -104,29 +103,27 @@ sys.stdin.read()
     RowFile(tmp_path / "job.jsonl").close()
 
 
+WRITE_BEYOND_THE_LIMIT = """
+import pathlib, resource, signal, sys
+from runner.results import RowFile
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+file = RowFile(pathlib.Path(sys.argv[1]))
+file.write([{"index": 0}])
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+try:
+    file.write([{"index": 1, "output": "x" * 10_000}])
+except OSError as error:
+    print(error.strerror)
+file.close()
+"""
+
+
 def test_a_full_disk_is_an_error_not_a_loss(tmp_path: Path) -> None:
-    process = multiprocessing.get_context("spawn").Process(target=_write_beyond_the_limit, args=(tmp_path,))
-    process.start()
-    process.join()
-    assert process.exitcode == 27, "writing beyond the file size limit must raise OSError"
-    assert read(tmp_path / "job.jsonl") == [row(0)], "the row before is kept, and no torn line after it"
-
-
-def _write_beyond_the_limit(folder: Path) -> None:
-    import os
-    import resource
-    import signal
-
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    file = RowFile(folder / "job.jsonl")
-    file.write([row(0)])
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
-    try:
-        file.write([row(1, output="x" * 10_000)])
-    except OSError:
-        file.close()
-        os._exit(27)
-    os._exit(0)
+    path = tmp_path / "job.jsonl"
+    command = [sys.executable, "-c", WRITE_BEYOND_THE_LIMIT, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "File too large\n"
+    assert read(path) == [{"index": 0}], "the row before is kept, and no torn line after it"
 
 
 def test_a_stream_keeps_the_order_of_the_cases_as_they_come() -> None:
