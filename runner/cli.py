@@ -199,10 +199,10 @@ def schema(name: str) -> int:
 
 
 def _duration(_ctx: click.Context, _option: click.Parameter, value: str) -> float:
-    from runner import durations
+    from runner import times
 
     try:
-        return durations.seconds(value)
+        return times.seconds(value)
     except ValueError:
         raise click.BadParameter(f"{value} is not a duration such as 500ms, 2s or 1m") from None
 

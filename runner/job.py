@@ -8,7 +8,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from runner import durations, models, schema, source
+from runner import models, schema, source, times
 from runner.errors import Place, Problem, UsageError
 from runner.records import (
     Api,
@@ -478,7 +478,7 @@ class _Builder:
             place=self._document.place(pointer),
             negated=assertion["type"].startswith("not-"),
             value=self._text((*pointer, "value")) if "value" in assertion else None,
-            threshold=None if threshold is None else durations.seconds(threshold),
+            threshold=None if threshold is None else times.seconds(threshold),
         )
 
 
@@ -508,7 +508,7 @@ def _rate(data: Mapping[str, Any]) -> Rate:
 
 
 def _seconds(text: str | None, default: float) -> float:
-    return default if text is None else durations.seconds(text)
+    return default if text is None else times.seconds(text)
 
 
 def _number(value: float | None) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runner import durations, job, schema
+from runner import job, schema, times
 from runner.errors import Place, UsageError
 from runner.job import Overrides
 from runner.records import AssertionSpec, Inference, Job, Rate, RetrySettings, Text
@@ -104,11 +104,11 @@ def test_defaults_are_those_of_the_schema(tmp_path: Path) -> None:
     assert loaded.name == "job"
     assert loaded.description == properties["description"]["default"]
     assert loaded.stream is properties["stream"]["default"]
-    assert loaded.timeout == durations.seconds(properties["timeout"]["default"])
+    assert loaded.timeout == times.seconds(properties["timeout"]["default"])
     assert loaded.inference == Inference(max_tokens=definitions["inference"]["properties"]["max_tokens"]["default"])
     retry = {name: value.get("default") for name, value in definitions["retry"]["properties"].items()}
     assert loaded.retry == RetrySettings(
-        max_attempts=retry["max_attempts"], max_backoff=durations.seconds(retry["max_backoff"])
+        max_attempts=retry["max_attempts"], max_backoff=times.seconds(retry["max_backoff"])
     )
     assert (loaded.rate, loaded.max_concurrency, loaded.max_cost) == (Rate(), None, None)
     assert (loaded.region, loaded.system, loaded.body, loaded.cases, loaded.assertions) == (None, None, None, (), ())
@@ -251,13 +251,13 @@ def test_all_problems_of_all_files(tmp_path: Path) -> None:
     ("text", "seconds"), [("500ms", 0.5), ("30s", 30.0), ("5m", 300.0), ("1h", 3600.0), ("1.5m", 90.0)]
 )
 def test_durations(text: str, seconds: float) -> None:
-    assert durations.seconds(text) == seconds
+    assert times.seconds(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "30", "30 s", "-1s", "1d", "1e3s", "30s\n"])
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match="not a duration"):
-        durations.seconds(text)
+        times.seconds(text)
 
 
 # --- damaged files ---------------------------------------------------------------------------------------------------

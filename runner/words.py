@@ -1,0 +1,26 @@
+"""Small help with the wording of messages."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def plural(count: int, word: str, many: str | None = None) -> str:
+    """`1 case`, `2 cases`, `12,345 cases`; `many` where the plural is not formed with an s."""
+    return f"{count:,} {word if count == 1 else many or f'{word}s'}"
+
+
+def shorten(text: str, limit: int = 40) -> str:
+    """The text on one line, and cut when it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def nearest(word: str, known: Iterable[str], *, likeness: float = 0.6) -> str | None:
+    """The one of `known` that was probably meant, if any is like enough (0 to 1)."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=likeness)
+    return close[0] if close else None
