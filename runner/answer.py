@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from asyncio import CancelledError
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from runner import __version__, assertions
-from runner.errors import CallError, FailureCode
-from runner.records import ErrorRecord, Message, ReplyRecord, Row, Usage
+from runner.errors import CallError, FailureCode, StoppedError
+from runner.records import ErrorRecord, Message, ReplyRecord, Row, Usage, exchanges
 from runner.retry import call_with_retries
+from runner.times import now, timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from runner.limits import Slot
@@ -70,8 +71,12 @@ class Answerer:
         self._sleep = sleep
 
     async def answer(self, case: Case) -> Row:
-        """The row of one case, whatever becomes of it. Raises only what `sleep` raises when the run is stopping."""
-        started_at = _now()
+        """The row of one case, whatever becomes of it.
+
+        When the run stops before any reply has come there is none: StoppedError or CancelledError goes through. Replies
+        that have come are kept, since they are paid for.
+        """
+        started_at = timestamp(now())
         attempts: list[AttemptRecord] = []
         replies: list[Reply] = []
         error: CallError | None = None
@@ -79,6 +84,12 @@ class Answerer:
             await self._converse(case, replies, attempts)
         except CallError as failed:
             error = failed
+        except (StoppedError, CancelledError):
+            if not replies:
+                raise
+            error = CallError(
+                FailureCode.STOPPED, f"the run was stopped after reply {len(replies)} of the conversation"
+            )
         return self._row(case, replies, attempts, error=error, started_at=started_at)
 
     async def _converse(self, case: Case, replies: list[Reply], attempts: list[AttemptRecord]) -> None:
@@ -141,7 +152,7 @@ class Answerer:
             assertions=verdicts,
             error=None if error is None else _error_record(error),
             started_at=started_at,
-            finished_at=_now(),
+            finished_at=timestamp(now()),
             version=__version__,
         )
 
@@ -149,19 +160,6 @@ class Answerer:
         costs = [self._models.cost(model, reply.usage) for reply in replies]
         known = [cost for cost in costs if cost is not None]
         return round(sum(known), 9) if costs and len(known) == len(costs) else None
-
-
-def exchanges(request: Request) -> Iterator[tuple[Message, ...]]:
-    """The messages to add before each call. A user message after a user message begins a new call; a raw body is one
-    call with none.
-    """
-    pending: list[Message] = []
-    for message in request.messages:
-        if pending and pending[-1].role == "user" == message.role:
-            yield tuple(pending)
-            pending = []
-        pending.append(message)
-    yield tuple(pending)
 
 
 def describe_request(request: Request) -> dict[str, Any]:
@@ -253,7 +251,3 @@ def _error_record(error: CallError) -> ErrorRecord:
         request_id=error.request_id,
         retryable=error.code.retryable,
     )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

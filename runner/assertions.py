@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,19 +43,25 @@ def evaluate(assertion: Assertion, answer: Answer) -> VerdictRecord:
 
 def problem_with(assertion: Assertion) -> str | None:
     """Why a rendered assertion can't be evaluated at all, or None. Known before anything is sent."""
-    if assertion.type == "regex":
-        try:
-            re.compile(_value(assertion))
-        except re.error as error:
-            return f"the regular expression {excerpt(_value(assertion))} is wrong: {error}"
+    return pattern_problem(_value(assertion)) if assertion.type == "regex" else None
+
+
+def pattern_problem(pattern: str) -> str | None:
+    """Why `pattern` is not a regular expression, or None if it is one."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about what may mean something else in a later Python
+            re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        return f"{excerpt(pattern)} is not a regular expression: {error}"
     return None
 
 
 def excerpt(text: str, around: int = 0) -> str:
     """`text` quoted, cut to what a person wants to read; `around` is the offset that must be in view."""
     start = max(0, min(around - _EXCERPT // 4, len(text) - _EXCERPT))
-    cut = text[start : start + _EXCERPT]
-    return f"{'…' if start else ''}{cut!r}{'…' if start + _EXCERPT < len(text) else ''}"
+    cut = text[start : start + _EXCERPT].replace("\n", "\\n").replace("\r", "\\r")
+    return f"{'…' if start else ''}'{cut}'{'…' if start + _EXCERPT < len(text) else ''}"
 
 
 def _contains(assertion: Assertion, answer: Answer) -> tuple[bool, str]:
@@ -68,7 +75,7 @@ def _equals(assertion: Assertion, answer: Answer) -> tuple[bool, str]:
         return True, f"got {excerpt(output)}"
     differs = next((i for i, (a, b) in enumerate(zip(expected, output, strict=False)) if a != b), None)
     at = min(len(expected), len(output)) if differs is None else differs
-    return False, f"got {excerpt(output, at)}, which differs from character {at + 1} on"
+    return False, f"got {excerpt(output, at)}" + (f", which differs from character {at + 1} on" if at else "")
 
 
 def _regex(assertion: Assertion, answer: Answer) -> tuple[bool, str]:

@@ -1,293 +1,59 @@
-"""One call of Bedrock: session, credentials, region, endpoint and signature by boto3, the call itself by aiohttp.
+"""One call of Bedrock over aiohttp: the request as the account signs it, and the whole reply or one CallError.
 
-boto3 and aiohttp are imported where they are first used, since most commands of the command line use neither.
+aiohttp is imported where it is first used, since most commands of the command line do without it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import io
-import os
 import socket
-import ssl
-import threading
 import time
 import uuid
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
-from ipaddress import ip_address
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
-from urllib.parse import quote, urlsplit
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Self
+from urllib.parse import quote
 
 from runner import __version__, failures, media
+from runner.account import Account, Keys, in_daemon_thread, signed
 from runner.errors import CallError, FailureCode
 from runner.eventstream import Decoder, EventStreamError
+from runner.hints import Target
 from runner.wire import IncompleteReply, ModelFault, wire_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
     import aiohttp
     import aiohttp.connector
-    import boto3
     from aiohttp.tracing import Trace
-    from botocore.credentials import Credentials, ReadOnlyCredentials
+    from botocore.credentials import ReadOnlyCredentials
 
+    from runner.account import Connection, Route
     from runner.eventstream import Event
     from runner.records import Case, Message, Reply
     from runner.wire import ReplyStream, Wire
-
-DEFAULT_REGION = "us-east-1"
 
 _CONNECT_SECONDS = 20.0
 _KEEPALIVE_SECONDS = 60  # NAT gateways and VPC endpoints forget a TCP connection that is silent for 350 s
 _TRAILER_SECONDS = 1.0
 _LARGE_BODY = 1024 * 1024  # from here on a body is sent piece by piece, so that it does not hold up the other calls
-_USABLE_SECONDS = 600  # how long credentials must still last for calls to go on while one of them fetches new ones
-_REFRESH_PAUSE = 60.0  # seconds between two tries at new credentials while the old ones last
-_LAST_SECONDS = 60  # the old ones are not trusted to last
 _SHORTEST_SECRET = 16  # a shorter one is the emulator's, and may be a word of any message
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Connection:
-    """Where to send and as whom, as the command line says; what it does not say comes from the AWS settings.
-
-    With `access_key` and `secret_key` (the local emulator's) no AWS setting counts: no environment, profile or token.
-    """
-
-    endpoint_url: str | None = None
-    profile: str | None = None
-    region: str | None = None
-    access_key: str | None = field(default=None, repr=False)
-    secret_key: str | None = field(default=None, repr=False)
-
-
-# --- boto3's half ----------------------------------------------------------------------------------------------------
-
-
-class _Account:
-    """What boto3 knows: region, endpoint, credentials, CA bundle. Everything here may block; it is for any thread."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.bearer_token = "" if self.is_static else os.environ.get("AWS_BEARER_TOKEN_BEDROCK", "").strip()
-        self._lock = threading.RLock()
-        self._endpoints: dict[str, str] = {}
-
-    @property
-    def is_static(self) -> bool:
-        return self.connection.access_key is not None
-
-    @property
-    def profile(self) -> str | None:
-        if self.connection.profile or self.is_static:
-            return self.connection.profile
-        return os.environ.get("AWS_DEFAULT_PROFILE") or os.environ.get("AWS_PROFILE")  # in boto3's order
-
-    def region(self, job_region: str | None) -> str:
-        region = self.connection.region or job_region
-        if region or self.is_static:
-            return region or DEFAULT_REGION
-        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-        if region:
-            return region
-        with self._lock, self._mapped(DEFAULT_REGION):
-            return self._session.region_name or DEFAULT_REGION
-
-    def endpoint(self, region: str) -> str:
-        """The URL that boto3 would call, without a slash at its end."""
-        with self._lock:
-            if region not in self._endpoints:
-                self._endpoints[region] = self._find_endpoint(region).rstrip("/")
-            return self._endpoints[region]
-
-    def _find_endpoint(self, region: str) -> str:
-        url = self.connection.endpoint_url
-        if url is None:
-            # A client is the one public thing that puts all settings together: the AWS_ENDPOINT_URL variables, the
-            # profile's `services` section, FIPS and dual stack.
-            with self._mapped(region):
-                url = self._session.client("bedrock-runtime", region_name=region).meta.endpoint_url
-        if not _is_http_url(url):
-            raise failures.bad_endpoint(url)
-        return url
-
-    def credentials(self, region: str) -> Credentials:
-        """The first credentials of boto3's chain. Raises CallError (credentials)."""
-        from botocore.credentials import Credentials
-
-        connection = self.connection
-        if connection.access_key is not None:
-            return Credentials(connection.access_key, connection.secret_key or "", method="explicit")
-        with self._lock, self._mapped(region):
-            found = self._session.get_credentials()
-            if found is None:
-                raise failures.no_credentials()
-            return found
-
-    def freeze(self, credentials: Credentials, region: str) -> ReadOnlyCredentials:
-        """The keys to sign with, renewed if they are about to expire. Raises CallError."""
-        with self._mapped(region):
-            return credentials.get_frozen_credentials()
-
-    def tls_context(self, region: str) -> ssl.SSLContext:
-        """What to trust: the CA bundle of the AWS settings; without one, the system's authorities and boto3's."""
-        from botocore.httpsession import get_cert_path
-
-        bundle = None
-        if not self.is_static:
-            with self._lock, self._mapped(region):
-                bundle = self._session._session.get_config_variable("ca_bundle")  # noqa: SLF001 - boto3 has no other way
-            bundle = bundle or os.environ.get("REQUESTS_CA_BUNDLE")
-        if not bundle:
-            context = ssl.create_default_context()
-            context.load_verify_locations(get_cert_path(True))  # noqa: FBT003 - botocore's signature
-            return context
-        try:
-            is_folder = Path(bundle).is_dir()
-            return ssl.create_default_context(
-                cafile=None if is_folder else bundle, capath=bundle if is_folder else None
-            )
-        except (OSError, ValueError) as error:
-            raise failures.bad_ca_bundle(bundle, str(error)) from error
-
-    @cached_property
-    def _session(self) -> boto3.Session:
-        import boto3
-
-        return boto3.Session(profile_name=self.connection.profile)
-
-    @contextmanager
-    def _mapped(self, region: str) -> Iterator[None]:
-        """Turn what boto3 raises into CallError. Broken settings also come as ValueError, OSError or RuntimeError."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
-            yield
-        except (BotoCoreError, ClientError, ValueError, OSError, RuntimeError) as error:
-            target = failures.Target(model="", region=region, endpoint="", profile=self.profile)
-            raise failures.of_botocore(error, target=target, profiles=self._profiles()) from error
-
-    def _profiles(self) -> tuple[str, ...]:
-        import botocore.session
-        from botocore.exceptions import BotoCoreError
-
-        try:
-            return tuple(botocore.session.Session().available_profiles)
-        except BotoCoreError:
-            return ()
-
-
-def _is_http_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _proxy_for(url: str) -> str | None:
-    """The proxy that the environment has for `url`. What this machine serves to itself goes through none."""
-    from botocore.utils import get_environ_proxies
-
-    parts = urlsplit(url)
-    if _is_loopback(parts.hostname or ""):
-        return None
-    proxy: str | None = get_environ_proxies(url).get(parts.scheme)
-    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
-
-
-def _signed(
-    url: str, headers: Mapping[str, str], body: bytes, *, region: str, keys: ReadOnlyCredentials
-) -> dict[str, str]:
-    """`headers` with the signature that boto3 would make."""
-    from botocore.auth import SigV4Auth
-    from botocore.awsrequest import AWSRequest
-
-    request = AWSRequest(method="POST", url=url, data=body, headers=headers)
-    SigV4Auth(keys, "bedrock", region).add_auth(request)
-    return dict(request.headers.items())
-
-
-class _Keys:
-    """Credentials that are renewed in a thread, once for all calls, while calls go on as long as the old ones last."""
-
-    def __init__(self, account: _Account) -> None:
-        self._account = account
-        self._credentials: Credentials | None = None
-        self._frozen: ReadOnlyCredentials | None = None
-        self._lock = asyncio.Lock()
-        self._not_before = 0.0
-
-    @property
-    def method(self) -> str:
-        """boto3's name for where the credentials come from: env, sso, assume-role, shared-credentials-file, ..."""
-        return self._credentials.method or "" if self._credentials else ""
-
-    async def get(self, region: str) -> ReadOnlyCredentials:
-        """The keys to sign with. Raises CallError."""
-        if self._frozen is not None and not self._must_wait():
-            return self._frozen
-        async with self._lock:
-            if self._frozen is None or self._due():
-                self._frozen = await asyncio.to_thread(self._renew, region)
-            return self._frozen
-
-    def _renew(self, region: str) -> ReadOnlyCredentials:
-        self._not_before = time.monotonic() + _REFRESH_PAUSE
-        if self._credentials is None:
-            self._credentials = self._account.credentials(region)
-        return self._account.freeze(self._credentials, region)
-
-    def _must_wait(self) -> bool:
-        """Whether new keys are due, and either nobody fetches them yet or the old ones may not last that long."""
-        return self._due() and (not self._lock.locked() or self._expire_within(_USABLE_SECONDS))
-
-    def _due(self) -> bool:
-        if not self._expire_within(None):
-            return False
-        return time.monotonic() >= self._not_before or self._expire_within(_LAST_SECONDS)
-
-    def _expire_within(self, seconds: int | None) -> bool:
-        """Whether the credentials end within so many seconds; None: within boto3's own margin of 15 minutes."""
-        refresh_needed = getattr(self._credentials, "refresh_needed", None)  # lasting credentials have none
-        return refresh_needed is not None and bool(refresh_needed(seconds))
-
-
-# --- aiohttp's half --------------------------------------------------------------------------------------------------
-
-
-class _Endpoint(NamedTuple):
-    """Where the calls of a region go. `tls` is None for http."""
-
-    url: str
-    proxy: str | None
-    tls: ssl.SSLContext | None
 
 
 class Bedrock:
     """Calls models. An asynchronous context manager; its calls may run side by side."""
 
     def __init__(self, connection: Connection) -> None:
-        self._account = _Account(connection)
-        self._keys = _Keys(self._account)
+        self._account = Account(connection)
+        self._keys = Keys(self._account)
         self._regions: dict[str | None, str] = {}
-        self._endpoints: dict[str, _Endpoint] = {}
-        self._endpoint_lock = asyncio.Lock()
+        self._routes: dict[str, Route] = {}
+        self._route_lock = asyncio.Lock()
         self._run = uuid.uuid4()
 
     async def __aenter__(self) -> Self:
@@ -302,7 +68,7 @@ class Bedrock:
     async def prepare(self, job_regions: Iterable[str | None]) -> None:
         """Find the endpoints and the credentials for jobs in these regions. Raises CallError, with nothing sent."""
         for region in {self.region_for(job_region) for job_region in job_regions}:
-            await self._endpoint(region)
+            await self._route(region)
             if not self._account.bearer_token:
                 await self._keys.get(region)
 
@@ -331,33 +97,24 @@ class Bedrock:
         Raises CallError, whatever goes wrong.
         """
         job, region = case.job, self.region_for(case.job.region)
-        endpoint = await self._endpoint(region)
+        route = await self._route(region)
         keys = None if self._account.bearer_token else await self._keys.get(region)
         wire = wire_for(case)
-        url = f"{endpoint.url}/model/{quote(job.model, safe='')}/{wire.operation(stream=job.stream)}"
+        url = f"{route.url}/model/{quote(job.model, safe='', errors='replace')}/{wire.operation(stream=job.stream)}"
         build = partial(self._build, case, messages, wire=wire, url=url, region=region, keys=keys)
         has_images = any(message.images for message in messages)
         headers, body = await asyncio.to_thread(build) if has_images else build()
         headers |= self._about(case, len(messages), attempt=attempt, max_attempts=max_attempts)
-        target = self._target(case, region=region, endpoint=endpoint, keys=keys)
-        exchange = _Exchange(self._http, endpoint=endpoint, wire=wire, target=target, on_text=on_text)
+        target = self._target(case, region=region, route=route, keys=keys)
+        exchange = _Exchange(self._http, route=route, wire=wire, target=target, on_text=on_text)
         return await exchange.run(url, headers=headers, body=body, seconds=job.timeout)
 
-    async def _endpoint(self, region: str) -> _Endpoint:
-        if region not in self._endpoints:
-            async with self._endpoint_lock:
-                if region not in self._endpoints:
-                    self._endpoints[region] = await asyncio.to_thread(self._find_endpoint, region)
-        return self._endpoints[region]
-
-    def _find_endpoint(self, region: str) -> _Endpoint:
-        url = self._account.endpoint(region)
-        parts = urlsplit(url)
-        if parts.scheme == "https":
-            return _Endpoint(url, _proxy_for(url), self._account.tls_context(region))
-        if self._account.bearer_token and not _is_loopback(parts.hostname or ""):
-            raise failures.bare_token(url)
-        return _Endpoint(url, _proxy_for(url), None)
+    async def _route(self, region: str) -> Route:
+        if region not in self._routes:
+            async with self._route_lock:
+                if region not in self._routes:
+                    self._routes[region] = await in_daemon_thread(partial(self._account.route, region))
+        return self._routes[region]
 
     def _build(  # noqa: PLR0913 - by name, for functools.partial
         self,
@@ -377,11 +134,11 @@ class Bedrock:
         headers = wire.headers(stream=case.job.stream)
         if keys is None:
             return {**headers, "Authorization": f"Bearer {self._account.bearer_token}"}, body
-        return _signed(url, headers, body, region=region, keys=keys), body
+        return signed(url, headers, body, region=region, keys=keys), body
 
     def _about(self, case: Case, turn: int, *, attempt: int, max_attempts: int) -> dict[str, str]:
         """The headers about the call, unsigned as boto3's are. The id is the same for every attempt at one call."""
-        call = f"{case.job.path}:{case.job.name}:{case.index}:{case.repeat}:{turn}"
+        call = f"{case.job.name!a}:{case.index}:{case.repeat}:{turn}"  # !a: names of files may hold any bytes
         return {
             "User-Agent": f"bedrock-run/{__version__}",
             "Accept-Encoding": "identity",
@@ -389,14 +146,12 @@ class Bedrock:
             "amz-sdk-request": f"attempt={attempt}; max={max_attempts}",
         }
 
-    def _target(
-        self, case: Case, *, region: str, endpoint: _Endpoint, keys: ReadOnlyCredentials | None
-    ) -> failures.Target:
+    def _target(self, case: Case, *, region: str, route: Route, keys: ReadOnlyCredentials | None) -> Target:
         secrets = (keys.secret_key, keys.token) if keys else (self._account.bearer_token,)
-        return failures.Target(
+        return Target(
             model=case.job.model,
             region=region,
-            endpoint=endpoint.url,
+            endpoint=route.url,
             stream=case.job.stream,
             profile=self._account.profile,
             credentials=self._keys.method if keys else "bearer",
@@ -411,13 +166,13 @@ class _Exchange:
         self,
         http: aiohttp.ClientSession,
         *,
-        endpoint: _Endpoint,
+        route: Route,
         wire: Wire,
-        target: failures.Target,
+        target: Target,
         on_text: Callable[[str], None] | None,
     ) -> None:
         self._http = http
-        self._endpoint = endpoint
+        self._route = route
         self._wire = wire
         self._target = target
         self._start = time.monotonic()
@@ -462,11 +217,11 @@ class _Exchange:
             data=body if len(body) < _LARGE_BODY else io.BytesIO(body),
             headers=headers,
             allow_redirects=False,
-            proxy=self._endpoint.proxy,
-            ssl=self._endpoint.tls or True,
+            proxy=self._route.proxy,
+            ssl=self._route.tls or True,
         ) as response:
             self._answered = True
-            self._request_id = response.headers.get("x-amzn-RequestId")
+            self._request_id = failures.request_id(response.headers)
             if not 200 <= response.status < 300:
                 raise await self._refusal(response)
             if self._target.stream:
@@ -486,16 +241,15 @@ class _Exchange:
 
     async def _read_stream(self, response: aiohttp.ClientResponse) -> Reply:
         decoder, stream = Decoder(), self._wire.stream()
-        while not stream.done:
-            data = await response.content.readany()
-            if not data:
-                decoder.close()
-                return self._timed(stream.reply())
+        while data := await response.content.readany():
             for event in decoder.feed(data):
                 self._take(event, stream)
-        reply = self._timed(stream.reply())
-        await _drain(response)
-        return reply
+                if stream.done:  # what follows does not count, in the same piece or later
+                    reply = self._timed(stream.reply())
+                    await _drain(response)
+                    return reply
+        decoder.close()
+        return self._timed(stream.reply())
 
     def _take(self, event: Event, stream: ReplyStream) -> None:
         if event.headers.get(":message-type") in {"exception", "error"}:

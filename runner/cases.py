@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from runner import assertions, media
 from runner.errors import Problem, UsageError
-from runner.job import NO_OVERRIDES, load_sound
+from runner.job import NO_OVERRIDES
+from runner.job import load as load_jobs
 from runner.records import Assertion, Case, CaseSpec, Message, Request, Text
 from runner.template import Templates
 
@@ -26,9 +27,9 @@ _NAMED_CASES = 3  # how many cases a problem names before it says how many more 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which cases to run: ids matching `filter` (a glob), the first `limit` of each job, those with one of `tags`."""
+    """Which cases to run: ids matching one of `filters` (globs), the first `limit` of each job, one of `tags`."""
 
-    filter: str | None = None
+    filters: tuple[str, ...] = ()
     limit: int | None = None
     tags: frozenset[str] = frozenset()
 
@@ -51,7 +52,7 @@ def selected(job: Job, selection: Selection) -> Iterator[_Chosen]:
         if selection.limit is not None and taken >= selection.limit:
             return
         case_id = spec.id if spec.id is not None else str(index + 1)
-        if selection.filter is not None and not fnmatchcase(case_id, selection.filter):
+        if selection.filters and not any(fnmatchcase(case_id, pattern) for pattern in selection.filters):
             continue
         if selection.tags and not selection.tags & (job.tags | spec.tags):
             continue
@@ -167,7 +168,7 @@ def load(
     Every selected case is rendered once, before anything is sent. Raises one UsageError with all problems of all files
     and of all cases: undefined variables, images that are missing, and so on. What many cases share is said once.
     """
-    jobs, of_files = load_sound(paths, overrides=overrides)
+    jobs, of_files = load_jobs(paths, overrides=overrides)
     of_cases: dict[Problem, list[str]] = {}
     for job in jobs:
         for case_id, problem in Renderer(job, allow_dirs).problems(selection):
@@ -225,13 +226,14 @@ def _naming_cases(problem: Problem, ids: list[str]) -> Problem:
 
 
 def _nothing_selected(jobs: Sequence[Job], selection: Selection) -> Problem:
-    asked = []
-    if selection.filter is not None:
-        asked.append(f"--filter {selection.filter}")
+    asked = [f"--filter {pattern}" for pattern in selection.filters]
     asked += [f"--tag {tag}" for tag in sorted(selection.tags)]
     if selection.limit is not None:
         asked.append(f"--limit {selection.limit}")
-    ids = [chosen.id for job in jobs for chosen in selected(job, EVERYTHING)]
+    prefixed = len(jobs) > 1
+    ids = [
+        f"{chosen.id} of {job.name}" if prefixed else chosen.id for job in jobs for chosen in selected(job, EVERYTHING)
+    ]
     tags = sorted({tag for job in jobs for tag in job.tags.union(*(spec.tags for spec in job.cases))})
     shown = ", ".join(ids[:10]) + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
     hint = f"the cases are: {shown}; the tags are: {', '.join(tags) or 'none'}"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from runner import __version__
+from runner.console import Patient, dry_run_lines, emit, on_terminal, render_problems, say
 from runner.errors import ExitCode, Problem, UsageError
+from runner.words import nearest, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,15 +30,22 @@ class _RunByDefault(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in {"--help", "-h", "--version"}:
+            self._refuse_misspelt_command(args[0])
             args = ["run", *args]
         return super().parse_args(ctx, args)
+
+    def _refuse_misspelt_command(self, word: str) -> None:
+        if word.isalpha() and not Path(word).exists():
+            meant = nearest(word, self.commands, likeness=0.7)
+            hint = f"did you mean `{meant}`?" if meant else f"the commands are {', '.join(sorted(self.commands))}"
+            raise UsageError(Problem(f"there is no command or job file `{word}`", hint=hint))
 
 
 @click.group(
     cls=_RunByDefault,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 all passed; 1 an assertion failed; 2 wrong usage, nothing sent; 3 some cases without a "
-    "reply; 4 stopped early (credentials, access, budget, failures); 70 a bug; 130, 143 interrupted.",
+    "reply; 4 stopped early (credentials, access, budget, failures); 70 a bug; 129, 130, 143 stopped by a signal.",
 )
 @click.version_option(__version__, prog_name="bedrock-run")
 def cli() -> None:
@@ -65,7 +75,13 @@ _choice_of_cases = _options(
         multiple=True,
         help="Set a variable, in place of the job's and the cases'; the value is read as YAML. Repeatable.",
     ),
-    click.option("--filter", "pattern", metavar="GLOB", help="Only cases whose id matches.  [default: all]"),
+    click.option(
+        "--filter",
+        "patterns",
+        metavar="GLOB",
+        multiple=True,
+        help="Only cases whose id matches. Repeatable, any counts.",
+    ),
     click.option(
         "--limit", metavar="N", type=click.IntRange(min=1), help="Only the first N cases of each job.  [default: all]"
     ),
@@ -119,10 +135,16 @@ _replies = click.option(
 @click.option("--rpm", metavar="N", type=click.FloatRange(min=0, min_open=True), help="Requests per minute to pace to.")
 @click.option("--tpm", metavar="N", type=click.FloatRange(min=0, min_open=True), help="Tokens per minute to pace to.")
 @click.option(
-    "--max-cost", metavar="USD", type=click.FloatRange(min=0), help="Stop when this much is spent.  [default: none]"
+    "--max-cost",
+    metavar="USD",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Begin no further call when this much is spent; those in flight still finish.  [default: none]",
 )
 @click.option(
-    "--max-failures", metavar="N", type=click.IntRange(min=1), help="Stop after N failed cases.  [default: none]"
+    "--max-failures",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Begin no further case after N failed ones; those in flight still finish.  [default: none]",
 )
 @_prices
 @click.option("--dry-run", is_flag=True, help="Count cases, tokens and worst-case cost; send nothing.")
@@ -134,7 +156,7 @@ def run(jobs: tuple[Path, ...], output: str, *, local: bool, dry_run: bool, **gi
     _check_run_options(local=local, output=output, **given)
     if dry_run:
         return _dry_run(jobs, **given)
-    from runner.bedrock import Connection
+    from runner.account import Connection
     from runner.run import RunOptions
     from runner.run import run as run_jobs
 
@@ -159,7 +181,7 @@ def run(jobs: tuple[Path, ...], output: str, *, local: bool, dry_run: bool, **gi
     )  # fmt: skip
 
 
-@cli.command()
+@cli.command(short_help="Check jobs; touches no network, needs no AWS set-up.")
 @_job_files
 @_choice_of_cases
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing if all is well.")
@@ -169,7 +191,7 @@ def validate(jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], quiet: boo
     if not quiet:
         for job in loaded:
             count = counts[job.name]
-            click.echo(f"ok  {job.path}: {count:,} case{'' if count == 1 else 's'}", err=True)
+            say(f"ok  {job.path}: {plural(count, 'case')}")
     return ExitCode.OK
 
 
@@ -258,7 +280,7 @@ def _list_faults(ctx: click.Context, _option: click.Parameter, value: bool) -> N
     metavar="NAME=SHARE",
     callback=_shares,
     multiple=True,
-    help="Make this share of the calls fail so; repeatable. --faults lists the names.",
+    help="Make this share of the calls fail so, all of them without =SHARE; repeatable. --faults lists the names.",
 )
 @click.option(
     "--faults",
@@ -325,12 +347,12 @@ def _dry_run(jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], as_json: b
     from runner import models, preview
 
     loaded, _ = _load(jobs, allow_dirs=allow_dirs, **given)
-    known = models.load() if given["prices"] is None else models.load().with_prices(given["prices"])
-    estimate = preview.dry_run(loaded, _selection(**given), allow_dirs, known)
+    estimate = preview.dry_run(loaded, _selection(**given), allow_dirs, models.load(given["prices"]))
     if as_json:
-        click.echo(json.dumps(estimate, indent=2))
+        emit(json.dumps(estimate, indent=2))
     else:
-        click.echo("\n".join(preview.dry_run_lines(estimate)), err=True)
+        for line in dry_run_lines(estimate):
+            say(line)
     return ExitCode.OK
 
 
@@ -345,30 +367,38 @@ def _load(
 def _overrides(*, model: str | None, variables: tuple[str, ...], **_: Any) -> Overrides:
     from runner.job import Overrides
 
+    if model is not None and (not model or any(character.isspace() for character in model)):
+        raise UsageError(Problem(f"--model {model!r} is no model id", hint="for example amazon.nova-lite-v1:0"))
     return Overrides(model=model, vars=_read_variables(variables))
 
 
-def _selection(*, pattern: str | None, limit: int | None, tags: tuple[str, ...], **_: Any) -> Selection:
+def _selection(*, patterns: tuple[str, ...], limit: int | None, tags: tuple[str, ...], **_: Any) -> Selection:
     from runner.cases import Selection
 
-    return Selection(filter=pattern, limit=limit, tags=frozenset(tags))
+    return Selection(filters=patterns, limit=limit, tags=frozenset(tags))
 
 
 def _read_variables(assignments: Sequence[str]) -> dict[str, Any]:
     """`NAME=VALUE` as given with --var; values are YAML, so `n=3` is a number and `s='3'` a string."""
+    from math import isfinite
+
     from runner import source
+    from runner.template import is_name
 
     variables: dict[str, Any] = {}
     problems = []
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
-        if not equals or not name.isidentifier():
+        if not equals or not is_name(name):
             problems.append(Problem(f"--var {assignment} is not NAME=VALUE", hint="for example --var topic=squares"))
             continue
         try:
             variables[name] = source.read_value(value, shown_as=f"--var {name}")
         except UsageError as error:
             problems += error.problems
+            continue
+        if isinstance(variables[name], float) and not isfinite(variables[name]):
+            problems.append(Problem(f"--var {assignment} is no number that JSON can hold", hint="quote it for a text"))
     if problems:
         raise UsageError(*problems)
     return variables
@@ -376,6 +406,17 @@ def _read_variables(assignments: Sequence[str]) -> dict[str, Any]:
 
 def main() -> None:
     """The entry point: every way out of the program is an exit code of the design."""
+    code = _run_to_exit_code()
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError, AttributeError):  # a reader that has gone, as in `| head`, or no such stream
+        with suppress(OSError, AttributeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(int(code or ExitCode.OK))
+
+
+def _run_to_exit_code() -> int | None:
+    code: int | None
     try:
         code = cli.main(standalone_mode=False)
     except UsageError as error:
@@ -384,40 +425,32 @@ def main() -> None:
         error.show()
         code = ExitCode.USAGE
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
+        say("interrupted")
         code = ExitCode.INTERRUPTED
     except BrokenPipeError:  # `bedrock-run render job.yaml | head`
         code = ExitCode.OK
+    except OSError as error:
+        say(f"stopped: {error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
+        code = ExitCode.STOPPED
     except Exception:
         code = _tell_of_bug()
-    _close_standard_output()
-    sys.exit(int(code or ExitCode.OK))
+    return code
 
 
 def _tell(problems: Sequence[Problem]) -> ExitCode:
-    from runner.console import on_terminal, render_problems
-
     def style(text: str, kind: str) -> str:
         return click.style(text, bold=True, fg=None if kind == "bold" else kind)
 
-    plain = "NO_COLOR" in os.environ or not on_terminal()
-    click.echo(render_problems(problems) if plain else render_problems(problems, style=style), err=True)
+    plain_text = os.environ.get("NO_COLOR") or not on_terminal()
+    Patient().write((render_problems(problems) if plain_text else render_problems(problems, style=style)) + "\n")
     if len(problems) > 1:
-        click.echo(f"\n{len(problems)} problems; nothing was sent", err=True)
+        say(f"\n{len(problems)} problems; nothing was sent")
     return ExitCode.USAGE
 
 
 def _tell_of_bug() -> ExitCode:
     import traceback
 
-    traceback.print_exc()
-    click.echo("This is a bug in bedrock-run. Rows that were written are kept.", err=True)
+    say(traceback.format_exc())
+    say("This is a bug in bedrock-run. Rows that were written are kept.")
     return ExitCode.BUG
-
-
-def _close_standard_output() -> None:
-    """Python flushes standard output at its end and complains if the reader has gone; that is no error of ours."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -8,18 +8,19 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
-from runner import models
 from runner.errors import FailureCode
+from runner.words import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from runner.engine import StopReason
     from runner.errors import Problem
     from runner.records import Case, Message, Reply, Row
     from runner.retry import RetryNotice
+    from runner.stop import StopReason
     from runner.summary import Summary, Tally
 
 _PROGRESS_SECONDS = 30.0  # between lines of progress where there is no terminal
@@ -31,9 +32,6 @@ class Console:
 
     def begin(self) -> None:
         """The first case is about to start."""
-
-    def started(self, case: Case) -> None:
-        """Work on a case has begun."""
 
     def asked(self, case: Case, messages: Sequence[Message]) -> None:
         """These messages are about to be sent, after those before."""
@@ -52,6 +50,9 @@ class Console:
 
     def stopping(self, reason: StopReason, grace: float) -> None:
         """A signal has come; calls in flight have `grace` seconds."""
+
+    def close(self) -> None:
+        """Nothing more happens to any case: leave the screen sane, whatever comes next."""
 
     def end(self, summary: Summary) -> None:
         """All is done."""
@@ -102,15 +103,37 @@ class Plain(Quiet):
 
 def on_terminal() -> bool:
     """Whether standard error is a terminal that takes control codes."""
-    return sys.stderr.isatty() and os.environ.get("TERM", "") not in {"dumb", ""}
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM", "") not in {"dumb", ""}
 
 
-def say(line: str = "") -> None:
-    """One line on standard error, made harmless. A closed standard error is not a reason to stop."""
-    try:
-        print(plain(line), file=sys.stderr, flush=True)
-    except (BrokenPipeError, ValueError):
-        return
+class Patient:
+    """Standard error as it can be relied on: that nobody reads it any more is no reason to stop a run."""
+
+    def __init__(self) -> None:
+        self._stream = sys.stderr  # None in a process that was started without one
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError, AttributeError):
+            return self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError, AttributeError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def say(line: str) -> None:
+    """One line on standard error, made harmless."""
+    print(plain(line), file=Patient(), flush=True)
+
+
+def emit(text: str) -> None:
+    """Machine output, on standard output. That its reader has gone, as in `| head`, is not our trouble."""
+    with suppress(BrokenPipeError):
+        print(text, flush=True)
 
 
 def plain(text: str) -> str:
@@ -179,7 +202,7 @@ def outcome_lines(case: Case, row: Row) -> Iterator[str]:
             yield f"       hint: {row['error']['hint']}"
     for assertion in row["assertions"]:
         if not assertion["passed"]:
-            yield f"FAILED {case_name(case)}: {assertion['reason']} ({case.job.place.path}:{assertion['line']})"
+            yield f"FAILED {case_name(case)} ({case.job.place.path}:{assertion['line']}): {assertion['reason']}"
 
 
 def retry_line(notice: RetryNotice) -> str:
@@ -200,16 +223,18 @@ def progress(tally: Tally) -> str:
 def summary_lines(summary: Summary) -> Iterator[str]:
     """The end of a run: counts, calls, tokens, cost, time, and where the rows are."""
     total = summary.total
-    if not total.calls:
+    if not total.calls and not summary.cut_calls:
         return
     yield f"{counts(total)} in {duration(summary.elapsed)}"
     yield f"{_calls(total)}; {total.usage.input_tokens:,} tokens in, {total.usage.output_tokens:,} out{_cost(summary)}"
     if total.cut_at_max_tokens:
-        plural = "replies were" if total.cut_at_max_tokens > 1 else "reply was"
-        yield f"note: {total.cut_at_max_tokens} {plural} cut at max_tokens; raise inference.max_tokens to get all of it"
+        cut = plural(total.cut_at_max_tokens, "reply was", "replies were")
+        yield f"note: {cut} cut at max_tokens; raise inference.max_tokens to get all of it"
     if total.possibly_billed or summary.cut_calls:
-        lost = total.possibly_billed + summary.cut_calls
-        yield f"note: {lost} call{'s' if lost > 1 else ''} brought no reply but may be on the bill"
+        lost = plural(total.possibly_billed + summary.cut_calls, "call")
+        yield f"note: {lost} brought no reply but may be on the bill"
+    for path, count in summary.set_aside.items():
+        yield f"note: {plural(count, 'earlier row')}, more than there are now, went to {path}"
     for job in summary.jobs.values():
         if job.tally.done and job.output != "-":
             yield f"rows: {job.output}" + (f" ({outcomes(job.tally)})" if len(summary.jobs) > 1 else "")
@@ -224,12 +249,11 @@ def stop_lines(summary: Summary) -> Iterator[str]:
     if stopped.hint:
         yield f"hint: {stopped.hint}"
     if summary.total.pending:
-        plural = "cases have" if summary.total.pending > 1 else "case has"
-        yield f"{summary.total.pending:,} {plural} no row yet; run the same command again"
+        yield f"{plural(summary.total.pending, 'case has', 'cases have')} no row; to run again is to start over"
 
 
 def counts(tally: Tally) -> str:
-    return f"{tally.cases:,} case{'' if tally.cases == 1 else 's'}: {outcomes(tally)}"
+    return f"{plural(tally.cases, 'case')}: {outcomes(tally)}"
 
 
 def outcomes(tally: Tally) -> str:
@@ -240,17 +264,30 @@ def outcomes(tally: Tally) -> str:
 
 def _calls(tally: Tally) -> str:
     retried = f" ({tally.retries:,} retried)" if tally.retries else ""
-    return f"{tally.calls:,} call{'' if tally.calls == 1 else 's'}{retried}"
+    return f"{plural(tally.calls, 'call')}{retried}"
 
 
 def _cost(summary: Summary) -> str:
     total = summary.total
     if total.cost_usd is None:
         return "; cost not known: no price for this model (--prices FILE gives one)" if total.unpriced else ""
-    note = f", without {total.unpriced} rows of unknown price" if total.unpriced else ""
+    note = f", without {plural(total.unpriced, 'row')} of unknown price" if total.unpriced else ""
     if summary.endpoint_is_local:
         return f"; would cost about {money(total.cost_usd)} on Bedrock (nothing was billed){note}"
-    return f"; {money(total.cost_usd)} at the prices of {models.as_of()}{note}"
+    return f"; {money(total.cost_usd)} at the prices of {summary.prices}{note}"
+
+
+def dry_run_lines(estimate: dict[str, Any]) -> Iterator[str]:
+    """What `--dry-run` found, as a person reads it."""
+    totals = [{"name": "in all", **estimate["total"]}] if len(estimate["jobs"]) > 1 else []
+    for entry in (*estimate["jobs"], *totals):
+        cost = entry["worst_case_cost_usd"]
+        yield (
+            f"{entry['name']}: {plural(entry['cases'], 'case')}, {plural(entry['calls'], 'call')}, "
+            f"about {entry['input_tokens']:,} tokens in, at most {entry['max_output_tokens']:,} out, "
+            + ("cost not known" if cost is None else f"at most {money(cost)}")
+        )
+    yield "nothing was sent; input tokens are estimates, and the cost assumes that every reply is as long as it may be"
 
 
 def money(usd: float) -> str:

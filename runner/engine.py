@@ -4,65 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from runner.errors import ExitCode, UsageError
+from runner.errors import ExitCode, StoppedError, UsageError
+from runner.stop import StopReason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from runner.records import Case, Row
-
-
-@dataclass(frozen=True, slots=True)
-class StopReason:
-    """Why a run ends early. `cuts_calls`: those in flight get only a moment, as after Ctrl-C."""
-
-    exit_code: ExitCode
-    message: str
-    hint: str | None = None
-    cuts_calls: bool = False
-
-
-class StoppedError(Exception):
-    """Raised in a worker that waits while the run is stopping; its case stays pending."""
-
-
-class Stop:
-    """Whether and why the run is stopping. The first reason counts."""
-
-    def __init__(self) -> None:
-        self.reason: StopReason | None = None
-        self._requested = asyncio.Event()
-        self._at_once = asyncio.Event()
-
-    def request(self, reason: StopReason) -> None:
-        """Start nothing new. A second request that cuts calls ends the moment they were given."""
-        if self.reason is not None and reason.cuts_calls:
-            self._at_once.set()
-        if self.reason is None or (reason.cuts_calls and not self.reason.cuts_calls):
-            self.reason = reason
-        self._requested.set()
-
-    def check(self) -> None:
-        """Raise StoppedError if the run is stopping."""
-        if self.reason is not None:
-            raise StoppedError
-
-    async def sleep(self, seconds: float) -> None:
-        """asyncio.sleep that a stop ends with StoppedError."""
-        self.check()
-        try:
-            await asyncio.wait_for(self._requested.wait(), seconds)
-        except TimeoutError:
-            return
-        raise StoppedError
-
-    async def requested(self) -> None:
-        await self._requested.wait()
-
-    async def at_once(self) -> None:
-        await self._at_once.wait()
+    from runner.stop import Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,57 +24,49 @@ class Work:
     concurrency: int
 
 
-class Events(Protocol):
-    """What the engine tells: a case has begun; its row is on disk and so counts."""
-
-    def started(self, case: Case) -> None: ...
-
-    def finished(self, case: Case, row: Row) -> None: ...
-
-
 class Engine:
-    """Runs works together. `answer` makes a row of a case; `write` makes rows durable, called in a thread."""
+    """Runs works together.
+
+    `answer` makes a row of a case; `write`, called in a thread, makes rows durable; then `finished` is told of each.
+    """
 
     def __init__(
         self,
         *,
         answer: Callable[[Case], Awaitable[Row]],
         write: Callable[[Sequence[Row]], None],
-        events: Events,
+        finished: Callable[[Case, Row], None],
         stop: Stop,
         grace: float,
     ) -> None:
         self._answer = answer
         self._write = write
-        self._events = events
+        self._finished = finished
         self._stop = stop
         self._grace = grace
         self._rows: asyncio.Queue[tuple[Case, Row] | None] = asyncio.Queue(maxsize=1000)
-        self._in_progress = 0
         self._bug: Exception | None = None
 
-    async def run(self, works: Sequence[Work]) -> int:
-        """Run to the end or to a stop. Returns how many calls were cut; every row that came is on disk by then."""
+    async def run(self, works: Sequence[Work]) -> None:
+        """Run to the end or to a stop. Every row that came is on disk by then."""
         writer = asyncio.create_task(self._write_rows())
         workers = [asyncio.create_task(self._work(work.cases)) for work in works for _ in range(work.concurrency)]
         try:
-            return await self._until_done(workers)
+            await self._until_done(workers)
         finally:
             await self._rows.put(None)
             await writer
             if self._bug is not None:
                 raise self._bug
 
-    async def _until_done(self, workers: Sequence[asyncio.Task[None]]) -> int:
+    async def _until_done(self, workers: Sequence[asyncio.Task[None]]) -> None:
         all_done = asyncio.ensure_future(asyncio.wait(workers))
         await _first(all_done, self._stop.requested())
         if not all_done.done():
             await self._let_calls_end(all_done)
-        cut = self._in_progress
         for worker in workers:
             worker.cancel()
         await all_done
-        return cut
 
     async def _let_calls_end(self, all_done: asyncio.Future[Any]) -> None:
         """Let the calls in flight finish; if the stop cuts them, only for a moment."""
@@ -139,13 +82,7 @@ class Engine:
             for case in cases:
                 if self._stop.reason is not None:
                     return
-                self._events.started(case)
-                self._in_progress += 1
-                try:
-                    row = await self._answer(case)
-                finally:
-                    self._in_progress -= 1
-                await self._rows.put((case, row))
+                await self._rows.put((case, await self._answer(case)))
         except StoppedError:
             return
         except UsageError as error:  # the files were in order before the first call
@@ -168,24 +105,31 @@ class Engine:
     async def _keep(self, answered: Sequence[tuple[Case, Row]]) -> None:
         try:
             await asyncio.to_thread(self._write, [row for _, row in answered])
-            for case, row in answered:
-                self._events.finished(case, row)
         except OSError as error:
             self._stop.request(cannot_write(error))
+            return
         except Exception as error:  # the queue must still be emptied, or the workers would wait for ever
+            self._stop_for_bug(error)
+            return
+        try:
+            for case, row in answered:
+                self._finished(case, row)
+        except Exception as error:
             self._stop_for_bug(error)
 
     def _stop_for_bug(self, error: Exception) -> None:
         self._bug = self._bug or error
-        self._stop.request(StopReason(ExitCode.BUG, f"{type(error).__name__}: {error}"))
+        self._stop.request(StopReason(exit_code=ExitCode.BUG, message=f"{type(error).__name__}: {error}"))
 
 
 def cannot_write(error: OSError) -> StopReason:
     """The stop for rows that can't be kept: to go on would pay for replies and lose them."""
-    where = f" {error.filename}" if error.filename else ""
+    if isinstance(error, BrokenPipeError):
+        return StopReason(exit_code=ExitCode.STOPPED, message="the reader of standard output has gone")
+    where = f" to {error.filename}" if error.filename else ""
     return StopReason(
-        ExitCode.STOPPED,
-        f"rows can't be written{where}: {error.strerror or error}",
+        exit_code=ExitCode.STOPPED,
+        message=f"rows can't be written{where}: {error.strerror or error}",
         hint="make room or mend the folder, then run the same command again",
     )
 
@@ -193,7 +137,11 @@ def cannot_write(error: OSError) -> StopReason:
 def _changed_meanwhile(error: UsageError) -> StopReason:
     problem = error.problems[0]
     place = f"{problem.place}: " if problem.place else ""
-    return StopReason(ExitCode.STOPPED, f"a file changed during the run: {place}{problem.message}", hint=problem.hint)
+    return StopReason(
+        exit_code=ExitCode.STOPPED,
+        message=f"a file changed during the run: {place}{problem.message}",
+        hint=problem.hint,
+    )
 
 
 async def _first(all_done: asyncio.Future[Any], other: Awaitable[None], *, timeout: float | None = None) -> None:

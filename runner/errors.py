@@ -67,6 +67,7 @@ class FailureCode(StrEnum):
     DENIED = "denied"  # the account may not do this
     CREDENTIALS = "credentials"  # none, expired or not accepted
     NOT_FOUND = "not_found"  # the model cannot be called by this id here
+    STOPPED = "stopped"  # the run ended in the middle of the conversation
 
     @property
     def retryable(self) -> bool:
@@ -85,9 +86,14 @@ _RETRYABLE = frozenset(
         FailureCode.TIMEOUT,
         FailureCode.NETWORK,
         FailureCode.INCOMPLETE,
+        FailureCode.STOPPED,
     }
 )
 _ACCOUNT = frozenset({FailureCode.QUOTA, FailureCode.DENIED, FailureCode.CREDENTIALS, FailureCode.NOT_FOUND})
+
+
+class StoppedError(Exception):
+    """Raised in place of waiting or calling while the run is stopping; the case stays pending."""
 
 
 class CallError(Exception):

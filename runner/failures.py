@@ -1,4 +1,4 @@
-"""Whatever AWS, boto3, aiohttp or the network call a failure -> one CallError, with the next step. The only such place.
+"""Whatever AWS, boto3, aiohttp or the network call a failure -> one CallError, with its hint. The only such place.
 
 Foreign exceptions are known by the names of their classes: to tell them apart must not cost the import of boto3.
 """
@@ -6,38 +6,29 @@ Foreign exceptions are known by the names of their classes: to tell them apart m
 from __future__ import annotations
 
 import json
+import os
 import re
-from dataclasses import dataclass
+import ssl
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from runner import models
+from runner import hints
 from runner.errors import CallError, FailureCode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from runner.eventstream import Event
+    from runner.hints import Target
     from runner.wire import ModelFault
 
 _LONGEST_MESSAGE = 2_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """What a call is made to, for the hints. `secrets` are taken out of every text that is passed on."""
-
-    model: str
-    region: str
-    endpoint: str
-    stream: bool = False
-    profile: str | None = None
-    credentials: str = ""  # boto3's name for where they come from: env, sso, assume-role, ...
-    secrets: tuple[str, ...] = ()
-
-    def __repr__(self) -> str:
-        return f"Target(model={self.model!r}, region={self.region!r}, endpoint={self.endpoint!r})"
+_EXAMINED = 4_000  # characters of a text that patterns are looked for in: their time may grow with its square
+_LONGEST_ID = 200
+_PASSWORD = re.compile(r"//[^/@\s]*@")  # of a proxy or an endpoint, with the user's name
+_AUTHORIZATION = re.compile(r"(Signature=|Credential=|Bearer\s+)[\w+/=.~:%-]{20,}")  # a request that is told back
+_LONGEST_WAIT = 86_400.0  # seconds: a server that asks for more is not asking
 
 
 # --- AWS's names -----------------------------------------------------------------------------------------------------
@@ -143,7 +134,7 @@ def of_response(
     error = _error_object(body)
     name = _bare_name(headers.get("x-amzn-ErrorType") or _string(error, "__type", "code", "Code", "type"))
     message = _string(error, "message", "Message", "errorMessage", "error_message") or (
-        "" if body else _readable(payload)
+        "" if body else _readable(payload, target)
     )
     code = _classify(name, status=status, message=message, original_status=error.get("originalStatusCode"))
     return _error(
@@ -193,6 +184,7 @@ def _in_stream(
 
 def _classify(name: str, *, status: int, message: str, original_status: Any = None) -> FailureCode:
     """The code for an AWS error of this name, HTTP status and text."""
+    message = message[:_EXAMINED]
     code = CODE_OF_NAME.get(name) or _CODE_OF_STATUS.get(status)
     if status == 429 and name not in {"ModelNotReadyException", "ServiceQuotaExceededException"}:
         code = FailureCode.THROTTLED
@@ -200,14 +192,14 @@ def _classify(name: str, *, status: int, message: str, original_status: Any = No
         code = FailureCode.TRANSIENT if status >= 500 else FailureCode.INVALID
     if code is FailureCode.THROTTLED and re.search(r"per day|daily", message, re.IGNORECASE):
         return FailureCode.QUOTA
-    if _refused_by_model(name, status, original_status):
+    if _input_was_wrong(name, status, original_status):
         return FailureCode.INVALID
     if code in _JUDGED_BY_TEXT:
         return next((by_text for pattern, by_text in _BY_TEXT if pattern.search(message)), code)
     return code
 
 
-def _refused_by_model(name: str, status: int, original_status: Any) -> bool:
+def _input_was_wrong(name: str, status: int, original_status: Any) -> bool:
     """Whether a 424 says that the model itself found the input wrong. Its own rate limit or timeout may pass."""
     return (
         (name == "ModelErrorException" or status == 424)
@@ -218,21 +210,28 @@ def _refused_by_model(name: str, status: int, original_status: Any) -> bool:
     )
 
 
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """AWS's id of the request, if the response has one that can be kept."""
+    found = headers.get("x-amzn-RequestId", "")[:_LONGEST_ID]
+    return found if found and found.isascii() and found.isprintable() else None
+
+
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that the server asks to wait: `x-amz-retry-after` (ms) or `Retry-After` (seconds or an HTTP date)."""
     milliseconds = headers.get("x-amz-retry-after", "").strip()
     if milliseconds.isdecimal():
-        return int(milliseconds) / 1000
+        return min(float(milliseconds) / 1000, _LONGEST_WAIT)
     value = headers.get("Retry-After", "").strip()
     if re.fullmatch(r"\d+(\.\d+)?", value, re.ASCII):
-        return float(value)
+        return min(float(value), _LONGEST_WAIT)
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        seconds = (moment - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError, OverflowError):  # an offset of a thousand years, say
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    return min(max(0.0, seconds), _LONGEST_WAIT)
 
 
 # --- exceptions of the transport -------------------------------------------------------------------------------------
@@ -251,49 +250,74 @@ def of_transport(
     `sent`: the request, or some of it, had left; `answered`: the head of a reply had come.
     """
     names = _class_names(error)
-    text = _presentable(str(error) or type(error).__name__, target)
+    reason = _reason(error)
     if names & _BAD_ADDRESS:
         return bad_endpoint(target.endpoint)
     if names & _PROXY:
-        return CallError(FailureCode.NETWORK, f"the proxy gave no connection: {text}", hint=_PROXY_HINT)
+        text = _presentable(f"the proxy{_address(error)} gave no connection: {reason}", target)
+        return CallError(FailureCode.NETWORK, text, hint=hints.PROXY)
     if names & _NO_CONNECTION or not sent:
-        hint = _certificate_hint if names & _CERTIFICATE else _network_hint
-        return CallError(FailureCode.NETWORK, f"no connection to {target.endpoint}: {text}", hint=hint(target))
+        hint = hints.certificate if names & _CERTIFICATE else hints.network
+        text = _presentable(f"no connection to {target.endpoint}: {reason}", target)
+        return CallError(FailureCode.NETWORK, text, hint=hint(target))
     if answered:
-        return of_incomplete(f"the reply was cut short: {text}", request_id=request_id)
+        return of_incomplete(_presentable(f"the reply was cut short: {reason}", target), request_id=request_id)
     if "ClientResponseError" in names:
-        return of_incomplete(f"what came back is not HTTP: {text}")
-    return CallError(
-        FailureCode.TRANSIENT, f"the connection was closed before a reply came: {text}", possibly_billed=True
-    )
+        return of_incomplete(_presentable(f"what came back is not HTTP: {reason}", target), http_status=None)
+    text = _presentable(f"the connection was closed before a reply came: {reason}", target)
+    return CallError(FailureCode.TRANSIENT, text, possibly_billed=True)
+
+
+def _reason(error: BaseException) -> str:
+    """Why there is no connection, in the words of the operating system: aiohttp's have objects of Python in them."""
+    within = getattr(error, "certificate_error", None) or getattr(error, "os_error", None)
+    if within is not None:
+        return _reason(within)
+    if isinstance(error, ssl.SSLError):
+        return _tls_reason(error)
+    if isinstance(error, OSError) and error.strerror:
+        return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+    if several := re.findall(r"\[Errno (\d{1,5})\]", str(error)):  # one for each address of the host
+        return ", ".join(dict.fromkeys(os.strerror(int(number)) for number in several))
+    if (status := getattr(error, "status", None)) is not None:  # an answer that is none, or a proxy's refusal
+        return f"{status} {' '.join(str(getattr(error, 'message', '')).split())}"
+    return str(error).partition(": <")[0] or type(error).__name__
+
+
+def _tls_reason(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate cannot be verified: {error.verify_message}"
+    return re.sub(r"^\[[^\]]*\] | \(_ssl\.c:\d+\)", "", error.strerror or str(error))
+
+
+def _address(error: Exception) -> str:
+    host, port = getattr(error, "host", None), getattr(error, "port", None)
+    return f" {host}:{port}" if host else ""
 
 
 def of_timeout(seconds: float, *, target: Target, sent: bool, request_id: str | None = None) -> CallError:
     """The failure of an attempt that was not over within its deadline."""
     if not sent:
-        return CallError(
-            FailureCode.NETWORK,
-            f"no connection to {target.endpoint} within {seconds:g} s",
-            hint=_network_hint(target),
-        )
+        text = _presentable(f"no connection to {target.endpoint} within {seconds:g} s", target)
+        return CallError(FailureCode.NETWORK, text, hint=hints.network(target))
     return CallError(
         FailureCode.TIMEOUT,
         f"no whole reply within {seconds:g} s",
-        hint="raise `timeout`, lower `max_tokens`, or set `stream: true`",
+        hint=hints.TOO_SLOW,
         request_id=request_id,
         possibly_billed=True,
     )
 
 
-def of_incomplete(reason: str, *, request_id: str | None = None) -> CallError:
-    """The failure of a reply that came with status 200 and isn't whole."""
-    return CallError(FailureCode.INCOMPLETE, reason, http_status=200, request_id=request_id, possibly_billed=True)
+def of_incomplete(reason: str, *, request_id: str | None = None, http_status: int | None = 200) -> CallError:
+    """The failure of a reply that came and isn't whole."""
+    return CallError(
+        FailureCode.INCOMPLETE, reason, http_status=http_status, request_id=request_id, possibly_billed=True
+    )
 
 
 # --- exceptions of boto3 ---------------------------------------------------------------------------------------------
 
-_SIGN_IN = frozenset({"SSOError", "TokenRetrievalError", "UnknownTokenProviderError", "NoAuthTokenError"})
-_LOGIN = frozenset({"LoginError"})
 _ADDRESS = frozenset(
     {
         "BaseEndpointResolverError",
@@ -317,23 +341,45 @@ def of_botocore(error: Exception, *, target: Target, profiles: tuple[str, ...] =
     names = _class_names(error)
     text = _presentable(str(error), target)
     if names & _UNREACHABLE:
-        return CallError(FailureCode.NETWORK, f"no credentials could be fetched: {text}", hint=_network_hint(target))
+        return CallError(FailureCode.NETWORK, f"no credentials could be fetched: {text}", hint=hints.network(target))
     if names & _ADDRESS:
         # Not `invalid`, which is about one request: no call of this run can be made.
         return CallError(FailureCode.NOT_FOUND, text, hint=f"check the region {target.region!r} and the endpoint URL")
     return CallError(
-        FailureCode.CREDENTIALS, text, hint=_credentials_hint(names, target=target, profiles=profiles, text=text)
+        FailureCode.CREDENTIALS, text, hint=hints.of_credentials(names, target=target, profiles=profiles, text=text)
     )
 
 
 def no_credentials() -> CallError:
     """The failure of having looked for credentials everywhere and found none."""
-    return CallError(FailureCode.CREDENTIALS, "no AWS credentials were found", hint=_NO_CREDENTIALS_HINT)
+    return CallError(FailureCode.CREDENTIALS, "no AWS credentials were found", hint=hints.NO_CREDENTIALS)
+
+
+def unusable_credentials(what: str) -> CallError:
+    """The failure of a key or token that no header can carry. `what` names it."""
+    return CallError(
+        FailureCode.CREDENTIALS,
+        f"{what} contains a control character, or another that no key has",
+        hint=hints.UNUSABLE_CREDENTIALS,
+    )
 
 
 def bad_endpoint(endpoint: str) -> CallError:
     """The failure of an endpoint that is not a URL that can be called. It is the same for every call of the run."""
-    return CallError(FailureCode.NOT_FOUND, f"{endpoint!r} is not an endpoint", hint=_ENDPOINT_HINT)
+    return CallError(
+        FailureCode.NOT_FOUND, f"{_PASSWORD.sub('//', endpoint)!r} is not an endpoint", hint=hints.ENDPOINT
+    )
+
+
+def bad_region(region: str) -> CallError:
+    """The failure of a region that no request can name."""
+    return CallError(FailureCode.NOT_FOUND, f"{region!r} is not a region", hint=hints.REGION)
+
+
+def bad_proxy(proxy: str) -> CallError:
+    """The failure of a proxy that is not a URL that can be used."""
+    shown = _PASSWORD.sub("//", proxy)
+    return CallError(FailureCode.NOT_FOUND, f"{shown!r} is not an HTTP proxy", hint=hints.PROXY)
 
 
 def bare_token(endpoint: str) -> CallError:
@@ -341,7 +387,7 @@ def bare_token(endpoint: str) -> CallError:
     return CallError(
         FailureCode.CREDENTIALS,
         f"the Bedrock API key in AWS_BEARER_TOKEN_BEDROCK is not sent unencrypted to {endpoint}",
-        hint="use an https endpoint, or unset AWS_BEARER_TOKEN_BEDROCK to sign with other credentials",
+        hint=hints.UNENCRYPTED,
     )
 
 
@@ -350,213 +396,8 @@ def bad_ca_bundle(path: str, reason: str) -> CallError:
     return CallError(
         FailureCode.CREDENTIALS,
         f"the CA bundle {path!r} cannot be used: {reason}",
-        hint="set AWS_CA_BUNDLE (or `ca_bundle` of the profile, or REQUESTS_CA_BUNDLE) to a PEM file, or unset it",
+        hint=hints.CA_BUNDLE,
     )
-
-
-def _credentials_hint(names: frozenset[str], *, target: Target, profiles: tuple[str, ...], text: str) -> str:
-    if "ProfileNotFound" in names:
-        known = f"the profiles there are: {', '.join(profiles)}" if profiles else "there are no profiles yet"
-        return f"{known}; choose one with --profile, or make one with `aws configure --profile NAME`"
-    profile = _profile_option(target)
-    hints = (
-        (bool(names & _LOGIN), f"sign in again: `aws login{profile}`"),
-        (bool(names & _SIGN_IN), f"sign in again: `aws sso login{profile}`"),
-        ("PartialCredentialsError" in names, _PARTIAL_HINT),
-        ("NoCredentialsError" in names, _NO_CREDENTIALS_HINT),
-        ("xpired" in text, _renewal_hint(target)),
-    )
-    other = f"check where the credentials come from: `aws configure list{profile}`"
-    return next((hint for fits, hint in hints if fits), other)
-
-
-# --- hints -----------------------------------------------------------------------------------------------------------
-
-_NO_CREDENTIALS_HINT = (
-    "run `aws configure`, sign in with `aws login` or `aws sso login`, or set AWS_ACCESS_KEY_ID and "
-    "AWS_SECRET_ACCESS_KEY, or a Bedrock API key in AWS_BEARER_TOKEN_BEDROCK; --local needs none"
-)
-_PARTIAL_HINT = "set both halves: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the same two keys of the profile"
-_ENDPOINT_HINT = "an endpoint is an http or https URL: check --endpoint-url and AWS_ENDPOINT_URL_BEDROCK_RUNTIME"
-_PROXY_HINT = "check HTTPS_PROXY and HTTP_PROXY; NO_PROXY names the hosts that need none"
-
-
-def _network_hint(target: Target) -> str:
-    return (
-        f"check the network, the region {target.region!r} and the endpoint URL; behind a proxy set HTTPS_PROXY, and "
-        "NO_PROXY for what must not pass it"
-    )
-
-
-def _certificate_hint(target: Target) -> str:
-    return (
-        f"if a company proxy or a private server signs for {target.endpoint}, set AWS_CA_BUNDLE to a PEM file with its "
-        "certificate authority"
-    )
-
-
-def _profile_option(target: Target) -> str:
-    return f" --profile {target.profile}" if target.profile else ""
-
-
-def _renewal_hint(target: Target) -> str:
-    """How to renew credentials that have expired, which depends on where they come from."""
-    source = target.credentials
-    renewals = {
-        "bearer": "make a new Bedrock API key and set AWS_BEARER_TOKEN_BEDROCK to it",
-        "sso": f"sign in again: `aws sso login{_profile_option(target)}`",
-        "login": f"sign in again: `aws login{_profile_option(target)}`",
-        "env": "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN to new temporary keys",
-    }
-    renewal = renewals.get(source, f"renew them (`aws sso login{_profile_option(target)}`, or put new keys in place)")
-    return f"{renewal}; then run the same command again"
-
-
-def _clock_hint(_: Target) -> str:
-    return "the clock of this machine is off: set it (`sudo timedatectl set-ntp true`) and run the same command again"
-
-
-def _rejected_key_hint(target: Target) -> str:
-    if target.credentials == "bearer":
-        return "AWS_BEARER_TOKEN_BEDROCK holds no valid Bedrock API key: make a new one, or unset it to use other keys"
-    profile = _profile_option(target)
-    return (
-        f"AWS does not accept the key: `aws configure list{profile}` shows which is used and `aws sts "
-        f"get-caller-identity{profile}` tests it; a temporary key needs AWS_SESSION_TOKEN too, and a right clock"
-    )
-
-
-def _marketplace_hint(_: Target) -> str:
-    return (
-        "allow aws-marketplace:Subscribe and aws-marketplace:ViewSubscriptions to the role, or let an administrator "
-        "call the model once; it may take 5 minutes to count"
-    )
-
-
-def _policy_hint(target: Target) -> str:
-    return (
-        f"allow {_action(target)} in the IAM policy, on the model and on its inference profile (for a profile, on the "
-        "model in each of its regions), and see that no organisation policy (SCP) forbids it"
-    )
-
-
-def _access_hint(target: Target) -> str:
-    return (
-        "request access to the model in the AWS Console -> Bedrock -> Model access "
-        f"(region {target.region}), and allow {_action(target)} in the IAM policy"
-    )
-
-
-def _action(target: Target) -> str:
-    return "bedrock:InvokeModelWithResponseStream" if target.stream else "bedrock:InvokeModel"
-
-
-def _first_use_hint(_: Target) -> str:
-    return (
-        "Anthropic asks for a form once per account: fill it in in the AWS Console -> Bedrock -> Model catalog -> any "
-        "Claude model, and run the same command again in 15 minutes"
-    )
-
-
-def _agreement_hint(_: Target) -> str:
-    return "AWS is subscribing this account to the model: run the same command again in about 15 minutes"
-
-
-def _profile_needed_hint(target: Target) -> str:
-    names = " or ".join(f"`model: {name}`" for name in inference_profiles(target.model, target.region))
-    return f"use an inference profile: {names}; `{_list_profiles(target)}` lists those there are"
-
-
-def _unknown_model_hint(target: Target) -> str:
-    return (
-        f"check the model id and the region {target.region!r}: `aws bedrock list-foundation-models --region "
-        f"{target.region}` and `{_list_profiles(target)}` list what can be called there"
-    )
-
-
-def _region_hint(target: Target) -> str:
-    return (
-        f"{target.region!r} does not have this model: use a region that does, such as us-east-1 or us-west-2 "
-        f"(--region), or an inference profile: `{_list_profiles(target)}`"
-    )
-
-
-def _retired_hint(target: Target) -> str:
-    return f"use a newer model: `aws bedrock list-foundation-models --region {target.region}`"
-
-
-def _endpoint_hint(target: Target) -> str:
-    return f"{target.endpoint} does not know this operation: {_ENDPOINT_HINT}"
-
-
-def _too_long_hint(_: Target) -> str:
-    return "shorten the input, or send fewer or smaller images: a request may have 20 to 25 MB"
-
-
-def _quota_hint(target: Target) -> str:
-    return (
-        "wait for the quota to refill, use another region, or ask for more: AWS Console -> Service Quotas -> Amazon "
-        f"Bedrock (region {target.region})"
-    )
-
-
-def _list_profiles(target: Target) -> str:
-    return f"aws bedrock list-inference-profiles --region {target.region}"
-
-
-# The first row whose code and text fit gives the hint; an empty pattern fits whatever is left of a code.
-_HINTS: tuple[tuple[FailureCode, str, Callable[[Target], str]], ...] = (
-    (FailureCode.CREDENTIALS, r"signature expired|not yet current|now earlier than|now later than", _clock_hint),
-    (FailureCode.CREDENTIALS, r"expired", _renewal_hint),
-    (FailureCode.CREDENTIALS, r"", _rejected_key_hint),
-    (FailureCode.DENIED, r"^FTUFormNotFilled|use case details", _first_use_hint),
-    (FailureCode.DENIED, r"^MPAgreementBeingCreated", _agreement_hint),
-    (FailureCode.DENIED, r"aws-marketplace", _marketplace_hint),
-    (FailureCode.DENIED, r"not authorized to perform", _policy_hint),
-    (FailureCode.DENIED, r"", _access_hint),
-    (FailureCode.NOT_FOUND, r"on-demand throughput is", _profile_needed_hint),
-    (FailureCode.NOT_FOUND, r"in this region", _region_hint),
-    (FailureCode.NOT_FOUND, r"end of (?:its )?life|marked by provider as legacy", _retired_hint),
-    (FailureCode.NOT_FOUND, r"^UnknownOperation|^HTTP 404", _endpoint_hint),
-    (FailureCode.NOT_FOUND, r"", _unknown_model_hint),
-    (FailureCode.INVALID, r"too long|length less than or equal to|too large|^HTTP 413", _too_long_hint),
-    (FailureCode.QUOTA, r"", _quota_hint),
-)
-
-
-def _hint(code: FailureCode, text: str, target: Target) -> str | None:
-    for of_code, pattern, hint in _HINTS:
-        if of_code is code and re.search(pattern, text, re.IGNORECASE):
-            return hint(target)
-    return None
-
-
-def inference_profiles(model: str, region: str) -> list[str]:
-    """Ids of inference profiles that may contain `model` for a caller in `region`, the nearest first.
-
-    Which prefixes a model has differs: of those that the region allows, the ones known for the model, else all.
-    """
-    bare = model.rsplit("/", 1)[-1]
-    possible = [f"{prefix}.{bare}" for prefix in (*_prefixes(region), "global")]
-    known = [profile for profile in possible if models.load().find(profile)]
-    return known or possible
-
-
-def _prefixes(region: str) -> tuple[str, ...]:
-    exact = {
-        "ap-northeast-1": ("jp", "apac"),
-        "ap-northeast-3": ("jp", "apac"),
-        "ap-southeast-2": ("au", "apac"),
-        "ap-southeast-4": ("au", "apac"),
-        "ap-south-1": ("in", "apac"),
-        "ap-south-2": ("in", "apac"),
-    }
-    if region in exact:
-        return exact[region]
-    for start, prefix in (("us-gov-", "us-gov"), ("us-", "us"), ("ca-", "us"), ("eu-", "eu"), ("ap-", "apac")):
-        if region.startswith(start):
-            return (prefix,)
-    return ()
 
 
 # --- common ----------------------------------------------------------------------------------------------------------
@@ -564,7 +405,7 @@ def _prefixes(region: str) -> tuple[str, ...]:
 
 def _error(code: FailureCode, name: str, message: str, *, target: Target, **about: Any) -> CallError:
     text = _presentable(f"{name}: {message}" if message else name, target)
-    return CallError(code, text, hint=_hint(code, text, target), **about)
+    return CallError(code, text, hint=hints.of_failure(code, text, target), **about)
 
 
 def _presentable(text: str, target: Target) -> str:
@@ -572,11 +413,16 @@ def _presentable(text: str, target: Target) -> str:
 
     AWS answers a wrong signature with the whole request that it expected, session token included.
     """
-    text = re.split(r"\s*The Canonical String for this request", text, maxsplit=1)[0]
-    text = re.sub(r"//[^/@\s]*@", "//", text)  # the password of a proxy
+    text = _without_secrets(text, target)[:_EXAMINED].partition("The Canonical String for this request")[0].rstrip()
+    text = text.encode(errors="replace").decode()  # half a surrogate pair, from JSON or a header, could not be kept
+    return text if len(text) <= _LONGEST_MESSAGE else text[:_LONGEST_MESSAGE] + "..."
+
+
+def _without_secrets(text: str, target: Target) -> str:
+    """Before any cut: half a secret is one too."""
     for secret in target.secrets:
         text = text.replace(secret, "[secret]")
-    return text if len(text) <= _LONGEST_MESSAGE else text[:_LONGEST_MESSAGE] + "..."
+    return _AUTHORIZATION.sub(r"\1[secret]", _PASSWORD.sub("//", text))
 
 
 def _class_names(error: Exception) -> frozenset[str]:
@@ -608,7 +454,8 @@ def _bare_name(name: str) -> str:
     return name.split(":", 1)[0].rsplit("#", 1)[-1].strip()
 
 
-def _readable(payload: bytes) -> str:
+def _readable(payload: bytes, target: Target) -> str:
     """What can be read of a body that is not JSON: a proxy's page, say."""
-    text = re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", payload[:20_000].decode(errors="replace"), flags=re.DOTALL)
+    text = _without_secrets(payload.decode(errors="replace"), target)[:20_000]
+    text = re.sub(r"<(script|style).*?</\1>|<[^<>]*>", " ", text, flags=re.DOTALL)
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300]

@@ -8,7 +8,8 @@ import unicodedata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from runner import models, schema, source, times
+from runner import model_ids, models, schema, source, times
+from runner.assertions import pattern_problem
 from runner.errors import Place, Problem, UsageError
 from runner.records import (
     Api,
@@ -23,6 +24,7 @@ from runner.records import (
     Turn,
 )
 from runner.template import Templates, is_name, is_template
+from runner.words import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -46,50 +48,40 @@ class Overrides:
 NO_OVERRIDES = Overrides()
 
 
-def load(paths: Sequence[Path], *, overrides: Overrides = NO_OVERRIDES) -> tuple[Job, ...]:
-    """The jobs of some files, in the order given. Raises one UsageError with all that `load_sound` finds wrong."""
-    jobs, problems = load_sound(paths, overrides=overrides)
-    if problems:
-        raise UsageError(*problems)
-    return jobs
+def load(paths: Sequence[Path], *, overrides: Overrides = NO_OVERRIDES) -> tuple[tuple[Job, ...], tuple[Problem, ...]]:
+    """The jobs that could be made, in the order given, and all problems of all files. A job may have some of them.
 
-
-def load_sound(
-    paths: Sequence[Path], *, overrides: Overrides = NO_OVERRIDES
-) -> tuple[tuple[Job, ...], tuple[Problem, ...]]:
-    """The jobs that could be loaded, in the order given, and all problems of all files.
-
-    Problems are unreadable files, wrong keys and values, templates that do not parse, and jobs that would write the
-    same output.
+    Problems are unreadable files, wrong keys and values, templates that do not parse, what the model does not take, and
+    jobs that would write the same output.
     """
     given: dict[Path, list[Path]] = {}  # one file may be named in several ways
     for path in paths:
         given.setdefault(path.resolve(), []).append(path)
     problems: list[Problem] = []
-    jobs = []
+    jobs: list[Job] = []
     for path, *again in given.values():
         problems += [Problem("the job file is given twice", Place(str(name), 0, 0), "name it once") for name in again]
-        try:
-            jobs.append(_load(path, overrides))
-        except UsageError as error:
-            problems += error.problems
+        job, of_file = _load(path, overrides)
+        jobs += [job] if job else []
+        problems += of_file
     problems += _same_output(jobs)
     return tuple(jobs), tuple(problems)
 
 
-def _load(path: Path, overrides: Overrides) -> Job:
-    document = source.read(path)
+def _load(path: Path, overrides: Overrides) -> tuple[Job | None, list[Problem]]:
+    """The job of a file, if its document is in order, and what is wrong with either."""
+    try:
+        document = source.read(path)
+    except UsageError as error:
+        return None, list(error.problems)
     problems = [*document.problems, *schema.check(document)]
     # Each check copes with data of any shape, so that its findings come together with the schema's.
     for check in _CHECKS:
         problems += check(document)
     if problems:
-        raise UsageError(*_in_order(problems)[: source.MAX_PROBLEMS])
+        return None, _in_order(problems)[: source.MAX_PROBLEMS]
     job = _Builder(document).job(overrides)
-    problems = [*_wrong_api(document, job), *_refused_by_model(document, job)]
-    if problems:
-        raise UsageError(*_in_order(problems))
-    return job
+    return job, _in_order([*_wrong_api(document, job), *_refused_by_model(document, job)])
 
 
 def _in_order(problems: Iterable[Problem]) -> list[Problem]:
@@ -189,11 +181,10 @@ def _regex_problems(document: Document) -> Iterator[Problem]:
         pattern = _get(assertion, "value") if _get(assertion, "type") in ("regex", "not-regex") else None
         if not isinstance(pattern, str) or is_template(pattern):
             continue
-        try:
-            re.compile(pattern)
-        except (re.error, RecursionError, OverflowError) as error:
+        wrong = pattern_problem(pattern)
+        if wrong is not None:
             yield Problem(
-                f"not a regular expression: {error}",
+                wrong,
                 document.place((*pointer, "value")),
                 "put a backslash before characters that are meant literally, or use `type: contains`",
             )
@@ -208,7 +199,7 @@ def _case_id_problems(document: Document) -> Iterator[Problem]:
         earlier = first.setdefault(name, place)
         if earlier is not place:
             yield Problem(
-                f"the case id `{source.shorten(name)}` is taken: line {earlier.line} has it already",
+                f"the case id `{shorten(name)}` is taken: line {earlier.line} has it already",
                 place,
                 "give each case an `id` of its own; without one it is the case's position, counting from 1",
             )
@@ -262,7 +253,7 @@ def _variable_name_problems(document: Document) -> Iterator[Problem]:
                 usable = re.sub(r"\W", "_", name)
                 usable = usable if is_name(usable) else f"{usable}_" if is_name(f"{usable}_") else f"_{usable}"
                 yield Problem(
-                    f"a template cannot name the variable `{source.shorten(name)}`",
+                    f"a template cannot name the variable `{shorten(name)}`",
                     document.place((*pointer, name), key=True),
                     f"call it `{usable}`",
                 )
@@ -272,9 +263,9 @@ def _number_problems(document: Document) -> Iterator[Problem]:
     for pointer, value in _leaves(document.data, ()):
         if isinstance(value, float) and not math.isfinite(value):
             yield Problem(
-                f"`{source.shorten(str(value))}` is no number that JSON can hold",
+                f"`{shorten(str(value))}` is no number that JSON can hold",
                 document.place(pointer),
-                f'quote it, if it is meant as text: `"{source.shorten(str(value))}"`',
+                f'quote it, if it is meant as text: `"{shorten(str(value))}"`',
             )
 
 
@@ -324,30 +315,16 @@ _CHECKS: Final[tuple[Callable[[Document], Iterator[Problem]], ...]] = (
 
 # --- which API -------------------------------------------------------------------------------------------------------
 
-_GEOGRAPHIES: Final = frozenset({"us", "eu", "apac", "au", "jp", "in", "us-gov", "global"})
-_ARN = re.compile(r"arn:[^:]*:bedrock:[^:]*:[^:]*:(?P<kind>[^/]+)/(?P<id>.+)")
-
-
-def provider(model: str) -> str | None:
-    """Who made a model: `anthropic` for `us.anthropic.claude-...`; None where an id or ARN does not tell."""
-    arn = _ARN.fullmatch(model)
-    if arn is not None and arn["kind"] in ("foundation-model", "inference-profile"):
-        model = arn["id"]
-    if model.startswith("arn:") or "." not in model:
-        return None
-    head, _, rest = model.partition(".")
-    return rest.partition(".")[0] if head in _GEOGRAPHIES and "." in rest else head
-
 
 def _resolved_api(wanted: str, model: str, *, body: bool) -> Api:
     """`auto` takes InvokeModel for raw bodies and for what is known to be Anthropic's; Converse serves all others."""
-    if wanted == "invoke" or (wanted == "auto" and (body or provider(model) == "anthropic")):
+    if wanted == "invoke" or (wanted == "auto" and (body or model_ids.provider(model) == "anthropic")):
         return "invoke"
     return "converse"
 
 
 def _wrong_api(document: Document, job: Job) -> Iterator[Problem]:
-    maker = provider(job.model)
+    maker = model_ids.provider(job.model)
     if job.api == "converse" or job.body is not None or maker in (None, "anthropic"):
         return
     yield Problem(
@@ -453,10 +430,6 @@ class _Builder:
         if isinstance(value, list):
             return [self._body(item, (*pointer, index)) for index, item in enumerate(value)]
         return Text(value, self._document.place(pointer)) if isinstance(value, str) else _plain(value)
-
-    def _cases(self, overrides: Overrides) -> tuple[CaseSpec, ...]:
-        cases = _items(self._data.get("cases"), ("cases",))
-        return tuple(self._case(case, pointer, overrides) for pointer, case in cases)
 
     def _case(self, case: Mapping[str, Any], pointer: Pointer, overrides: Overrides) -> CaseSpec:
         variables = case.get("vars", {})

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import source
+from runner import model_ids, source
 from runner.errors import Problem, UsageError
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from runner.records import Usage
 
+_HIGHEST_PRICE = 1_000_000  # USD; infinities and what is no number are beyond any bound
 _PRICE_KEYS = ("input", "output", "cache_read", "cache_write")
 
 
@@ -69,7 +70,7 @@ class Models:
 
     def find(self, model: str) -> ModelFacts | None:
         """The facts of a model id, an inference profile id or an ARN that ends in one; None if it is not known."""
-        return self._facts.get(model) or self._facts.get(model.rpartition("/")[2])
+        return self._facts.get(model) or self._facts.get(model_ids.of_arn(model))
 
     def cost(self, model: str, usage: Usage | None) -> float | None:
         """USD for one call; None, not 0, where the price or the usage is not known."""
@@ -108,19 +109,23 @@ def _price_problem(prices: Any) -> str | None:
     if missing:
         return f"the price has no `{missing[0]}`"
     for key, value in prices.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-            return f"`{key}` must be a number of USD, 0 or more"
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _HIGHEST_PRICE:
+            return f"`{key}` must be a number of USD from 0 to {_HIGHEST_PRICE:,}"
     return None
 
 
+def load(prices: Path | None = None) -> Models:
+    """The table that comes with the package, and the prices of a file over it. Raises UsageError as `with_prices`."""
+    return _packaged() if prices is None else _packaged().with_prices(prices)
+
+
 @cache
-def load() -> Models:
-    """The table that comes with the package. `as_of` in models.json is its date."""
+def _packaged() -> Models:
     return Models({model: _facts(entry) for model, entry in _table()["models"].items()})
 
 
 def as_of() -> str:
-    """The date of the price table, ISO 8601."""
+    """The date of the packaged table, ISO 8601."""
     return str(_table()["as_of"])
 
 

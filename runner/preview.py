@@ -6,9 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from runner import cases, estimate, media, wire
-from runner.answer import exchanges
-from runner.console import money
-from runner.records import Usage
+from runner.records import Usage, exchanges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def requests(jobs: Sequence[Job], selection: cases.Selection, allow_dirs: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """The first request of each case, exact to the byte of its body.
+    """The first request of each case: its body is just what is sent.
 
     A live conversation goes on with what the model answers, so its later turns are told in `then`, as text.
     """
@@ -82,15 +80,3 @@ def _estimate(job: Job, selection: cases.Selection, allow_dirs: Sequence[Path], 
         "max_output_tokens": usage.output_tokens,
         "worst_case_cost_usd": round(cost, 6) if facts else None,
     }
-
-
-def dry_run_lines(estimate: dict[str, Any]) -> Iterator[str]:
-    """The estimate as a person reads it."""
-    for entry in (*estimate["jobs"], {"name": "in all", **estimate["total"]}):
-        cost = entry["worst_case_cost_usd"]
-        yield (
-            f"{entry['name']}: {entry['cases']:,} cases, {entry['calls']:,} calls, "
-            f"about {entry['input_tokens']:,} tokens in, at most {entry['max_output_tokens']:,} out, "
-            + ("cost not known" if cost is None else f"at most {money(cost)}")
-        )
-    yield "nothing was sent; input tokens are estimates, and the cost assumes that every reply is as long as it may be"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from runner.errors import Place
@@ -149,6 +149,19 @@ class Request:
     inference: Inference = Inference()
     extra: Mapping[str, Any] = field(default_factory=dict)
     body: Any = None
+
+
+def exchanges(request: Request) -> Iterator[tuple[Message, ...]]:
+    """The messages to add before each call. A user message after a user message begins a new call; a raw body is one
+    call with none.
+    """
+    pending: list[Message] = []
+    for message in request.messages:
+        if pending and pending[-1].role == "user" == message.role:
+            yield tuple(pending)
+            pending = []
+        pending.append(message)
+    yield tuple(pending)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
+import shutil
+import sys
 from array import array
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from itertools import pairwise
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+from runner.errors import Problem, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from io import FileIO
     from pathlib import Path
 
@@ -24,10 +31,6 @@ class RowSink(Protocol):
 
     def close(self) -> None:
         """Put what was written in order and in its place. Raises OSError."""
-
-
-class HeldByAnotherRunError(Exception):
-    """Another process is writing the same rows."""
 
 
 def to_line(row: Row) -> bytes:
@@ -50,24 +53,30 @@ def to_line(row: Row) -> bytes:
 _LINE_ENDS = [(char.encode(), f"\\u{ord(char):04x}".encode()) for char in "\u2028\u2029\u0085"]
 
 
+class HeldByAnotherRunError(Exception):
+    """Another process is writing the same rows."""
+
+
 class RowFile:
     """`outputs/NAME.jsonl`. Rows are appended to NAME.jsonl.part, which replaces NAME.jsonl when it is closed.
 
     So the rows of an earlier run stay whole until this run has ended, and after a kill -9 the rows so far are in the
-    part file. One run at a time: the part file is locked, and the lock dies with its process.
+    part file. Rows are paid for: what a killed run left, and earlier rows that fewer new ones would replace, are moved
+    to NAME.superseded.jsonl. One run at a time: the part file is locked, and the lock dies with its process.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._part = path.with_name(path.name + ".part")
+        self.part = path.with_name(path.name + ".part")
+        self.superseded = path.with_name(f"{path.stem}.superseded.jsonl")
+        self.set_aside = 0  # rows that were moved there
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._part.open("ab", buffering=0)
-        try:
-            _lock(self._file)
-        except OSError:
-            self._file.close()
-            raise HeldByAnotherRunError(f"{path} is being written by another run") from None
-        self._file.truncate(0)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        self._file = _open_locked(self.part)
+        if os.fstat(self._file.fileno()).st_size:
+            self._set_aside(self.part)
+            self._file.truncate(0)
         self._indexes = array("q")
         self._offsets = array("q")
         self._end = 0
@@ -77,9 +86,10 @@ class RowFile:
         try:
             _write_all(self._file, b"".join(lines))
             os.fsync(self._file.fileno())
-        except OSError:
+        except OSError as error:
             with suppress(OSError):  # leave no torn line behind
                 self._file.truncate(self._end)
+            error.filename = str(self.part)
             raise
         for row, line in zip(rows, lines, strict=True):
             self._indexes.append(row["index"])
@@ -90,17 +100,27 @@ class RowFile:
         """Put the rows in the order of the cases, in place of those of an earlier run; no rows replace nothing."""
         try:
             if not self._indexes:
-                self._part.unlink()
-            elif self._in_order():
-                self._part.replace(self.path)
+                self.part.unlink()
+                return
+            if self.path.exists() and _count_lines(self.path) > len(self._indexes):
+                self._set_aside(self.path)
+            if self._in_order():
+                self.part.replace(self.path)
             else:
                 self._rewrite_in_order()
             _sync_directory(self.path)
         finally:
             self._file.close()
 
+    def _set_aside(self, rows: Path) -> None:
+        with rows.open("rb") as old, self.superseded.open("ab") as target:
+            shutil.copyfileobj(old, target)
+            target.flush()
+            os.fsync(target.fileno())
+        self.set_aside += _count_lines(rows)
+
     def _in_order(self) -> bool:
-        return all(a <= b for a, b in zip(self._indexes, self._indexes[1:], strict=False))
+        return all(a <= b for a, b in pairwise(self._indexes))
 
     def _rewrite_in_order(self) -> None:
         ordered = self.path.with_name(self.path.name + ".ordered")
@@ -110,10 +130,10 @@ class RowFile:
             target.flush()
             os.fsync(target.fileno())
         ordered.replace(self.path)
-        self._part.unlink()
+        self.part.unlink()
 
     def _lines_in_order(self) -> Iterable[bytes]:
-        with self._part.open("rb") as part:
+        with self.part.open("rb") as part:
             for at in sorted(range(len(self._indexes)), key=self._indexes.__getitem__):
                 part.seek(self._offsets[at])
                 yield part.readline()
@@ -146,16 +166,79 @@ class RowStream:
         self._stream.flush()
 
 
+class Outputs:
+    """The rows of all jobs of a run, by job name. `folder` is None for standard output."""
+
+    def __init__(self, folder: Path | None, indexes: Mapping[str, Iterable[int]]) -> None:
+        """`indexes` are those of the cases to come, by job. Raises UsageError if rows could not be kept there."""
+        self._sinks: dict[str, RowSink] = {}
+        for name, of_cases in indexes.items():
+            if folder is None:
+                self._sinks[name] = RowStream(sys.stdout.buffer, of_cases)
+            else:
+                self._sinks[name] = self._open(folder / f"{name}.jsonl")
+
+    def set_aside(self) -> dict[str, int]:
+        """Files of superseded rows, and how many of them this run moved there."""
+        files = [sink for sink in self._sinks.values() if isinstance(sink, RowFile)]
+        return {str(file.superseded): file.set_aside for file in files if file.set_aside}
+
+    def _open(self, path: Path) -> RowFile:
+        try:
+            return RowFile(path)
+        except HeldByAnotherRunError as error:
+            problem = Problem(str(error), hint="wait for it to end, or give another folder with -o")
+        except OSError as error:
+            reason = f"rows can't be written to {path}: {error.strerror}"
+            problem = Problem(reason, hint="give a folder that can be written with -o")
+        self.close()
+        raise UsageError(problem)
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Make rows of any jobs durable. Raises OSError."""
+        by_job: dict[str, list[Row]] = {}
+        for row in rows:
+            by_job.setdefault(row["job"], []).append(row)
+        for name, group in by_job.items():
+            self._sinks[name].write(group)
+
+    def close(self) -> OSError | None:
+        """Put all rows in their places; the first error, if any. A file that fails keeps its rows in its part file."""
+        first: OSError | None = None
+        for sink in self._sinks.values():
+            try:
+                sink.close()
+            except OSError as error:
+                first = first or error
+        return first
+
+
+def _open_locked(path: Path) -> FileIO:
+    """Open `path` for appending, as the only one. Another run may replace the file between its opening and its lock."""
+    while True:
+        file = path.open("ab", buffering=0)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                return file
+        except BlockingIOError:
+            file.close()
+            raise HeldByAnotherRunError(f"{path.with_suffix('')} is being written by another run") from None
+        except OSError:
+            file.close()
+            raise
+        file.close()
+
+
+def _count_lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
+
+
 def _write_all(file: FileIO, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[file.write(rest) :]
-
-
-def _lock(file: Any) -> None:
-    import fcntl  # not on Windows, where this module must still import
-
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _sync_directory(path: Path) -> None:

@@ -6,16 +6,17 @@ import asyncio
 import random
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import tenacity
 
+from runner import times
 from runner.errors import CallError, FailureCode
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
 
     from runner.limits import Slot
     from runner.records import AttemptRecord, Reply, RetrySettings
@@ -57,117 +58,81 @@ async def call_with_retries(  # noqa: PLR0913 - clock and chance are handed in, 
     on_retry: Callable[[RetryNotice], None] | None = None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     uniform: Callable[[float, float], float] = random.uniform,
-    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    now: Callable[[], datetime] = times.now,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Reply:
     """Call `attempt(number)`, number from 1, until it gives a reply or it makes no sense to go on.
 
     Each attempt waits for its turn in `admit()` first, which is no part of its time. Appends every attempt to
-    `attempts`, the last one too. Raises the last CallError. Any other exception is not ours to
-    judge and goes through at once.
+    `attempts`, the last one too. Raises the last CallError. Any other exception is not ours to judge and goes through
+    at once.
     """
-    call = _Call(
-        attempt,
-        admit=admit,
-        settings=settings,
-        attempts=attempts,
-        on_retry=on_retry,
-        uniform=uniform,
-        now=now,
-        monotonic=monotonic,
-    )
+    number, waited = 0, 0.0
+
+    async def once() -> Reply:
+        nonlocal number
+        async with admit() as slot:
+            number += 1
+            started_at, start = now(), monotonic()
+            try:
+                reply = await attempt(number)
+            except CallError as error:
+                attempts.append(_record(error, started_at, latency=monotonic() - start, waited=waited))
+                raise
+            attempts.append(_record(reply, started_at, latency=monotonic() - start, waited=waited))
+            slot.settle(reply.usage)
+            return reply
+
+    def wait(state: tenacity.RetryCallState) -> float:
+        nonlocal waited
+        waited = backoff(_error_of(state), attempt=number, max_backoff=settings.max_backoff, uniform=uniform)
+        return waited
+
+    def announce(state: tenacity.RetryCallState) -> None:
+        if on_retry:
+            error = _error_of(state)
+            on_retry(RetryNotice(attempt=number, max_attempts=settings.max_attempts, wait=waited, error=error))
+
+    # Most calls need one attempt, and tenacity costs more than to sign it. So it is asked when the first has failed.
+    try:
+        return await once()
+    except CallError as error:
+        failed = [error]
+
+    async def next_one() -> Reply:
+        if failed:
+            raise failed.pop()
+        return await once()
+
     retrying = tenacity.AsyncRetrying(
         sleep=sleep,
         stop=tenacity.stop_after_attempt(settings.max_attempts),
-        wait=call.wait,
+        wait=wait,
         retry=_IF_RETRYABLE,
-        before_sleep=call.announce,
+        before_sleep=announce,
         reraise=True,
     )
-    return await retrying(call.attempt)
+    return await retrying(next_one)
 
 
 _IF_RETRYABLE = tenacity.retry_if_exception(lambda error: isinstance(error, CallError) and error.code.retryable)
 
 
-class _Call:
-    """One call and its attempts so far, in the shape that tenacity asks for."""
-
-    def __init__(  # noqa: PLR0913 - the arguments of call_with_retries
-        self,
-        attempt: Callable[[int], Awaitable[Reply]],
-        *,
-        admit: Callable[[], AbstractAsyncContextManager[Slot]],
-        settings: RetrySettings,
-        attempts: list[AttemptRecord],
-        on_retry: Callable[[RetryNotice], None] | None,
-        uniform: Callable[[float, float], float],
-        now: Callable[[], datetime],
-        monotonic: Callable[[], float],
-    ) -> None:
-        self._attempt = attempt
-        self._admit = admit
-        self._settings = settings
-        self._attempts = attempts
-        self._on_retry = on_retry
-        self._uniform = uniform
-        self._now = now
-        self._monotonic = monotonic
-        self._number = 0
-        self._waited = 0.0
-
-    async def attempt(self) -> Reply:
-        async with self._admit() as slot:
-            self._number += 1
-            started_at, start = self._now(), self._monotonic()
-            try:
-                reply = await self._attempt(self._number)
-            except CallError as error:
-                self._record(started_at, start, error)
-                raise
-            self._record(started_at, start, reply)
-            slot.settle(reply.usage)
-            return reply
-
-    def _record(self, started_at: datetime, start: float, outcome: Reply | CallError) -> None:
-        error = outcome if isinstance(outcome, CallError) else None
-        self._attempts.append(
-            {
-                "started_at": _iso(started_at),
-                "latency_ms": round((self._monotonic() - start) * 1000),
-                "waited_ms": round(self._waited * 1000),
-                "code": error.code.value if error else None,
-                "message": error.message if error else None,
-                "request_id": outcome.request_id,
-                # A reply's usage says what it cost; this is about what may have been paid without one.
-                "possibly_billed": error is not None and error.possibly_billed,
-            }
-        )
-
-    def wait(self, state: tenacity.RetryCallState) -> float:
-        """Seconds until the next attempt."""
-        self._waited = backoff(
-            _error_of(state), attempt=self._number, max_backoff=self._settings.max_backoff, uniform=self._uniform
-        )
-        return self._waited
-
-    def announce(self, state: tenacity.RetryCallState) -> None:
-        if self._on_retry:
-            notice = RetryNotice(
-                attempt=self._number,
-                max_attempts=self._settings.max_attempts,
-                wait=self._waited,
-                error=_error_of(state),
-            )
-            self._on_retry(notice)
+def _record(outcome: Reply | CallError, started_at: datetime, *, latency: float, waited: float) -> AttemptRecord:
+    error = outcome if isinstance(outcome, CallError) else None
+    return {
+        "started_at": times.timestamp(started_at),
+        "latency_ms": round(latency * 1000),
+        "waited_ms": round(waited * 1000),
+        "code": error.code.value if error else None,
+        "message": error.message if error else None,
+        "request_id": outcome.request_id,
+        # A reply's usage says what it cost; this is about what may have been paid without one.
+        "possibly_billed": error is not None and error.possibly_billed,
+    }
 
 
 def _error_of(state: tenacity.RetryCallState) -> CallError:
     error = state.outcome.exception() if state.outcome else None
     assert isinstance(error, CallError)  # nothing else is retried
     return error
-
-
-def _iso(moment: datetime) -> str:
-    """UTC with milliseconds: 2026-11-22T17:20:03.123Z."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"

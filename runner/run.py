@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
-import sys
 import time
+from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner import cases, console, models
-from runner import job as job_files
+from runner.account import Connection
 from runner.answer import Answerer
-from runner.bedrock import Bedrock, Connection
-from runner.engine import Engine, Stop, StopReason, Work, cannot_write
-from runner.errors import CallError, ExitCode, Problem, UsageError
-from runner.limits import Limiter
+from runner.bedrock import Bedrock
+from runner.calls import LimitedCalls
+from runner.engine import Engine, Work, cannot_write
+from runner.errors import CallError, ExitCode, FailureCode, Problem, UsageError
+from runner.job import NO_OVERRIDES, Overrides
 from runner.records import Rate
-from runner.results import HeldByAnotherRunError, RowFile, RowSink, RowStream
+from runner.results import Outputs
+from runner.stop import Stop, StopReason, account_stop, on_signals
 from runner.summary import JobSummary, Summary, Tally
+from runner.words import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from contextlib import AbstractAsyncContextManager
 
-    from runner.limits import Slot
     from runner.models import Models
-    from runner.records import Case, Job, Message, Reply, Row
+    from runner.records import Case, Job, Row
 
 _IN_FLIGHT = 8  # calls at once, where nothing else is said
 _GRACE = 5.0  # seconds that calls in flight are given after Ctrl-C
@@ -44,7 +44,7 @@ class RunOptions:
     local: bool = False
     replies: Path | None = None
     connection: Connection = field(default_factory=Connection)
-    overrides: job_files.Overrides = field(default_factory=job_files.Overrides)
+    overrides: Overrides = NO_OVERRIDES
     selection: cases.Selection = cases.EVERYTHING
     allow_dirs: Sequence[Path] = ()
     max_concurrency: int | None = None
@@ -73,149 +73,116 @@ def run(options: RunOptions) -> ExitCode:
     plan = _plan(options)
     summary = _empty_summary(plan)
     screen = _console(plan, summary)
-    sinks = _open_outputs(plan)
+    outputs = Outputs(options.output, {job.name: cases.indexes(job, options.selection) for job in plan.jobs})
     try:
         with _connection(options) as connection:
-            asyncio.run(_call_all(plan, connection, sinks, summary, screen))
+            asyncio.run(_call_all(plan, connection, outputs, summary, screen))
     except CallError as error:  # no credentials, say: nothing was sent
-        summary.stopped = _account_stop(error)
+        summary.stopped = account_stop(error)
     finally:
-        _close_outputs(sinks, summary)
+        screen.close()
+        failed = outputs.close()
+    if failed is not None:
+        summary.stopped = summary.stopped or cannot_write(failed)
+    summary.set_aside = outputs.set_aside()
     screen.end(summary)
     if options.as_json:
-        print(json.dumps(summary.to_json(), indent=2))
+        console.emit(json.dumps(summary.to_json(), indent=2))
     return summary.exit_code
 
 
 def _plan(options: RunOptions) -> _Plan:
-    known = models.load() if options.prices is None else models.load().with_prices(options.prices)
+    known = models.load(options.prices)
     jobs, counts = cases.load(
         options.jobs, overrides=options.overrides, selection=options.selection, allow_dirs=options.allow_dirs
     )
-    chosen = [_paced(job, options) for job in jobs if counts[job.name]]
+    chosen = [_at_rate(job, options) for job in jobs if counts[job.name]]
     _check_budgets(chosen, options, known)
     return _Plan(options=options, jobs=chosen, counts=counts, models=known)
 
 
 async def _call_all(
-    plan: _Plan,
-    connection: Connection,
-    sinks: Mapping[str, RowSink],
-    summary: Summary,
-    screen: console.Console,
+    plan: _Plan, connection: Connection, outputs: Outputs, summary: Summary, screen: console.Console
 ) -> None:
     stop = Stop()
+    bounds = [_concurrency(job, plan.options) for job in plan.jobs]
     began = time.monotonic()
     async with Bedrock(connection) as bedrock:
         await bedrock.prepare(job.region for job in plan.jobs)
+        calls = LimitedCalls(
+            bedrock, plan.jobs, in_flight=plan.options.max_concurrency or max(_IN_FLIGHT, *bounds), stop=stop
+        )
         answerer = Answerer(
-            calls=_Calls(bedrock, plan, stop),
-            where=_where(bedrock, plan),
-            models=plan.models,
-            watcher=screen,
-            sleep=stop.sleep,
+            calls=calls, where=_where(bedrock, plan), models=plan.models, watcher=screen, sleep=stop.sleep
         )
-        engine = Engine(
-            answer=answerer.answer,
-            write=_writer(sinks),
-            events=_Bookkeeper(summary, screen, stop, plan.options),
-            stop=stop,
-            grace=_GRACE,
-        )
+
+        def finished(case: Case, row: Row) -> None:
+            summary.add(row)
+            screen.finished(case, row)
+
+        guard = _Guard(answerer, stop, plan.options)
+        engine = Engine(answer=guard.answer, write=outputs.write, finished=finished, stop=stop, grace=_GRACE)
         screen.begin()
-        with _signals(stop, screen):
-            summary.cut_calls = await engine.run([_work(job, plan.options) for job in plan.jobs])
-    summary.stopped = stop.reason
+        with on_signals(stop, lambda reason: screen.stopping(reason, _GRACE)):
+            await engine.run(
+                [Work(_cases(job, plan.options), bound) for job, bound in zip(plan.jobs, bounds, strict=True)]
+            )
+    summary.cut_calls = calls.cut
+    summary.stopped = None if stop.reason and stop.reason.moot_when_done and summary.complete else stop.reason
     summary.elapsed = time.monotonic() - began
 
 
-def _work(job: Job, options: RunOptions) -> Work:
-    renderer = cases.Renderer(job, options.allow_dirs)
-    bounds = [bound for bound in (options.max_concurrency or _IN_FLIGHT, job.max_concurrency) if bound]
-    return Work(renderer.cases(options.selection), min(bounds))
+def _cases(job: Job, options: RunOptions) -> Iterator[Case]:
+    return cases.Renderer(job, options.allow_dirs).cases(options.selection)
 
 
-class _Calls:
-    """Bedrock's calls within the limits of their jobs, and none begun once the run is stopping."""
-
-    def __init__(self, bedrock: Bedrock, plan: _Plan, stop: Stop) -> None:
-        in_flight = asyncio.Semaphore(plan.options.max_concurrency or _IN_FLIGHT)
-        self._bedrock = bedrock
-        self._stop = stop
-        self._limiters = {
-            job.name: Limiter(in_flight=in_flight, rate=job.rate, clock=time.monotonic, sleep=stop.sleep)
-            for job in plan.jobs
-        }
-
-    def admit(self, case: Case, messages: Sequence[Message]) -> AbstractAsyncContextManager[Slot]:
-        return self._limiters[case.job.name].slot(_reservation(case, messages))
-
-    async def call(
-        self, case: Case, messages: Sequence[Message], attempt: int, *, on_text: Callable[[str], None] | None
-    ) -> Reply:
-        self._stop.check()
-        try:
-            return await self._bedrock.call(
-                case, messages, attempt=attempt, max_attempts=case.job.retry.max_attempts, on_text=on_text
-            )
-        except CallError as error:
-            if error.code.concerns_account:  # at once, before another case begins
-                self._stop.request(_account_stop(error))
-            raise
+def _concurrency(job: Job, options: RunOptions) -> int:
+    """How many cases of a job may be in progress at once: no more than any of its caps."""
+    caps = [cap for cap in (options.max_concurrency, job.max_concurrency) if cap is not None]
+    return min(caps, default=_IN_FLIGHT)
 
 
-def _reservation(case: Case, messages: Sequence[Message]) -> int:
-    """The tokens that Bedrock sets aside when the call starts: its input and max_tokens."""
-    if case.job.rate.tokens_per_minute is None:
-        return 0
-    from runner import estimate  # Pillow, for the sizes of images
+class _Guard:
+    """Answers cases, and stops the run when an answer says so: a budget spent, too many failures, no connection."""
 
-    if case.request.body is not None:
-        usage = estimate.worst_case(case.request).usage
-        return usage.input_tokens + usage.output_tokens
-    return estimate.input_tokens(messages) + case.request.inference.max_tokens
-
-
-class _Bookkeeper:
-    """Counts finished rows, shows them, and stops the run when a row or a budget says so."""
-
-    def __init__(self, summary: Summary, screen: console.Console, stop: Stop, options: RunOptions) -> None:
-        self._summary = summary
-        self._screen = screen
+    def __init__(self, answerer: Answerer, stop: Stop, options: RunOptions) -> None:
+        self._answerer = answerer
         self._stop = stop
         self._options = options
+        self._spent: defaultdict[str, float] = defaultdict(float)  # USD by job
+        self._failed = 0
+        self._connected = False  # whether any connection could ever be made
 
-    def started(self, case: Case) -> None:
-        self._screen.started(case)
+    async def answer(self, case: Case) -> Row:
+        row = await self._answerer.answer(case)
+        self._spent[case.job.name] += row["cost_usd"] or 0.0
+        self._failed += row["status"] != "passed"
+        self._connected |= any(attempt["code"] != FailureCode.NETWORK for attempt in row["attempts"])
+        for reason in self._reasons_to_stop(case.job, row):
+            self._stop.request(reason)
+        return row
 
-    def finished(self, case: Case, row: Row) -> None:
-        self._summary.add(row)
-        self._screen.finished(case, row)
-        for reason in self._reasons_to_stop(case):
-            if self._summary.total.pending:
-                self._stop.request(reason)
-
-    def _reasons_to_stop(self, case: Case) -> Iterator[StopReason]:
-        total, budget = self._summary.total, self._options.max_cost
-        job_cost = self._summary.jobs[case.job.name].tally.cost_usd or 0.0
-        if budget is not None and (total.cost_usd or 0.0) >= budget:
-            yield _over_budget(total.cost_usd or 0.0, f"--max-cost {budget:g}")
-        if case.job.max_cost is not None and job_cost >= case.job.max_cost:
-            yield _over_budget(job_cost, f"max_cost: {case.job.max_cost:g} of {case.job.name}")
+    def _reasons_to_stop(self, job: Job, row: Row) -> Iterator[StopReason]:
+        for spent, budget, name in (
+            (sum(self._spent.values()), self._options.max_cost, "--max-cost"),
+            (self._spent[job.name], job.max_cost, f"max_cost of {job.name}"),
+        ):
+            if budget is not None and spent >= budget:
+                yield _early(
+                    f"the budget is spent: {console.money(spent)} ({name} {budget:g}; calls in flight add to it)"
+                )
         bound = self._options.max_failures
-        if bound is not None and total.failed + total.errors >= bound:
-            yield StopReason(ExitCode.STOPPED, f"{total.failed + total.errors} cases failed (--max-failures {bound})")
+        if bound is not None and self._failed >= bound:
+            yield _early(f"{plural(self._failed, 'case')} failed (--max-failures {bound})")
+        if row["error"] is not None and not self._connected:
+            yield _early(f"no connection could be made: {row['error']['message']}", hint=row["error"]["hint"])
 
 
-def _over_budget(spent: float, limit: str) -> StopReason:
-    return StopReason(ExitCode.STOPPED, f"the budget is spent: {console.money(spent)} ({limit})")
+def _early(message: str, hint: str | None = None) -> StopReason:
+    return StopReason(exit_code=ExitCode.STOPPED, message=message, hint=hint, moot_when_done=True)
 
 
-def _account_stop(error: CallError) -> StopReason:
-    return StopReason(ExitCode.STOPPED, f"{error.code.value}: {error.message}", hint=error.hint)
-
-
-def _paced(job: Job, options: RunOptions) -> Job:
+def _at_rate(job: Job, options: RunOptions) -> Job:
     """The job with the quotas of the command line, where it gives any."""
     rate = Rate(
         requests_per_minute=options.rpm or job.rate.requests_per_minute,
@@ -245,13 +212,14 @@ def _empty_summary(plan: _Plan) -> Summary:
         job.name: JobSummary(
             name=job.name,
             path=str(job.path),
-            output="-" if output is None else str(_rows_path(output, job)),
+            output="-" if output is None else str(output / f"{job.name}.jsonl"),
             tally=Tally(cases=plan.counts[job.name]),
         )
         for job in plan.jobs
     }
     total = Tally(cases=sum(plan.counts.values()))
-    return Summary(jobs=jobs, endpoint_is_local=plan.options.local, total=total)
+    prices = f"{plan.options.prices} and {models.as_of()}" if plan.options.prices else models.as_of()
+    return Summary(jobs=jobs, endpoint_is_local=plan.options.local, prices=prices, total=total)
 
 
 def _console(plan: _Plan, summary: Summary) -> console.Console:
@@ -262,46 +230,6 @@ def _console(plan: _Plan, summary: Summary) -> console.Console:
 
         return Terminal(plan.jobs, summary, verbose=plan.options.verbose)
     return console.Plain(summary, verbose=plan.options.verbose)
-
-
-def _rows_path(folder: Path, job: Job) -> Path:
-    return folder / f"{job.name}.jsonl"
-
-
-def _open_outputs(plan: _Plan) -> dict[str, RowSink]:
-    """A place for the rows of each job, by its name. Raises UsageError if rows could not be kept there."""
-    if plan.options.output is None:
-        return {job.name: RowStream(sys.stdout.buffer, cases.indexes(job, plan.options.selection)) for job in plan.jobs}
-    sinks: dict[str, RowSink] = {}
-    for job in plan.jobs:
-        path = _rows_path(plan.options.output, job)
-        try:
-            sinks[job.name] = RowFile(path)
-        except HeldByAnotherRunError as error:
-            raise UsageError(Problem(str(error), hint="wait for it to end, or give another folder with -o")) from None
-        except OSError as error:
-            reason = f"rows can't be written to {path}: {error.strerror}"
-            raise UsageError(Problem(reason, hint="give a folder that can be written with -o")) from None
-    return sinks
-
-
-def _writer(sinks: Mapping[str, RowSink]) -> Callable[[Sequence[Row]], None]:
-    def write(rows: Sequence[Row]) -> None:
-        by_job: dict[str, list[Row]] = {}
-        for row in rows:
-            by_job.setdefault(row["job"], []).append(row)
-        for name, group in by_job.items():
-            sinks[name].write(group)
-
-    return write
-
-
-def _close_outputs(sinks: Mapping[str, RowSink], summary: Summary) -> None:
-    for sink in sinks.values():
-        try:
-            sink.close()
-        except OSError as error:
-            summary.stopped = summary.stopped or cannot_write(error)
 
 
 @contextmanager
@@ -329,29 +257,3 @@ def _where(bedrock: Bedrock, plan: _Plan) -> Callable[[Case], tuple[str, str]]:
 
     places = {job.name: where(job) for job in plan.jobs}
     return lambda case: places[case.job.name]
-
-
-_SIGNALS = {
-    signal.SIGINT: StopReason(ExitCode.INTERRUPTED, "interrupted", cuts_calls=True),
-    signal.SIGTERM: StopReason(ExitCode.TERMINATED, "terminated", cuts_calls=True),
-    signal.SIGHUP: StopReason(ExitCode.HUNG_UP, "the terminal was closed", cuts_calls=True),
-}
-
-
-@contextmanager
-def _signals(stop: Stop, screen: console.Console) -> Iterator[None]:
-    """While calls are made, a signal stops the run in order; the second one at once."""
-    loop = asyncio.get_running_loop()
-
-    def stopping(reason: StopReason) -> None:
-        if stop.reason is None:
-            screen.stopping(reason, _GRACE)
-        stop.request(reason)
-
-    for number, reason in _SIGNALS.items():
-        loop.add_signal_handler(number, stopping, reason)
-    try:
-        yield
-    finally:
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from runner.errors import Problem
-from runner.source import kind, shorten
+from runner.source import kind
+from runner.words import nearest, shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from runner.source import Document
 
 Name = Literal["job", "result"]
 Pointer = tuple[str | int, ...]
+
+_MAX_BREACHES: Final = 300  # of one file, and problems of them: far more than anybody reads
+_MAX_KEYS: Final = 100  # unknown ones of one mapping
+_MAX_NAME: Final = 100  # characters of a key or value that is compared with the known ones
 
 
 # --- the schemas -----------------------------------------------------------------------------------------------------
@@ -47,14 +53,43 @@ def _validator() -> Any:
     from jsonschema.exceptions import ValidationError
     from jsonschema.validators import extend
 
-    def whole_pattern(_validator: Any, pattern: str, instance: object, _schema: object) -> Iterator[ValidationError]:
-        """`pattern` with the `$` of JSON Schema: Python's also matches before a line break at the end."""
-        whole = pattern[:-1] + r"\Z" if pattern.endswith("$") else pattern
-        if isinstance(instance, str) and not re.search(whole, instance):
-            yield ValidationError("does not match")
+    def keyword(holds: _Rule, validator: Any, wanted: Any, value: Any, _: object) -> Iterator[ValidationError]:
+        if not holds(validator, wanted, value):
+            yield ValidationError("")
 
-    validator = extend(Draft202012Validator, {"pattern": whole_pattern})  # type: ignore[no-untyped-call]  # its stubs
-    return validator(load("job"))
+    quiet = {name: partial(keyword, holds) for name, holds in _RULES.items()}
+    return extend(Draft202012Validator, quiet)(load("job"))  # type: ignore[no-untyped-call]  # its stubs
+
+
+# jsonschema's own put the whole value into a message: with aliases that may be many times the file. Nobody sees them.
+_Rule = Callable[[Any, Any, Any], bool]
+_RULES: Final[Mapping[str, _Rule]] = {
+    "type": lambda validator, wanted, value: any(
+        validator.is_type(value, name) for name in ([wanted] if isinstance(wanted, str) else wanted)
+    ),
+    "enum": lambda _, wanted, value: isinstance(value, str) and value in wanted,
+    "pattern": lambda _, wanted, value: not isinstance(value, str) or re.search(_whole(wanted), value) is not None,
+    "minimum": lambda _, wanted, value: not (_is_number(value) and value < wanted),  # NaN is neither
+    "maximum": lambda _, wanted, value: not (_is_number(value) and value > wanted),
+    "exclusiveMinimum": lambda _, wanted, value: not (_is_number(value) and value <= wanted),
+    "minLength": lambda _, wanted, value: not isinstance(value, str) or len(value) >= wanted,
+    "maxLength": lambda _, wanted, value: not isinstance(value, str) or len(value) <= wanted,
+    "minItems": lambda _, wanted, value: not isinstance(value, list) or len(value) >= wanted,
+    "maxItems": lambda _, wanted, value: not isinstance(value, list) or len(value) <= wanted,
+    "minProperties": lambda _, wanted, value: not isinstance(value, dict) or len(value) >= wanted,
+    "maxProperties": lambda _, wanted, value: not isinstance(value, dict) or len(value) <= wanted,
+    "not": lambda validator, wanted, value: not validator.evolve(schema=wanted).is_valid(value),
+    "oneOf": lambda validator, wanted, value: sum(validator.evolve(schema=one).is_valid(value) for one in wanted) == 1,
+}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _whole(pattern: str) -> str:
+    """With the `$` of JSON Schema: Python's also matches before a line break at the end."""
+    return pattern[:-1] + r"\Z" if pattern.endswith("$") else pattern
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +110,10 @@ def _breaches(document: Document) -> Iterator[_Breach]:
 
 
 def check(document: Document) -> tuple[Problem, ...]:
-    """Every way in which a job file breaks its schema, in the order of the file."""
-    problems: dict[Problem, None] = {}  # one error per missing key comes as often as keys are missing
-    for error in _without_consequences(list(_breaches(document))):
-        problems |= dict.fromkeys(_explain(error, document))
+    """The ways in which a job file breaks its schema, in the order of the file: all of them, up to some hundreds."""
+    errors = _without_consequences(list(islice(_breaches(document), _MAX_BREACHES)))
+    found = (problem for error in errors for problem in _explain(error, document))
+    problems = dict.fromkeys(islice(found, _MAX_BREACHES))  # one error per missing key comes as often as keys miss
     return tuple(sorted(problems, key=_position))
 
 
@@ -211,11 +246,10 @@ def _snake(key: str) -> str:
 def _meant(key: str, known: Iterable[str]) -> str | None:
     """The key that was probably meant."""
     names = list(known)
-    snake = _snake(key)
+    snake = _snake(key[:_MAX_NAME])
     if snake in names:
         return snake
-    close = difflib.get_close_matches(snake, names, n=1, cutoff=0.7)
-    return close[0] if close else None
+    return nearest(snake, names, likeness=0.7)
 
 
 def _unknown_key(error: _Breach, document: Document, key: str) -> Problem:
@@ -252,7 +286,7 @@ def _key_hint(key: str, where: str, known: Sequence[str]) -> str:
 
 
 def _extra_keys(error: _Breach) -> list[str]:
-    return [key for key in error.value if key not in error.schema["properties"]]
+    return list(islice((key for key in error.value if key not in error.schema["properties"]), _MAX_KEYS))
 
 
 # Of keys that stand for others: a file with `prompts` needs no second message that `prompt` is missing.
@@ -273,9 +307,17 @@ def _without_consequences(errors: list[_Breach]) -> Iterator[_Breach]:
             continue
         if error.keyword == "oneOf" and not _CONTENT & set(error.value) and wrong & _CONTENT:
             continue
-        if error.keyword in ("minProperties", "maxProperties") and wrong:
+        if error.keyword == "minProperties" and wrong:
+            continue
+        if error.keyword == "maxProperties" and wrong and len(_known_keys(error)) <= error.wanted:
+            continue
+        if error.keyword == "enum" and not isinstance(error.value, str):  # its type is wrong, which says more
             continue
         yield error
+
+
+def _known_keys(error: _Breach) -> list[str]:
+    return [key for key in error.value if key in error.schema["properties"]]
 
 
 def _named_by(error: _Breach, pointer: Pointer, key: str) -> set[str]:
@@ -500,9 +542,8 @@ def _not_in_list(error: _Breach, pointer: Pointer, _: Document) -> Explanation:
 
 
 def _meant_value(value: str, known: list[str]) -> str | None:
-    dashed = _snake(value).replace("_", "-").replace(" ", "-")
-    close = difflib.get_close_matches(dashed, known, n=1, cutoff=0.6)
-    return close[0] if close else None
+    dashed = _snake(value[:_MAX_NAME]).replace("_", "-").replace(" ", "-")
+    return nearest(dashed, known)
 
 
 def _wrong_pattern(error: _Breach, pointer: Pointer, _: Document) -> Explanation:

@@ -7,19 +7,19 @@ no places of keys, lets duplicate keys pass and expands aliases without a limit.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import os
 import re
 import stat
 from array import array
-from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import yaml
 
 from runner.errors import Place, Problem, UsageError
+from runner.words import nearest, shorten
+from runner.yaml_faults import Fault, Lines, explain, quote_hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,6 +29,8 @@ MAX_BYTES: Final = 10_000_000
 MAX_NODES: Final = 500_000  # with every alias expanded: what the steps after this one walk through
 MAX_DEPTH: Final = 100
 MAX_PROBLEMS: Final = 100  # of one file; nobody reads more
+_MAX_GUESSES: Final = 500  # anchors that are compared with an alias that has none
+_MAX_NAME: Final = 100  # characters of an anchor that is; the time grows with their square
 _MAX_DIGITS: Final = 1000  # Python refuses to print integers of more than 4300 digits
 
 # libyaml's parser where PyYAML was built with it (ten times faster), else the same parser in Python.
@@ -36,35 +38,6 @@ _Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 # --- the document ----------------------------------------------------------------------------------------------------
-
-
-class _Lines:
-    """A text and where its lines start."""
-
-    def __init__(self, text: str, shown_as: str) -> None:
-        self.text = text
-        self._shown_as = shown_as
-        self._starts = array("I", [0])
-        self._starts.extend(match.end() for match in re.finditer(r"\r\n|\n|\r", text))
-        self._sources: dict[int, str] = {}  # one string per line, however many places it has
-
-    def number(self, index: int) -> int:
-        """The line, from 0, of a character."""
-        return bisect_right(self._starts, index) - 1
-
-    def line(self, number: int) -> str:
-        """A line, counted from 0, without its line break."""
-        if number not in self._sources:
-            end = self._starts[number + 1] if number + 1 < len(self._starts) else len(self.text)
-            self._sources[number] = self.text[self._starts[number] : end].rstrip("\r\n")
-        return self._sources[number]
-
-    def start(self, number: int) -> int:
-        return self._starts[number]
-
-    def place(self, index: int) -> Place:
-        number = self.number(index)
-        return Place(self._shown_as, number + 1, index - self._starts[number] + 1, self.line(number))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,7 +55,7 @@ class Document:
     problems: tuple[Problem, ...]
     _start: int
     _spots: dict[int, dict[str, tuple[int, int]] | array[int]]  # id of a dict or list -> where its children start
-    _lines: _Lines
+    _lines: Lines
 
     def place(self, pointer: Sequence[str | int], *, key: bool = False) -> Place:
         """Where a value starts, or with `key` its key. For a pointer to what is not there: its nearest ancestor."""
@@ -107,7 +80,7 @@ def read(path: Path, *, shown_as: str | None = None) -> Document:
     for what cannot be read at all; see `Document.problems` for the rest.
     """
     shown = shown_as or str(path)
-    lines = _Lines(_decoded(_file_bytes(path, shown), shown), shown)
+    lines = Lines(_decoded(_file_bytes(path, shown), shown), shown)
     _refuse_control_characters(lines)
     composer = _Composer(lines)
     data = composer.compose()
@@ -123,7 +96,7 @@ def read_value(text: str, *, shown_as: str) -> Any:
     """
     if not text.strip():
         return text
-    lines = _Lines(text, shown_as)
+    lines = Lines(text, shown_as)
     _refuse_control_characters(lines)
     composer = _Composer(lines)
     value = composer.compose()
@@ -132,8 +105,8 @@ def read_value(text: str, *, shown_as: str) -> Any:
     return value
 
 
-def _not_a_mapping(data: Any, lines: _Lines, start: int) -> Problem:
-    hint = "write keys and values, as in `model: ...`; `bedrock-run init` writes a first job file"
+def _not_a_mapping(data: Any, lines: Lines, start: int) -> Problem:
+    hint = "write keys and values, as in `model: ...`"
     if data is None:
         return Problem("the file is empty", lines.place(0), hint)
     found = "a list" if isinstance(data, list) else "a single value"
@@ -149,12 +122,10 @@ def _file_bytes(path: Path, shown: str) -> bytes:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             raise UsageError(
-                Problem(
-                    "is a folder, not a job file", place, f"name the files in it, as in `{shown.rstrip('/')}/*.yaml`"
-                )
+                Problem("is a folder, not a YAML file", place, f"name a file in it: `{shown.rstrip('/')}/NAME.yaml`")
             )
         if not stat.S_ISREG(mode):
-            raise UsageError(Problem("is not a regular file", place, "write the job to a file first"))
+            raise UsageError(Problem("is not a regular file", place, "write it to a file first"))
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
@@ -163,9 +134,7 @@ def _file_bytes(path: Path, shown: str) -> bytes:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise UsageError(Problem(f"cannot be read: {reason}", place, "check the path and its permissions")) from None
     if len(data) > MAX_BYTES:
-        raise UsageError(
-            Problem(f"is larger than {MAX_BYTES // 1_000_000} MB", place, "split the job into several files")
-        )
+        raise UsageError(Problem(f"is larger than {MAX_BYTES // 1_000_000} MB", place, "split it into several files"))
     return data
 
 
@@ -176,8 +145,8 @@ def _missing_hint(path: Path, shown: str) -> str:
         names = [entry.name for entry in itertools.islice(os.scandir(path.parent), 1000)]
     except OSError:
         return f"there is no folder `{path.parent}` either"
-    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.7)
-    return f"did you mean `{path.with_name(close[0])}`?" if close else "check the path"
+    meant = nearest(path.name, names, likeness=0.7)
+    return f"did you mean `{path.with_name(meant)}`?" if meant else "check the path"
 
 
 _BOMS = (
@@ -204,7 +173,7 @@ def _decoded(data: bytes, shown: str) -> str:
             Problem(
                 f"the file is not UTF-8: byte 0x{error.object[error.start]:02X} at offset "
                 f"{error.start + len(data) - len(error.object)}",
-                _Lines(good + rest, shown).place(len(good)),
+                Lines(good + rest, shown).place(len(good)),
                 f"save it as UTF-8; if it is Latin-1: `iconv -f LATIN1 -t UTF-8 {shown}`",
             )
         ) from None
@@ -227,7 +196,7 @@ _CONTROL_NAMES = {
 }
 
 
-def _refuse_control_characters(lines: _Lines) -> None:
+def _refuse_control_characters(lines: Lines) -> None:
     found = itertools.islice(_CONTROL.finditer(lines.text), MAX_PROBLEMS)
     problems = [_control_character(match[0], lines.place(match.start())) for match in found]
     if problems:
@@ -284,7 +253,7 @@ _COLLECTION_TAGS = {None, "!", _TAG + "map", _TAG + "seq"}
 class _Composer:
     """Builds the data from the parser's events without recursion, and notes where everything starts."""
 
-    def __init__(self, lines: _Lines) -> None:
+    def __init__(self, lines: Lines) -> None:
         self.problems: list[Problem] = []
         self.spots: dict[int, dict[str, tuple[int, int]] | array[int]] = {}
         self.start = 0
@@ -314,7 +283,7 @@ class _Composer:
                 if self._documents > 1:
                     break
         except yaml.YAMLError as error:
-            last = _syntax_problem(error, self._lines)
+            last = explain(_fault(error, self._lines))
             earlier = [problem for problem in self.problems if problem.place != last.place]
             raise UsageError(*earlier, last) from None
         return self._root
@@ -339,7 +308,7 @@ class _Composer:
         self._documents += 1
         if self._documents > 1:
             self._report(
-                "a second document starts here, and a job file holds one",
+                "a second document starts here, and a file holds one",
                 event.start_mark.index,
                 "remove the `---`, or split the file; several prompts of one job go under `cases:`",
             )
@@ -453,7 +422,7 @@ class _Composer:
         self._report(
             "a text that starts with `{{` is a mapping to YAML unless it is quoted",
             start,
-            f"quote it: {_quoted(written)}",
+            quote_hint(written),
         )
         return written
 
@@ -503,12 +472,14 @@ class _Composer:
         start = event.start_mark.index
         value, nodes = self._anchors.get(event.anchor, (_DROP, 0))
         if value is _DROP and len(self.problems) < MAX_PROBLEMS:
-            close = difflib.get_close_matches(event.anchor, self._anchors, n=1)
-            hint = f"did you mean `*{close[0]}`?" if close else "a text that starts with `*` must be quoted"
-            self._report(f"the alias `*{event.anchor}` has no anchor `&{event.anchor}` before it", start, hint)
+            name = shorten(event.anchor)
+            anchors = (anchor for anchor in itertools.islice(self._anchors, _MAX_GUESSES) if len(anchor) <= _MAX_NAME)
+            meant = nearest(event.anchor[:_MAX_NAME], anchors)
+            hint = f"did you mean `*{meant}`?" if meant else "a text that starts with `*` must be quoted"
+            self._report(f"the alias `*{name}` has no anchor `&{name}` before it", start, hint)
         elif value is _OPEN:
             self._report(
-                f"the alias `*{event.anchor}` stands inside what it stands for",
+                f"the alias `*{shorten(event.anchor)}` stands inside what it stands for",
                 start,
                 "name another anchor, or write it out",
             )
@@ -604,291 +575,14 @@ def kind(value: object) -> str:
             return "a mapping"
 
 
-def shorten(text: str, limit: int = 40) -> str:
-    """The text on one line, and cut when it is long."""
-    line = " ".join(text.split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+# --- where the parser stopped ----------------------------------------------------------------------------------------
 
 
-def _quoted(text: str) -> str:
-    """A text as a YAML string on one line, in the quotes that need the fewest escapes."""
-    if '"' not in text and "\\" not in text:
-        return f'"{text}"'
-    return "'" + text.replace("'", "''") + "'"
-
-
-# --- syntax errors in plain words ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Fault:
-    """Where the parser stopped: `index` is the character, `context` the start of the construct around it."""
-
-    lines: _Lines
-    index: int
-    context: int
-    doing: str
-    found: str
-
-    @property
-    def line(self) -> str:
-        return self.lines.line(self.lines.number(self.index))
-
-    @property
-    def line_start(self) -> int:
-        return self.lines.start(self.lines.number(self.index))
-
-    @property
-    def before(self) -> str:
-        """What stands before the fault on its line."""
-        return self.lines.text[self.line_start : self.index]
-
-    @property
-    def character(self) -> str:
-        return self.lines.text[self.index : self.index + 1]
-
-    def problem(self, message: str, hint: str, index: int | None = None) -> Problem:
-        return Problem(message, self.lines.place(self.index if index is None else index), hint)
-
-
-def _syntax_problem(error: yaml.YAMLError, lines: _Lines) -> Problem:
+def _fault(error: yaml.YAMLError, lines: Lines) -> Fault:
     mark = getattr(error, "problem_mark", None)
     index = min(mark.index, len(lines.text)) if mark is not None else 0
-    while index == len(lines.text) and index and lines.text[index - 1] in "\r\n":
+    if index == len(lines.text) and index and lines.text[index - 1] in "\r\n":
         index -= 1  # the end of the text: show its last line, not the empty one after it
     around = getattr(error, "context_mark", None)
     context = min(around.index, len(lines.text)) if around is not None else index
-    fault = _Fault(lines, index, context, getattr(error, "context", "") or "", getattr(error, "problem", "") or "")
-    for explain in _EXPLANATIONS:
-        problem = explain(fault)
-        if problem is not None:
-            return problem
-    return fault.problem(
-        "YAML cannot read the file from here on",
-        "check quotes, brackets and indentation; a text with special characters goes in quotes or below a `|`",
-    )
-
-
-def _explain_conflict(fault: _Fault) -> Problem | None:
-    for number in {fault.lines.number(fault.context), fault.lines.number(fault.index)}:
-        if re.match(r"<{4,} |={7}$|>{4,} |\|{7}", fault.lines.line(number)):
-            return fault.problem(
-                "a merge conflict is left in the file",
-                "keep one side and remove the markers",
-                fault.lines.start(number),
-            )
-    return None
-
-
-def _explain_tab(fault: _Fault) -> Problem | None:
-    indent = re.match(r"[ ]*\t", fault.line)
-    if indent is None:
-        return None
-    return fault.problem(
-        "a tab indents this line, and YAML allows only spaces",
-        "replace it by spaces",
-        fault.line_start + indent.end() - 1,
-    )
-
-
-# A value that starts with a tag of Jinja, up to where a block value ends: a comment or the end of the line.
-_TEMPLATE_VALUE = re.compile(r"(?:^|(?<=[:,\[{-]))\s*(?P<value>\{[{%].*?)(?=\s+#|\s*$)")
-_TEMPLATE_ITEM = re.compile(r"(?:\{[{%].*?[%}]\}|[^,\]}])*")
-
-
-def _explain_template(fault: _Fault) -> Problem | None:
-    for number in dict.fromkeys((fault.lines.number(fault.index), fault.lines.number(fault.context))):
-        line = fault.lines.line(number)
-        match = _TEMPLATE_VALUE.search(line)
-        if match is None:
-            continue
-        value = match["value"]
-        if re.search(r"[\[{]\s", line[: match.start("value")]) or "[" in line[: match.start("value")]:
-            value = (_TEMPLATE_ITEM.match(value) or match)[0].rstrip()
-        return fault.problem(
-            f"a text that starts with `{value[:2]}` must be quoted",
-            f"quote it: {_quoted(value)}",
-            fault.lines.start(number) + match.start("value"),
-        )
-    return None
-
-
-def _explain_colon(fault: _Fault) -> Problem | None:
-    if not fault.found.startswith("mapping values are not allowed"):
-        return None
-    inside = re.match(r"\s*(?:- )*([^\s:][^:]*): +(?P<value>\S.*)$", fault.line)
-    if inside is not None and fault.before.count(": ") + fault.before.count(":\t") >= 1:
-        return fault.problem(
-            "a colon and a space inside an unquoted text",
-            f"quote it: {_quoted(inside['value'].rstrip())}, or put it below a `|`",
-        )
-    above = _explain_unfinished_key(fault, fault.lines.number(fault.context) - 1)
-    if above is not None:
-        return above
-    indent = len(fault.line) - len(fault.line.lstrip())
-    return fault.problem(
-        "this line is indented further than the value above it allows",
-        "give keys of one mapping the same indentation",
-        fault.line_start + indent,
-    )
-
-
-def _explain_unfinished_key(fault: _Fault, number: int) -> Problem | None:
-    """A line that was to be a key and its value, and lacks the colon or the space after it."""
-    if number < 0:
-        return None
-    line = fault.lines.line(number)
-    match = re.match(r"\s*(?:- )*([A-Za-z_]\w*)(:\S.*|\s.*)?$", line)
-    if match is None:
-        return None
-    name, rest = match[1], shorten((match[2] or "").lstrip(":"))
-    missing = "a space is missing after the colon" if (match[2] or "").startswith(":") else "a colon is missing"
-    return fault.problem(missing, f"write `{name}: {rest.strip()}`", fault.lines.start(number) + match.end(1))
-
-
-def _explain_character(fault: _Fault) -> Problem | None:
-    if not re.match(r"found character .*cannot start any token", fault.found):
-        return None
-    value = fault.lines.text[fault.index :].splitlines()[0].rstrip()
-    return fault.problem(
-        f"an unquoted text cannot start with the character {fault.character}", f"quote it: {_quoted(shorten(value))}"
-    )
-
-
-def _explain_open_quote(fault: _Fault) -> Problem | None:
-    if "quoted scalar" not in fault.doing or "escape" in fault.found:
-        return None
-    quote = fault.lines.text[fault.context]
-    return fault.problem(
-        f"the quote {quote} that opens here is never closed",
-        f"close it with another {quote}; an apostrophe inside single quotes is written twice",
-        fault.context,
-    )
-
-
-def _explain_escape(fault: _Fault) -> Problem | None:
-    if "escape" not in fault.found and "hexadecimal" not in fault.found:
-        return None
-    backslash = fault.lines.text.rfind("\\", fault.line_start, fault.index + 1)
-    start = max(backslash, fault.line_start)
-    escape = fault.lines.text[start : start + 2]
-    return fault.problem(
-        f"`{escape}` is no escape that YAML knows in double quotes",
-        f"use single quotes, or write `\\{escape}`",
-        start,
-    )
-
-
-def _explain_bracket(fault: _Fault) -> Problem | None:
-    if fault.doing not in ("while parsing a flow sequence", "while parsing a flow mapping"):
-        return None
-    opening, closing = ("[", "]") if "sequence" in fault.doing else ("{", "}")
-    return fault.problem(
-        f"the `{opening}` that opens here is not closed, or a comma is missing in it",
-        f"add the `{closing}` or the comma; a text with brackets or commas must be quoted",
-        fault.context,
-    )
-
-
-def _explain_alias(fault: _Fault) -> Problem | None:
-    if fault.doing not in ("while scanning an alias", "while scanning an anchor"):
-        return None
-    value = fault.lines.text[fault.context :].splitlines()[0].rstrip()
-    return fault.problem(
-        f"a text that starts with `{value[:1]}` must be quoted", f"quote it: {_quoted(shorten(value))}", fault.context
-    )
-
-
-def _explain_tag(fault: _Fault) -> Problem | None:
-    if "tag" not in fault.doing and "tag handle" not in fault.found:
-        return None
-    return fault.problem(
-        "a text that starts with `!` must be quoted", "quote it; tags are not supported in job files", fault.context
-    )
-
-
-def _explain_block_text(fault: _Fault) -> Problem | None:
-    if "block scalar" not in fault.doing:
-        return None
-    return fault.problem(
-        f"text follows the `{fault.lines.text[fault.context]}`, which starts a block of text",
-        "put the text on the lines below, indented; or quote it",
-        fault.context,
-    )
-
-
-def _explain_list_item(fault: _Fault) -> Problem | None:
-    if "sequence entries are not allowed" not in fault.found:
-        return None
-    return fault.problem("a list cannot start on the line of its key", "put the `-` on the next line, indented")
-
-
-def _explain_missing_colon(fault: _Fault) -> Problem | None:
-    if not fault.found.startswith("could not find expected ':'"):
-        return None
-    number = fault.lines.number(fault.context)
-    above = fault.lines.line(number - 1) if number else ""
-    in_block = re.search(r"[|>][0-9+-]*\s*$|^\s", above) is not None
-    unfinished = None if in_block else _explain_unfinished_key(fault, number)
-    return unfinished or fault.problem(
-        "a colon is missing: this line is neither a key nor part of the text above",
-        "write `key: value`; the lines of a text below a `|` must all be indented",
-        fault.context,
-    )
-
-
-def _explain_after_quote(fault: _Fault) -> Problem | None:
-    if fault.doing == "while parsing a block mapping" and re.search(r"[\"']\s*$", fault.before):
-        return fault.problem(
-            "more text follows the closing quote",
-            "quote the whole text; inside single quotes an apostrophe is written twice, as in 'it''s'",
-        )
-    return None
-
-
-def _explain_stray(fault: _Fault) -> Problem | None:
-    if fault.character in ("]", "}", ",") and fault.character:
-        return fault.problem(
-            f"the `{fault.character}` has no business here", "remove it, or quote the text that it belongs to"
-        )
-    return None
-
-
-def _explain_indentation(fault: _Fault) -> Problem | None:
-    if not fault.doing.startswith("while parsing a block") or fault.before.strip():
-        return None
-    if fault.character == ":":
-        return fault.problem("the key before the colon is missing", "write a name before the `:`")
-    if fault.character == "-":
-        return fault.problem(
-            "a list item stands where a key is expected", "indent it below the key that the list belongs to"
-        )
-    if "collection" in fault.doing:
-        return fault.problem(
-            "a key stands where a list item is expected",
-            "start it with `- `, or move it to the indentation of its mapping",
-        )
-    return fault.problem(
-        "the indentation of this line matches none of the lines above",
-        "give keys of one mapping the same indentation",
-    )
-
-
-_EXPLANATIONS: Final[tuple[Callable[[_Fault], Problem | None], ...]] = (
-    _explain_conflict,
-    _explain_tab,
-    _explain_template,
-    _explain_colon,
-    _explain_character,
-    _explain_escape,
-    _explain_open_quote,
-    _explain_bracket,
-    _explain_alias,
-    _explain_tag,
-    _explain_block_text,
-    _explain_list_item,
-    _explain_missing_colon,
-    _explain_after_quote,
-    _explain_stray,
-    _explain_indentation,
-)
+    return Fault(lines, index, context, getattr(error, "context", "") or "", getattr(error, "problem", "") or "")

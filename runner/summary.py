@@ -9,8 +9,8 @@ from runner.errors import ExitCode
 from runner.records import Usage
 
 if TYPE_CHECKING:
-    from runner.engine import StopReason
     from runner.records import Row
+    from runner.stop import StopReason
 
 
 @dataclass(slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class Tally:
     passed: int = 0
     failed: int = 0
     errors: int = 0
-    calls: int = 0  # attempts, each of them one request
+    calls: int = 0  # attempts
     retries: int = 0
     possibly_billed: int = 0  # attempts whose reply was not used, but that may be on the bill
     cut_at_max_tokens: int = 0
@@ -71,10 +71,12 @@ class Summary:
 
     jobs: dict[str, JobSummary]
     endpoint_is_local: bool = False
+    prices: str = ""  # where they come from: a date, or a file and a date
     total: Tally = field(default_factory=Tally)
     elapsed: float = 0.0  # seconds
     stopped: StopReason | None = None
     cut_calls: int = 0
+    set_aside: dict[str, int] = field(default_factory=dict)  # rows of earlier runs, by the file they were moved to
 
     def add(self, row: Row) -> None:
         """Count a row of one of the jobs."""
@@ -82,10 +84,15 @@ class Summary:
         self.jobs[row["job"]].tally.add(row)
 
     @property
+    def complete(self) -> bool:
+        """Whether every case has its row."""
+        return self.total.pending == 0
+
+    @property
     def exit_code(self) -> ExitCode:
         if self.stopped is not None:
             return self.stopped.exit_code
-        if self.total.errors or self.total.pending:
+        if self.total.errors or not self.complete:
             return ExitCode.INCOMPLETE
         return ExitCode.ASSERTION_FAILED if self.total.failed else ExitCode.OK
 

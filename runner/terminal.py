@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -12,6 +12,7 @@ from rich.text import Text
 
 from runner.console import (
     Console,
+    Patient,
     case_name,
     duration,
     money,
@@ -25,9 +26,9 @@ from runner.console import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from runner.engine import StopReason
     from runner.records import Case, Job, Message, Reply, Row
     from runner.retry import RetryNotice
+    from runner.stop import StopReason
     from runner.summary import Summary, Tally
 
 
@@ -35,7 +36,7 @@ class Screen:
     """Prints text from outside so that it can't be markup or control codes."""
 
     def __init__(self) -> None:
-        self.rich = RichConsole(stderr=True, highlight=False)
+        self.rich = RichConsole(file=cast("IO[str]", Patient()), highlight=False)
 
     def write(self, text: str, style: str = "", *, end: str = "\n") -> None:
         self.rich.print(Text(plain(text), style=style), end=end, soft_wrap=True)
@@ -54,8 +55,9 @@ class Section(Console):
     def complete(self) -> bool:
         return self._tally.pending == 0
 
-    def close(self) -> None:
-        """Leave the screen as a later section may use it."""
+    def keeps(self, row: Row) -> bool:
+        """Whether there is anything to show of a finished case, once the section is in front."""
+        return True
 
 
 class Conversation(Section):
@@ -139,6 +141,7 @@ class Bar(Section):
     def begin(self) -> None:
         self._progress.start()
         self._progress.start_task(self._task)
+        self._update()
 
     def retrying(self, case: Case, notice: RetryNotice) -> None:
         if self._verbose:
@@ -146,6 +149,11 @@ class Bar(Section):
 
     def finished(self, case: Case, row: Row) -> None:
         _write_outcome(self._screen, case, row)
+        if self._verbose and row["status"] == "passed":
+            self._screen.write(f"passed {case_name(case)}", "green")
+        self._update()
+
+    def _update(self) -> None:
         speed = self._progress.tasks[self._task].speed
         self._progress.update(
             self._task,
@@ -153,6 +161,9 @@ class Bar(Section):
             rate=f"{speed:.1f}/s" if speed else "",
             spent=self._spent(),
         )
+
+    def keeps(self, row: Row) -> bool:
+        return row["status"] != "passed"  # the bar counts the others by itself
 
     def close(self) -> None:
         self._progress.stop()
@@ -176,27 +187,27 @@ class Terminal(Console):
             self._sections[job.name] = kind(job, tally, self._screen, verbose=verbose)
             self._waiting[job.name] = deque()
         self._order = deque(self._sections)
+        self._begun = False
 
     def begin(self) -> None:
+        self._begun = True
         self._sections[self._order[0]].begin()
 
-    def started(self, case: Case) -> None:
-        self._show(case, lambda section: section.started(case))
-
     def asked(self, case: Case, messages: Sequence[Message]) -> None:
-        self._show(case, lambda section: section.asked(case, messages))
+        self._converse(case, lambda section: section.asked(case, messages))
 
     def heard(self, case: Case, text: str) -> None:
-        self._show(case, lambda section: section.heard(case, text))
+        self._converse(case, lambda section: section.heard(case, text))
 
     def replied(self, case: Case, reply: Reply) -> None:
-        self._show(case, lambda section: section.replied(case, reply))
+        self._converse(case, lambda section: section.replied(case, reply))
 
     def retrying(self, case: Case, notice: RetryNotice) -> None:
         self._show(case, lambda section: section.retrying(case, notice))
 
     def finished(self, case: Case, row: Row) -> None:
-        self._show(case, lambda section: section.finished(case, row))
+        if self._in_front(case) or self._sections[case.job.name].keeps(row):
+            self._show(case, lambda section: section.finished(case, row))
         while self._order and self._sections[self._order[0]].complete:
             self._next_section()
 
@@ -205,21 +216,38 @@ class Terminal(Console):
             again = "Ctrl-C again cuts them now"
             self._screen.write(f"\n{reason.message}: {grace:g}s for the calls in flight; {again}", "bold yellow")
 
+    def close(self) -> None:
+        if not self._begun:
+            return
+        while len(self._order) > 1:
+            if self._waiting[self._order[1]]:
+                self._next_section()
+            else:
+                del self._order[1]  # nothing came of it
+        if self._order:
+            self._sections[self._order.popleft()].close()
+
     def end(self, summary: Summary) -> None:
-        while self._order:
-            self._next_section()
-        self._screen.rich.rule(style="dim")
+        if self._begun:
+            self._screen.rich.rule(style="dim")
         for number, line in enumerate(summary_lines(summary)):
             self._screen.write(line, "bold" if number == 0 else "")
         for line in stop_lines(summary):
             self._screen.write(line, "bold yellow")
 
+    def _in_front(self, case: Case) -> bool:
+        return bool(self._order) and self._order[0] == case.job.name
+
+    def _converse(self, case: Case, event: Callable[[Section], None]) -> None:
+        if isinstance(self._sections[case.job.name], Conversation):
+            self._show(case, event)
+
     def _show(self, case: Case, event: Callable[[Section], None]) -> None:
-        name = case.job.name
-        if self._order and self._order[0] == name:
-            event(self._sections[name])
+        section = self._sections[case.job.name]
+        if self._in_front(case):
+            event(section)
         else:
-            self._waiting[name].append(partial(event, self._sections[name]))
+            self._waiting[case.job.name].append(partial(event, section))
 
     def _next_section(self) -> None:
         """Close the section in front, and let the next catch up."""

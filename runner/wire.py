@@ -7,10 +7,12 @@ never taken for a short one.
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64decode
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
+from runner import model_ids
 from runner.records import Reply, Usage
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ INVOCATION_METRICS = "amazon-bedrock-invocationMetrics"
 
 _JSON = "application/json"
 _ENCODER = json.JSONEncoder(allow_nan=False)
-_GEOGRAPHIES = frozenset({"us", "eu", "apac", "au", "jp", "in", "ca", "us-gov", "global"})
+_MOST_TOKENS = 10**12  # a larger count is no count
 
 
 class IncompleteReply(Exception):  # noqa: N818 - what came back is the point, not that it is an exception
@@ -85,13 +87,6 @@ def wire_for(case: Case) -> Wire:
     if case.request.body is not None:
         return RawInvokeWire()
     return InvokeWire() if case.job.api == "invoke" else ConverseWire(case.job.model)
-
-
-def provider_of(model: str) -> str:
-    """Who made a model, as its id says: `anthropic`, `amazon`, ...; "" where the id is opaque, as in many ARNs."""
-    first, _, rest = model.rsplit("/", 1)[-1].partition(".")
-    provider, _, name = rest.partition(".") if first in _GEOGRAPHIES else (first, "", rest)
-    return provider if name else ""
 
 
 # --- Anthropic Messages over InvokeModel -----------------------------------------------------------------------------
@@ -224,7 +219,7 @@ class ConverseWire:
     """The Converse API, the same for every model."""
 
     def __init__(self, model: str) -> None:
-        self._provider = provider_of(model)
+        self._provider = model_ids.provider(model)
 
     def operation(self, *, stream: bool) -> str:
         return "converse-stream" if stream else "converse"
@@ -346,8 +341,7 @@ class RawInvokeWire(InvokeWire):
     """A body that the job wrote itself, for any model. The reply's text is looked for where the families have it."""
 
     def body(self, request: Request, messages: Sequence[Message], image_base64: ImageReader) -> bytes:  # noqa: ARG002 - the body is all there is
-        body = request.body
-        return _dumps(_merged(body, request.extra) if isinstance(body, dict) else body)
+        return _dumps(request.body)
 
     def reply(self, payload: bytes, headers: Mapping[str, str]) -> Reply:
         reply = _loads_any(payload)
@@ -564,12 +558,16 @@ def _sound(text: str) -> str:
 
 def _usage(counts: Any, *names: str) -> Usage | None:
     """Usage from the counts of these names: input, output, cache read, cache write. None if there are none."""
-    if not isinstance(counts, dict) or not any(isinstance(counts.get(name), int) for name in names):
+    if not isinstance(counts, dict) or not any(_is_count(counts.get(name)) for name in names):
         return None
-    numbers = [count if isinstance(count := counts.get(name), int) else 0 for name in names]
+    numbers = [count if _is_count(count := counts.get(name)) else 0 for name in names]
     return Usage(
         **dict(zip(("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens"), numbers, strict=False))
     )
+
+
+def _is_count(value: Any) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value <= _MOST_TOKENS
 
 
 def _metrics_usage(metrics: Any) -> Usage | None:
@@ -581,4 +579,4 @@ def _metrics_usage(metrics: Any) -> Usage | None:
 def _header_usage(headers: Mapping[str, str]) -> Usage | None:
     names = ("input", "output", "cache-read-input", "cache-write-input")
     counts = {name: headers.get(f"x-amzn-bedrock-{name}-token-count", "") for name in names}
-    return _usage({name: int(count) for name, count in counts.items() if count.isdecimal()}, *names)
+    return _usage({name: int(count) for name, count in counts.items() if re.fullmatch("[0-9]{1,13}", count)}, *names)

@@ -51,6 +51,8 @@ def test_reasons_say_what_was_expected_and_what_came() -> None:
     assert judged("not-contains", "a yes", value="yes")[1] == "expected output not to contain 'yes': got 'a yes'"
     assert judged("equals", "abX", value="abc")[1].endswith("got 'abX', which differs from character 3 on")
     assert judged("not-regex", "say yes", value="y.s")[1].endswith("'yes' matches at character 5")
+    assert judged("equals", "X", value="abc")[1].endswith("got 'X'")
+    assert judged("regex", "a\nb", value=r"\bc")[1] == r"expected output to match '\bc': got 'a\nb'"
     assert judged("latency", latency_ms=2500, threshold=2.0)[1] == "expected output within 2s: took 2.5s"
 
 

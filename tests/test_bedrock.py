@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from runner import media
-from runner.bedrock import Bedrock, Connection, _keepalive_socket
+from runner.account import Connection
+from runner.bedrock import Bedrock, _keepalive_socket
 from runner.errors import CallError, FailureCode, Place
 from runner.limits import Slot
 from runner.records import AttemptRecord, Case, Inference, Job, Message, Rate, Reply, Request, RetrySettings, Usage
@@ -485,6 +486,46 @@ def test_calls_under_the_retry_layer() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param([then_close(http(json.dumps(MESSAGE).encode()))], id="closed after each response"),
+        pytest.param(
+            [http(json.dumps(MESSAGE).encode()), then_close(b""), http(json.dumps(MESSAGE).encode())],
+            id="closed while the next request is on its way",
+        ),
+        pytest.param(
+            [http(json.dumps(MESSAGE).encode()), then_reset(b""), http(json.dumps(MESSAGE).encode())],
+            id="reset while the next request is on its way",
+        ),
+    ],
+)
+def test_a_server_that_closes_connections_without_saying_so(answers: list[Answer | bytes]) -> None:
+    async def run() -> list[list[AttemptRecord]]:
+        calls: list[list[AttemptRecord]] = []
+        async with serving(*answers) as server, connect(server.url) as bedrock:
+            for _ in range(10):
+                attempts: list[AttemptRecord] = []
+                await call_with_retries(
+                    lambda number: bedrock.call(case_of(), HELLO, attempt=number, max_attempts=8),
+                    admit=lambda: nullcontext(Slot(0)),
+                    settings=RetrySettings(),
+                    attempts=attempts,
+                    uniform=lambda low, high: low,
+                )
+                calls.append(attempts)
+            # Every request that left is in the records, and no other: aiohttp sends none again by itself.
+            assert len(server.requests) <= sum(map(len, calls))
+        return calls
+
+    calls = asyncio.run(run())
+    failed = [attempt for attempts in calls for attempt in attempts[:-1]]
+    assert all(attempts[-1]["code"] is None for attempts in calls)
+    assert {(attempt["code"], attempt["possibly_billed"]) for attempt in failed} <= {("transient", True)}
+    if len(answers) > 1:
+        assert [len(attempts) for attempts in calls] == [1, 2, *[1] * 8]
+
+
 # --- no connection ---------------------------------------------------------------------------------------------------
 
 
@@ -513,7 +554,7 @@ def test_connection_refused() -> None:
     error = unreachable(f"http://127.0.0.1:{port}")
     assert error.code is FailureCode.NETWORK
     assert not error.possibly_billed
-    assert f"http://127.0.0.1:{port}" in error.message
+    assert error.message == f"no connection to http://127.0.0.1:{port}: Connection refused"
     assert error.hint is not None
     assert "HTTPS_PROXY" in error.hint
 
@@ -522,6 +563,9 @@ def test_a_name_that_does_not_resolve() -> None:
     error = unreachable("http://bedrock.invalid")
     assert error.code is FailureCode.NETWORK
     assert not error.possibly_billed
+    assert error.message.startswith("no connection to http://bedrock.invalid: ")
+    for internal in ("ssl", "object at", "[Errno", "Cannot connect"):
+        assert internal not in error.message
 
 
 def test_a_deadline_before_there_is_a_connection() -> None:
@@ -537,12 +581,14 @@ def test_a_deadline_before_there_is_a_connection() -> None:
     assert error.possibly_billed == (error.code is FailureCode.TIMEOUT)
 
 
-@pytest.mark.parametrize("url", ["nonsense", "ftp://127.0.0.1", "http://", "http://[::1", "http://127.0.0.1:99999"])
+@pytest.mark.parametrize(
+    "url", ["nonsense", "ftp://127.0.0.1", "http://127.0.0.1:1\n", "http://", "http://[::1", "http://127.0.0.1:99999"]
+)
 def test_an_endpoint_that_is_none(url: str) -> None:
     error = unreachable(url)
     assert error.code is FailureCode.NOT_FOUND
     assert error.code.concerns_account
-    assert url in error.message
+    assert repr(url) in error.message
 
 
 # --- secrets ---------------------------------------------------------------------------------------------------------
@@ -567,3 +613,12 @@ def test_no_secret_in_a_traceback(answer: Answer | bytes) -> None:
     while error is not None:
         assert "AWS4-HMAC" not in repr(error) + str(error)
         error = error.__cause__
+
+
+def test_what_follows_a_whole_stream_does_not_count() -> None:
+    async def run() -> Reply:
+        extra = (exception("internalServerException", "too late"), b"garbage")
+        async with serving(chunked(b"".join((*INVOKE_STREAM, *extra)))) as server, connect(server.url) as bedrock:
+            return await bedrock.call(case_of(stream=True), HELLO)
+
+    assert asyncio.run(run()).text == "Hi"

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import http.server
 import json
+import os
 import shutil
 import socket
 import ssl
@@ -26,7 +27,8 @@ from botocore.credentials import Credentials, RefreshableCredentials
 
 from runner import bedrock as bedrock_module
 from runner import media
-from runner.bedrock import Bedrock, Connection
+from runner.account import Connection
+from runner.bedrock import Bedrock
 from runner.errors import CallError, FailureCode, Place
 from runner.records import Case, Inference, Job, Message, Rate, Request, RetrySettings
 
@@ -287,6 +289,40 @@ def test_static_credentials_ignore_the_aws_settings(recorder: Recorder, monkeypa
     assert "/us-east-1/bedrock/" in recorder.seen[0][2]["authorization"]
 
 
+CONTROLS = ["a\nb", "a\rb", "a\x00b", "a\x1b[31mb", "a\udcffb", "é"]
+
+
+@pytest.mark.parametrize("damage", CONTROLS)
+@pytest.mark.parametrize("variable", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])
+def test_a_key_that_no_header_can_carry(
+    variable: str, damage: str, recorder: Recorder, keys: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = {**os.environ, variable: f"hush{damage}"}  # os.environ itself takes no NUL
+    monkeypatch.setattr(os, "environ", environment)
+    error = failure(case_of(), Connection(endpoint_url=recorder.url))
+    assert error.code is FailureCode.CREDENTIALS
+    assert error.message.startswith(f"{variable} contains a control character")
+    assert "hush" not in f"{error.message} {error.hint}"
+    assert recorder.seen == []
+
+
+@pytest.mark.parametrize("damage", CONTROLS)
+def test_a_bearer_token_that_no_header_can_carry(
+    damage: str, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", {**os.environ, "AWS_BEARER_TOKEN_BEDROCK": f"hush{damage}"})
+    error = failure(case_of(), Connection(endpoint_url=recorder.url))
+    assert error.code is FailureCode.CREDENTIALS
+    assert error.message.startswith("AWS_BEARER_TOKEN_BEDROCK contains a control character")
+    assert "hush" not in f"{error.message} {error.hint}"
+    assert recorder.seen == []
+
+
+def test_a_name_of_a_file_that_is_no_text(recorder: Recorder, keys: None) -> None:
+    case = case_of(name="job\udcff", path=Path("job\udcff.yaml"))
+    assert call(case, Connection(endpoint_url=recorder.url)) == "Hi"
+
+
 # --- region and endpoint ---------------------------------------------------------------------------------------------
 
 
@@ -338,6 +374,14 @@ def test_where_the_endpoint_comes_from(clean_environment: Path, monkeypatch: pyt
     assert endpoint(endpoint_url="http://127.0.0.1:1/x/") == "http://127.0.0.1:1/x"
 
 
+@pytest.mark.parametrize("region", ["us-east-1\n", "us\udcff"])
+def test_a_region_that_no_header_can_carry(region: str, recorder: Recorder, keys: None) -> None:
+    error = failure(case_of(), Connection(endpoint_url=recorder.url, region=region))
+    assert error.code is FailureCode.NOT_FOUND
+    assert error.message == f"{region!r} is not a region"
+    assert recorder.seen == []
+
+
 def test_a_region_that_cannot_be_one() -> None:
     error = failure(case_of(region="no such region"))
     assert error.code is FailureCode.NOT_FOUND
@@ -374,6 +418,11 @@ def test_an_unknown_profile(by_variable: bool, clean_environment: Path, monkeypa
     assert error.hint is not None
     assert "home" in error.hint
     assert "work" in error.hint
+
+
+def test_there_are_no_profiles_at_all() -> None:
+    hint = failure(case_of(), Connection(profile="work")).hint
+    assert hint == "there are no profiles yet: make one with `aws configure --profile NAME`"
 
 
 def test_a_profile_gives_the_keys(recorder: Recorder, clean_environment: Path) -> None:
@@ -526,6 +575,9 @@ def test_a_certificate_that_nobody_vouches_for(secure: Recorder, keys: None) -> 
     error = failure(case_of(), Connection(endpoint_url=secure.url))
     assert error.code is FailureCode.NETWORK
     assert not error.possibly_billed
+    assert error.message == (
+        f"no connection to {secure.url}: the certificate cannot be verified: self-signed certificate"
+    )
     assert error.hint is not None
     assert "AWS_CA_BUNDLE" in error.hint
 
@@ -613,14 +665,25 @@ def test_a_proxy_that_refuses(keys: None, monkeypatch: pytest.MonkeyPatch) -> No
     assert not error.possibly_billed
     assert error.hint is not None
     assert "HTTPS_PROXY" in error.hint
-    assert "pass" not in error.message
+    assert error.message == "the proxy gave no connection: 403 Forbidden by policy"
 
 
 def test_a_proxy_that_is_not_there(keys: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     error = failure(case_of(), Connection(endpoint_url="https://bedrock.test"))
     assert error.code is FailureCode.NETWORK
-    assert "proxy" in error.message
+    assert error.message == "the proxy 127.0.0.1:1 gave no connection: Connection refused"
+
+
+@pytest.mark.parametrize("proxy", ["http://user:pass@[bad", "socks5://user:pass@127.0.0.1:1", "http://user:pass@"])
+def test_a_proxy_that_is_none(proxy: str, keys: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    error = failure(case_of(), Connection(endpoint_url="https://bedrock.test"))
+    assert error.code is FailureCode.NOT_FOUND
+    assert "is not an HTTP proxy" in error.message
+    assert "pass" not in error.message
+    assert error.hint is not None
+    assert "HTTPS_PROXY" in error.hint
 
 
 # --- cost of import --------------------------------------------------------------------------------------------------

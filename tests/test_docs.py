@@ -54,11 +54,19 @@ def test_the_faults_it_shows_exist() -> None:
 
 def test_the_example_job_runs(bedrock_run: Any, rows: Any, tmp_path: Path) -> None:
     (example,) = (block for block in blocks("yaml") if "cases:" in block)
-    (tmp_path / "tutor.yaml").write_text(example)
+    (tmp_path / "my-tutor.yaml").write_text(example)
     shutil.copytree(ROOT / "prompts" / "images", tmp_path / "images")
-    done = bedrock_run("--local", "tutor.yaml")
+    done = bedrock_run("--local", "my-tutor.yaml")
     assert done.returncode == 0, done.stderr
-    assert rows("tutor")[0]["case"] == "squares"
+    assert rows("my-tutor")[0]["case"] == "squares"
+
+
+def test_the_example_output_is_what_is_printed(bedrock_run: Any) -> None:
+    (example,) = (block for block in blocks("text") if "10 cases" in block)
+    told = bedrock_run("--local", *sorted((ROOT / "prompts").glob("*.yaml"))).stderr
+    _, tokens, *files = example.removesuffix("...\n").splitlines()
+    assert tokens in told
+    assert all(line in told for line in files)
 
 
 def test_the_example_replies_work(bedrock_run: Any, rows: Any, write_job: Any, tmp_path: Path) -> None:

@@ -8,12 +8,13 @@ from typing import Any, cast
 
 import pytest
 
-from runner.engine import Engine, Stop, StoppedError, StopReason, Work
-from runner.errors import ExitCode, Problem, UsageError
+from runner.engine import Engine, Work
+from runner.errors import ExitCode, Problem, StoppedError, UsageError
 from runner.records import Case, Row
+from runner.stop import Stop, StopReason
 
-INTERRUPT = StopReason(ExitCode.INTERRUPTED, "interrupted", cuts_calls=True)
-DENIED = StopReason(ExitCode.STOPPED, "denied")
+INTERRUPT = StopReason(exit_code=ExitCode.INTERRUPTED, message="interrupted", cuts_calls=True)
+DENIED = StopReason(exit_code=ExitCode.STOPPED, message="denied")
 
 
 def numbers(count: int) -> Iterator[Case]:
@@ -26,10 +27,6 @@ class Recorder:
     def __init__(self) -> None:
         self.log: list[tuple[str, Any]] = []
         self.stop = Stop()
-        self.cut = 0
-
-    def started(self, case: Case) -> None:
-        self.log.append(("started", case))
 
     def finished(self, case: Case, row: Row) -> None:
         self.log.append(("finished", case))
@@ -38,9 +35,17 @@ class Recorder:
         self.log.extend(("written", row) for row in rows)
 
     def run(self, answer: Callable[[Case], Awaitable[Any]], *works: Work, grace: float = 60.0) -> None:
+        async def started(case: Case) -> Any:
+            self.log.append(("started", case))
+            try:
+                return await answer(case)
+            except asyncio.CancelledError:
+                self.log.append(("cut", case))
+                raise
+
         async def main() -> None:
-            engine = Engine(answer=answer, write=self.write, events=self, stop=self.stop, grace=grace)
-            self.cut = await engine.run(works)
+            engine = Engine(answer=started, write=self.write, finished=self.finished, stop=self.stop, grace=grace)
+            await engine.run(works)
 
         asyncio.run(main())
 
@@ -99,7 +104,7 @@ def test_an_account_stop_starts_nothing_more_and_lets_calls_in_flight_finish() -
 
     recorder.run(answer, Work(numbers(100), 4))
     assert sorted(recorder.cases("finished")) == [0, 1, 2, 3]
-    assert recorder.cut == 0
+    assert len(recorder.cases("cut")) == 0
 
 
 def test_an_interrupt_cuts_calls_after_their_moment() -> None:
@@ -114,7 +119,7 @@ def test_an_interrupt_cuts_calls_after_their_moment() -> None:
 
     recorder.run(answer, Work(numbers(100), 3), grace=0.01)
     assert recorder.cases("finished") == [0]
-    assert recorder.cut == 3
+    assert len(recorder.cases("cut")) == 3
 
 
 def test_a_second_interrupt_does_not_wait_for_the_moment() -> None:
@@ -126,7 +131,7 @@ def test_a_second_interrupt_does_not_wait_for_the_moment() -> None:
         await asyncio.sleep(3600)
 
     recorder.run(answer, Work(numbers(3), 1), grace=3600)
-    assert recorder.cut == 1
+    assert len(recorder.cases("cut")) == 1
 
 
 def test_an_interrupt_during_an_account_stop_cuts_the_calls() -> None:
@@ -152,7 +157,7 @@ def test_a_stop_ends_backoff_at_once_and_leaves_the_case_pending() -> None:
 
     recorder.run(answer, Work(numbers(100), 2), grace=3600)
     assert recorder.cases("finished") == []
-    assert recorder.cut == 0
+    assert len(recorder.cases("cut")) == 0
 
 
 def test_sleep_passes_time_when_nothing_stops_it() -> None:

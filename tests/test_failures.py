@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import errno
 import json
+import socket
 import ssl
+import sys
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -13,10 +18,11 @@ import botocore.session
 import pytest
 from botocore.retries.standard import ThrottledRetryableChecker, TransientRetryableChecker
 
-from runner import failures
+from runner import failures, hints
 from runner.errors import CallError, FailureCode
 from runner.eventstream import Event
-from runner.failures import CODE_OF_NAME, Target, inference_profiles
+from runner.failures import CODE_OF_NAME
+from runner.hints import Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -165,17 +171,17 @@ def test_exceptions_of_set_up_and_credentials(code: FailureCode, name: str) -> N
 
 def test_every_name_of_a_foreign_class_exists() -> None:
     known = {*vars(botocore.exceptions), *vars(aiohttp.client_exceptions), *vars(ssl)}
-    for table in (
-        "_PROXY",
-        "_NO_CONNECTION",
-        "_BAD_ADDRESS",
-        "_CERTIFICATE",
-        "_SIGN_IN",
-        "_LOGIN",
-        "_ADDRESS",
-        "_UNREACHABLE",
+    for module, table in (
+        (failures, "_PROXY"),
+        (failures, "_NO_CONNECTION"),
+        (failures, "_BAD_ADDRESS"),
+        (failures, "_CERTIFICATE"),
+        (failures, "_ADDRESS"),
+        (failures, "_UNREACHABLE"),
+        (hints, "_SIGN_IN"),
+        (hints, "_LOGIN"),
     ):
-        assert getattr(failures, table) <= known
+        assert getattr(module, table) <= known
 
 
 # --- responses -------------------------------------------------------------------------------------------------------
@@ -275,6 +281,33 @@ def test_the_text_of_an_error(headers: dict[str, str], payload: bytes, message: 
     assert failures.of_response(400, headers, payload, target=TARGET).message == message
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        " " * 1_000_000,
+        "API key " * 125_000,
+        "the security token " * 50_000,
+        "//" * 500_000,
+        "<" * 1_000_000,
+        "<script" * 140_000,
+    ],
+)
+def test_a_hostile_text_takes_no_time(text: str) -> None:
+    start = time.process_time()
+    of_response(400, "ValidationException", text)
+    failures.of_response(400, {}, text.encode(), target=TARGET)
+    assert time.process_time() - start < 2
+
+
+def test_half_of_a_surrogate_pair_is_replaced() -> None:
+    assert of_response(400, "ValidationException", "a\ud800b").message == "ValidationException: a?b"
+
+
+@pytest.mark.parametrize(("given", "kept"), [("", None), ("req-1", "req-1"), ("r\udcff", None), ("x" * 999, "x" * 200)])
+def test_a_request_id_is_kept_if_it_can_be(given: str, kept: str | None) -> None:
+    assert failures.request_id({"x-amzn-RequestId": given}) == kept
+
+
 def test_a_long_text_is_cut() -> None:
     assert len(of_response(400, "ValidationException", "x" * 100_000).message) < 2_100
 
@@ -291,6 +324,12 @@ def test_a_long_text_is_cut() -> None:
         ({"Retry-After": ""}, None),
         ({"x-amz-retry-after": "nan"}, None),
         ({"Retry-After": "Sun, 22 Nov 2020 17:20:00 GMT"}, 0.0),
+        ({"Retry-After": "Sun, 22 Nov 2020 17:20:00 +9999999999999"}, None),
+        ({"Retry-After": "Sun, 22 Nov 2020 17:20:00 -" + "9" * 400}, None),
+        ({"Retry-After": "Sun, 22 Nov 9999 17:20:00 GMT"}, 86_400.0),
+        ({"Retry-After": "9" * 400}, 86_400.0),
+        ({"x-amz-retry-after": "9" * 400}, 86_400.0),
+        ({"x-amz-retry-after": "9" * 8000}, 86_400.0),
         ({}, None),
     ],
 )
@@ -313,6 +352,7 @@ def target(**changes: Any) -> Target:
     return Target(**{**values, **changes})
 
 
+OPUS = "anthropic.claude-opus-4-1-20250805-v1:0"
 ON_DEMAND = "Invocation of model ID x with on-demand throughput isn\u2019t supported. Retry your request with ..."
 CLOCK = "Signature expired: 20261122T170000Z is now earlier than 20261122T172000Z"
 
@@ -362,22 +402,11 @@ def test_the_hint_says_what_to_do(
         assert part in hint
 
 
-@pytest.mark.parametrize(
-    ("model", "region", "profiles"),
-    [
-        ("x.unknown-v1:0", "us-west-2", ["us.x.unknown-v1:0", "global.x.unknown-v1:0"]),
-        ("x.unknown", "eu-central-1", ["eu.x.unknown", "global.x.unknown"]),
-        ("x.unknown", "ap-northeast-1", ["jp.x.unknown", "apac.x.unknown", "global.x.unknown"]),
-        ("x.unknown", "ap-southeast-2", ["au.x.unknown", "apac.x.unknown", "global.x.unknown"]),
-        ("x.unknown", "ap-southeast-1", ["apac.x.unknown", "global.x.unknown"]),
-        ("x.unknown", "us-gov-west-1", ["us-gov.x.unknown", "global.x.unknown"]),
-        ("x.unknown", "sa-east-1", ["global.x.unknown"]),
-        ("arn:aws:bedrock:us-east-1::foundation-model/x.unknown", "us-east-1", ["us.x.unknown", "global.x.unknown"]),
-        ("anthropic.claude-opus-4-1-20250805-v1:0", "us-east-1", ["us.anthropic.claude-opus-4-1-20250805-v1:0"]),
-    ],
-)
-def test_inference_profiles_by_region_and_model(model: str, region: str, profiles: list[str]) -> None:
-    assert inference_profiles(model, region) == profiles
+def test_the_hint_names_the_profiles_that_a_model_is_known_to_have() -> None:
+    hint = of_response(400, "ValidationException", ON_DEMAND, target=target(model=OPUS)).hint
+    assert hint is not None
+    assert f"`model: us.{OPUS}`" in hint
+    assert f"global.{OPUS}" not in hint
 
 
 # --- the transport ---------------------------------------------------------------------------------------------------
@@ -391,6 +420,31 @@ def test_what_a_broken_connection_means_depends_on_how_far_the_call_had_come() -
     assert (after.code, after.possibly_billed) == (FailureCode.TRANSIENT, True)
     within = failures.of_transport(error, target=TARGET, sent=True, answered=True)
     assert (within.code, within.possibly_billed) == (FailureCode.INCOMPLETE, True)
+
+
+KEY: Any = SimpleNamespace(host="h", port=443, ssl=ssl.create_default_context(), is_ssl=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (aiohttp.ClientConnectorDNSError(KEY, socket.gaierror(-2, "Name or service not known")),
+         "Name or service not known"),
+        (aiohttp.ClientConnectorDNSError(KEY, OSError(None, "Domain name not found")), "Domain name not found"),
+        (aiohttp.ClientConnectorError(KEY, OSError(errno.ECONNREFUSED, "Connect call failed ('::1', 1)")),
+         "Connection refused"),
+        (aiohttp.ClientConnectorError(KEY, OSError("Multiple exceptions: [Errno 111] Connect call failed, [Errno 111] "
+         "Connect call failed, [Errno 101] Network is unreachable")), "Connection refused, Network is unreachable"),
+        (aiohttp.ClientConnectorSSLError(KEY, ssl.SSLError(1, "[SSL: WRONG_VERSION] wrong version (_ssl.c:1006)")),
+         "wrong version"),
+        (aiohttp.ConnectionTimeoutError("Connection timeout to host x"), "Connection timeout to host x"),
+        (OSError(), "OSError"),
+    ],
+)  # fmt: skip
+@pytest.mark.skipif(sys.platform != "linux", reason="the numbers of errors are those of Linux")
+def test_the_reason_is_the_operating_systems(error: Exception, reason: str) -> None:
+    found = failures.of_transport(error, target=TARGET, sent=False)
+    assert found.message == f"no connection to {TARGET.endpoint}: {reason}"
 
 
 def test_what_a_deadline_means_depends_on_whether_the_request_had_left() -> None:
@@ -409,3 +463,23 @@ def test_secrets_are_in_no_text() -> None:
     transport = failures.of_transport(OSError(f"{secret} http://user:pass@proxy"), target=about, sent=True)
     assert secret not in transport.message
     assert "pass" not in transport.message
+
+
+@pytest.mark.parametrize("length", [100, 800, 5_000])
+@pytest.mark.parametrize("before", [0, 250, 1_900, 3_990])
+def test_a_secret_is_taken_out_before_a_long_text_is_cut(length: int, before: int) -> None:
+    token = "".join(chr(ord("a") + number % 26) for number in range(length))
+    target = Target(model="m", region="r", endpoint="e", secrets=(token,))
+    for payload in (f"{'. ' * (before // 2)}{token}", json.dumps({"message": f"{'.' * before}{token}"})):
+        message = failures.of_response(502, {}, payload.encode(), target=target).message
+        assert token[:40] not in message
+
+
+def test_an_authorization_that_is_told_back_is_taken_out() -> None:
+    told = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261122/us-east-1/bedrock/aws4_request, Signature=" + "0a" * 32
+    target = Target(model="m", region="r", endpoint="e")
+    message = failures.of_response(400, {}, told.encode(), target=target).message
+    assert "0a0a" not in message
+    assert "AKIDEXAMPLE/" not in message
+    bearer = failures.of_response(400, {}, b"got Bearer bedrock-api-key-abcdefghijklmnop", target=target).message
+    assert "abcdefghijklmnop" not in bearer

@@ -4,14 +4,17 @@ import json
 import random
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runner import job, schema, times
+from runner import job, model_ids, schema, times
 from runner.errors import Place, UsageError
 from runner.job import Overrides
 from runner.records import AssertionSpec, Inference, Job, Rate, RetrySettings, Text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 CLAUDE = "anthropic.claude-3-5-sonnet-20241022-v2:0"
 MINIMAL = f"model: {CLAUDE}\nprompt: Hello\n"
@@ -51,14 +54,20 @@ def write(tmp_path: Path, content: str, name: str = "job.yaml") -> Path:
 
 
 def load(tmp_path: Path, content: str, overrides: Overrides = job.NO_OVERRIDES) -> Job:
-    (loaded,) = job.load([write(tmp_path, content)], overrides=overrides)
+    (loaded,) = sound([write(tmp_path, content)], overrides)
     return loaded
 
 
+def sound(paths: Sequence[Path], overrides: Overrides = job.NO_OVERRIDES) -> tuple[Job, ...]:
+    """The jobs of files that must have no problem. Raises UsageError with those there are."""
+    jobs, problems = job.load(paths, overrides=overrides)
+    if problems:
+        raise UsageError(*problems)
+    return jobs
+
+
 def messages(*paths: Path) -> list[str]:
-    with pytest.raises(UsageError) as caught:
-        job.load(paths)
-    return [problem.message for problem in caught.value.problems]
+    return [problem.message for problem in job.load(paths)[1]]
 
 
 def test_the_example_of_the_design(tmp_path: Path) -> None:
@@ -198,7 +207,7 @@ def test_overrides_win_over_job_and_case(tmp_path: Path) -> None:
     ],
 )
 def test_auto_takes_invoke_for_what_is_known_to_be_anthropics(model: str, maker: str, api: str, tmp_path: Path) -> None:
-    assert job.provider(model) == maker
+    assert model_ids.provider(model) == maker
     assert load(tmp_path, f"model: {model}\nprompt: Hi\n").api == api
     assert load(tmp_path, f"model: {model}\nbody: {{a: 1}}\n").api == "invoke"
     assert load(tmp_path, f"model: {model}\napi: converse\nprompt: Hi\n").api == "converse"
@@ -219,9 +228,7 @@ def test_a_file_given_twice(tmp_path: Path) -> None:
 def test_two_jobs_of_one_name(one: str, other: str, tmp_path: Path) -> None:
     first = write(tmp_path, MINIMAL + f"name: {one}\n", "first.yaml")
     second = write(tmp_path, MINIMAL + f"name: {other}\n", "second.yaml")
-    with pytest.raises(UsageError) as caught:
-        job.load([first, second])
-    (problem,) = caught.value.problems
+    _, (problem,) = job.load([first, second])
     assert str(problem.place) == f"{second}:3:7"
     assert f"{first}:3:7" in problem.message
 
@@ -334,7 +341,7 @@ def test_a_damaged_file_is_a_job_or_a_usage_error(seed: int, tmp_path: Path) -> 
     for _ in range(250):
         path.write_bytes(mutated(chooser, chooser.choice(corpus)))
         try:
-            (loaded,) = job.load([path])
+            (loaded,) = sound([path])
         except UsageError as error:
             outcomes.add("refused")
             for problem in error.problems:
@@ -365,13 +372,12 @@ def assert_whole(loaded: Job) -> None:
 )
 def test_what_the_model_is_known_to_refuse(text: str, line: int, message: str, tmp_path: Path) -> None:
     refusing = write(tmp_path, f"model: us.anthropic.claude-opus-4-7\n{text}\n")
-    with pytest.raises(UsageError) as caught:
-        job.load([refusing])
-    (problem,) = caught.value.problems
+    (loaded,), (problem,) = job.load([refusing])
+    assert loaded.turns  # so that its cases can be rendered, and all be told at once
     assert message in problem.message
     assert problem.place is not None
     assert problem.place.line == line
-    job.load([write(tmp_path, f"model: anthropic.claude-3-5-sonnet-20241022-v2:0\n{text}\n")])
+    sound([write(tmp_path, f"model: anthropic.claude-3-5-sonnet-20241022-v2:0\n{text}\n")])
 
 
 def test_a_default_temperature_is_not_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runner import models
+from runner import model_ids, models
 from runner.errors import UsageError
 from runner.records import Usage
 
@@ -46,7 +46,7 @@ def test_an_unknown_model_or_usage_has_no_cost_rather_than_0() -> None:
 def test_prices_of_a_file_go_first(tmp_path: Path) -> None:
     path = tmp_path / "prices.yaml"
     path.write_text(f"acme.model-v1: {{input: 1, output: 2.5}}\n{SONNET}: {{input: 0, output: 0}}\n")
-    known = models.load().with_prices(path)
+    known = models.load(path)
     usage = Usage(input_tokens=1_000_000, output_tokens=1_000_000)
     assert known.cost("acme.model-v1", usage) == pytest.approx(3.5)
     assert known.cost(SONNET, usage) == 0.0
@@ -55,11 +55,15 @@ def test_prices_of_a_file_go_first(tmp_path: Path) -> None:
 
 def test_every_wrong_price_is_told_with_its_place(tmp_path: Path) -> None:
     path = tmp_path / "prices.yaml"
-    path.write_text("a: 3\nb: {input: 1}\nc: {input: 1, output: -2}\nd: {input: 1, output: 2, cached: 3}\n")
+    path.write_text(
+        "a: 3\nb: {input: 1}\nc: {input: 1, output: -2}\nd: {input: 1, output: 2, cached: 3}\n"
+        f"e: {{input: .nan, output: 1}}\nf: {{input: 1, output: .inf}}\ng: {{input: 1, output: 1{'0' * 400}}}\n"
+        "h: {input: 1, output: true}\n"
+    )
     with pytest.raises(UsageError) as caught:
-        models.load().with_prices(path)
+        models.load(path)
     problems = caught.value.problems
-    assert [problem.place.line for problem in problems if problem.place] == [1, 2, 3, 4]
+    assert [problem.place.line for problem in problems if problem.place] == [*range(1, 9)]
     assert "`output`" in problems[1].message
     assert "`cached`" in problems[3].message
     assert all(problem.hint for problem in problems)
@@ -67,3 +71,55 @@ def test_every_wrong_price_is_told_with_its_place(tmp_path: Path) -> None:
 
 def test_the_table_has_a_date() -> None:
     assert models.as_of() == "2026-11-22"
+
+
+# --- ids -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "provider"),
+    [
+        ("anthropic.claude-3-5-sonnet-20241022-v2:0", "anthropic"),
+        ("us-gov.anthropic.claude-x", "anthropic"),
+        ("ca.anthropic.claude-x", "anthropic"),
+        ("global.amazon.nova-2-lite-v1:0", "amazon"),
+        ("xai.grok-4.6", "xai"),
+        ("arn:aws:bedrock:us-east-1::foundation-model/meta.llama3-1-8b-instruct-v1:0", "meta"),
+        ("arn:aws:bedrock:eu-west-1:1:inference-profile/eu.anthropic.claude-x", "anthropic"),
+        ("arn:aws:bedrock:us-east-1:1:application-inference-profile/abc", None),
+        ("arn:aws:bedrock:us-east-1:1:custom-model/anthropic.x/a1b2c3d4e5f6", None),
+        ("arn:aws:bedrock:us-east-1:1:default-prompt-router/anthropic.claude:1", None),
+        ("arn:aws:sagemaker:us-east-1:1:endpoint/a.b", None),
+        ("my-imported-model", None),
+        ("us.anthropic", None),
+        ("anthropic.", None),
+        ("", None),
+    ],
+)
+def test_who_made_a_model(model: str, provider: str | None) -> None:
+    assert model_ids.provider(model) == provider
+
+
+@pytest.mark.parametrize(
+    ("model", "region", "profiles"),
+    [
+        ("x.unknown-v1:0", "us-west-2", ["us.x.unknown-v1:0", "global.x.unknown-v1:0"]),
+        ("x.unknown", "eu-central-1", ["eu.x.unknown", "global.x.unknown"]),
+        ("x.unknown", "ap-northeast-1", ["jp.x.unknown", "apac.x.unknown", "global.x.unknown"]),
+        ("x.unknown", "ap-southeast-2", ["au.x.unknown", "apac.x.unknown", "global.x.unknown"]),
+        ("x.unknown", "ap-southeast-1", ["apac.x.unknown", "global.x.unknown"]),
+        ("x.unknown", "us-gov-west-1", ["us-gov.x.unknown", "global.x.unknown"]),
+        ("x.unknown", "sa-east-1", ["global.x.unknown"]),
+        ("arn:aws:bedrock:us-east-1::foundation-model/x.unknown", "us-east-1", ["us.x.unknown", "global.x.unknown"]),
+        ("us.x.unknown", "eu-west-1", ["eu.x.unknown", "global.x.unknown"]),
+    ],
+)
+def test_inference_profiles_by_region(model: str, region: str, profiles: list[str]) -> None:
+    assert model_ids.inference_profiles(model, region) == profiles
+
+
+def test_a_price_file_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        models.load(tmp_path / "prices.yaml")
+    (problem,) = caught.value.problems
+    assert "job" not in f"{problem.message} {problem.hint}"

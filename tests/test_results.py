@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import subprocess
@@ -141,3 +142,47 @@ def test_a_stream_gives_what_it_has_when_the_run_was_stopped() -> None:
     rows.write([row(6), row(4)])
     rows.close()
     assert [json.loads(line)["index"] for line in stream.getvalue().splitlines()] == [4, 6]
+
+
+def test_rows_that_fewer_new_ones_would_replace_are_moved_aside(tmp_path: Path) -> None:
+    path = tmp_path / "job.jsonl"
+    for indexes in ((0, 1, 2), (1,), (0, 2)):
+        file = RowFile(path)
+        file.write([row(index) for index in indexes])
+        file.close()
+    assert [entry["index"] for entry in read(path)] == [0, 2]
+    assert [entry["index"] for entry in read(tmp_path / "job.superseded.jsonl")] == [0, 1, 2]
+
+
+def test_rows_of_a_killed_run_are_moved_aside(tmp_path: Path) -> None:
+    (tmp_path / "job.jsonl.part").write_text('{"index": 7}\n{"index": 8, "torn')
+    file = RowFile(tmp_path / "job.jsonl")
+    assert file.set_aside == 1
+    file.close()
+    assert (tmp_path / "job.superseded.jsonl").read_text() == '{"index": 7}\n{"index": 8, "torn'
+
+
+def test_a_part_file_that_another_run_finishes_meanwhile_is_not_taken_for_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = RowFile(tmp_path / "job.jsonl")
+    first.write([row(0)])
+    real_flock = fcntl.flock
+
+    def slow_flock(file: Any, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", real_flock)
+        first.close()  # between our opening and our lock
+        real_flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", slow_flock)
+    second = RowFile(tmp_path / "job.jsonl")
+    assert read(tmp_path / "job.jsonl") == [row(0)]
+    second.write([row(5)])
+    second.close()
+    assert read(tmp_path / "job.jsonl") == [row(5)]
+
+
+def test_a_folder_in_the_place_of_the_rows_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "job.jsonl").mkdir()
+    with pytest.raises(IsADirectoryError):
+        RowFile(tmp_path / "job.jsonl")

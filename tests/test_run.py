@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -183,6 +184,14 @@ def test_a_problem_of_many_cases_is_told_once(bedrock_run: Any, write_job: Any) 
         (["job.yaml", "--filter", "nothing*"], "no case matches --filter nothing*"),
         (["job.yaml", "--tag", "absent"], "the tags are: present"),
         (["job.yaml", "--limit", "0"], "0 is not in the range"),
+        (["job.yaml", "--max-cost", "0"], "0.0 is not in the range"),
+        (["job.yaml", "--var", "x=.nan"], "is no number that JSON can hold"),
+        (["job.yaml", "--var", "loop=1"], "is not NAME=VALUE"),
+        (["job.yaml", "--model", "a b"], "is no model id"),
+        (["job.yaml", "--prices", "nowhere.yaml"], "nowhere.yaml"),
+        (["job.yaml", "--local", "--replies", "nowhere.yaml"], "nowhere.yaml"),
+        (["valdate", "job.yaml"], "did you mean `validate`?"),
+        (["report", "job.yaml"], "there is no command or job file `report`"),
         (["job.yaml", "job.yaml"], "given twice"),
         (["emulate", "--fault", "no-such-fault"], "no-such-fault"),
         (["emulate", "--latency", "soon"], "not a duration"),
@@ -246,7 +255,7 @@ def test_what_concerns_the_account_stops_the_run(
     assert done.returncode == 4
     assert all(text in done.stderr for text in told), done.stderr
     assert len(server.log) <= 8  # those in flight
-    assert "have no row yet; run the same command again" in done.stderr
+    assert re.search(r"19\d cases have no row; ", done.stderr)
 
 
 def test_a_model_that_needs_an_inference_profile_is_told_which(bedrock_run: Any, write_job: Any) -> None:
@@ -268,6 +277,19 @@ def test_regions_count_in_their_order(bedrock_run: Any, write_job: Any, bedrock:
     assert region(AWS_DEFAULT_REGION="us-west-1", AWS_REGION="us-west-2") == "us-west-2"
     assert region(AWS_REGION="us-west-2", job="prompt: x\nregion: us-east-2") == "us-east-2"
     assert region("--region", "us-gov-west-1", job="prompt: x\nregion: us-east-2") == "us-gov-west-1"
+
+
+def test_without_any_connection_the_run_stops_when_the_first_cases_have_failed(
+    bedrock_run: Any, bedrock: Any, write_job: Any
+) -> None:
+    cases = "".join(f"  - vars: {{n: {n}}}\n" for n in range(100))
+    job = write_job(f"retry: {{max_attempts: 2, max_backoff: 10ms}}\nprompt: '{{{{ n }}}}'\ncases:\n{cases}")
+    env = {**bedrock().env, "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "http://127.0.0.1:1"}
+    done = bedrock_run(job, env=env)
+    assert done.returncode == 4
+    assert "stopped: no connection could be made" in done.stderr
+    assert done.stderr.count("ERROR") < 30
+    assert "0x" not in done.stderr, "no addresses of objects"
 
 
 # --- faults ----------------------------------------------------------------------------------------------------------
@@ -381,6 +403,7 @@ cases:
     [
         ([], "ant bee cat"),
         (["--filter", "*a*"], "ant cat"),
+        (["--filter", "bee", "--filter", "cat"], "bee cat"),
         (["--limit", "2"], "ant bee"),
         (["--filter", "[bc]*", "--limit", "1"], "bee"),
         (["--tag", "insect"], "ant bee"),
@@ -443,6 +466,10 @@ def test_a_budget_for_a_model_of_unknown_price_is_refused(bedrock_run: Any, writ
     done = bedrock_run("--local", "--max-cost", "1", write_job("model: acme.brand-new-v1:0\nprompt: x"))
     assert done.returncode == 2
     assert "no price is known" in done.stderr
+
+
+def test_a_budget_that_is_spent_with_the_last_case_has_stopped_nothing(bedrock_run: Any, write_job: Any) -> None:
+    assert bedrock_run("--local", "--max-cost", "0.0000001", write_job("prompt: x")).returncode == 0
 
 
 def test_failures_stop_the_run(bedrock_run: Any, write_job: Any, rows: Rows) -> None:
@@ -518,6 +545,17 @@ def test_raw_bodies_of_other_models(bedrock_run: Any, write_job: Any, rows: Rows
     assert rows("embed")[0]["request"] == {"body": {"inputText": "hello"}}
 
 
+def test_an_image_that_looks_whole_and_is_not_can_be_estimated_and_is_refused_by_bedrock(
+    bedrock_run: Any, write_job: Any, rows: Rows, tmp_path: Path
+) -> None:
+    (tmp_path / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing more")
+    job = write_job("turns: [{user: {text: x, images: [torn.png]}}]")
+    assert bedrock_run("--dry-run", job).returncode == 0
+    done = bedrock_run("--local", "--tpm", "1000000", job)
+    assert done.returncode == 3
+    assert rows()[0]["error"]["code"] == "invalid"
+
+
 # --- stops -----------------------------------------------------------------------------------------------------------
 
 
@@ -555,9 +593,44 @@ def test_a_signal_stops_in_order_and_keeps_every_row(
     _, told = process.communicate(timeout=60)
     assert process.returncode == code, told
     assert [row["index"] for row in rows()] == list(range(20))
-    assert "80 cases have no row yet; run the same command again" in told
+    assert "80 cases have no row; " in told
     assert "4 calls brought no reply but may be on the bill" in told
     assert "Traceback" not in told
+
+
+def test_under_nohup_a_hang_up_is_ignored(bedrock: Any, write_job: Any, rows: Rows, tmp_path: Path) -> None:
+    server = bedrock("- {match: 'case 5$', latency: 1s}\n")
+    cases = "".join(f"  - vars: {{n: {n}}}\n" for n in range(40))
+    job = write_job(f"prompt: 'case {{{{ n }}}}'\ncases:\n{cases}")
+    process = subprocess.Popen(
+        ["nohup", sys.executable, "-m", "runner", str(job)],
+        cwd=tmp_path,
+        env={**os.environ, **server.env},
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    _wait_for_rows(tmp_path / "outputs" / "job.jsonl.part", 1)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=60) == 0
+    assert len(rows()) == 40
+
+
+@pytest.mark.parametrize("stream", ["1>&-", "2>&-", "1>&- 2>&-"])
+def test_closed_standard_streams_change_nothing(stream: str, write_job: Any, tmp_path: Path, rows: Rows) -> None:
+    job = write_job("prompt: x\nassert: [{type: equals, value: y}]")
+    command = f"{sys.executable} -m runner --local {job} {stream}"
+    assert subprocess.run(command, shell=True, cwd=tmp_path, timeout=60, check=False).returncode == 1
+    assert len(rows()) == 1
+
+
+def test_a_full_standard_output_is_told(write_job: Any, tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    command = f"{sys.executable} -m runner render {write_job('prompt: x')} > /dev/full"
+    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 4
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_closed_pipe_is_no_traceback(write_job: Any, tmp_path: Path) -> None:
@@ -576,3 +649,52 @@ def test_a_closed_pipe_is_no_traceback(write_job: Any, tmp_path: Path) -> None:
         assert len(done.stdout.splitlines()) == 1
         assert "Traceback" not in done.stderr
         assert "Exception ignored" not in done.stderr
+
+
+def test_an_interrupt_while_credentials_are_fetched_ends_at_once(write_job: Any, tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text(
+        f"[default]\ncredential_process = {sys.executable} -c 'import time; print(end=\"\"); time.sleep(60)'\n"
+    )
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import runpy, sys; print('up', flush=True); runpy.run_module('runner')",
+            str(write_job("prompt: x")),
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "AWS_CONFIG_FILE": str(config)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if not children.exists():
+        process.kill()
+        pytest.skip("needs /proc to see that the credential process runs")
+    for _ in range(1000):
+        if any(Path(f"/proc/{thread}/children").read_text().strip() for thread in _threads(process.pid)):
+            break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in told
+
+
+def _threads(pid: int) -> list[str]:
+    return [f"{pid}/task/{entry.name}" for entry in Path(f"/proc/{pid}/task").iterdir()]
+
+
+def test_an_endpoint_with_a_password_is_refused_without_telling_it(
+    bedrock_run: Any, bedrock: Any, write_job: Any
+) -> None:
+    server = bedrock()
+    env = {**server.env, "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": server.url.replace("//", "//user:hunter2@")}
+    done = bedrock_run(write_job("prompt: x"), env=env)
+    assert done.returncode == 4
+    assert "is not an endpoint" in done.stderr
+    assert "hunter2" not in done.stderr

@@ -115,6 +115,47 @@ def test_problems_come_in_the_order_of_the_file(tmp_path: Path) -> None:
     assert lines == sorted(lines) == [1, 2, 3, 5, 6, 7]
 
 
+def test_only_the_messages_of_jsonschema_are_replaced() -> None:
+    theirs = Draft202012Validator(schema.load("job"))
+    values: list[Any] = [
+        None,
+        True,
+        -1,
+        0,
+        0.5,
+        1,
+        10**9,
+        1.0,
+        "",
+        " ",
+        "x",
+        "x\n",
+        "5s",
+        "auto",
+        [],
+        ["x"],
+        {},
+        {"x": 1},
+    ]
+    wrong: list[Any] = [*values, *([value] for value in values), *({"user": value} for value in values)]
+    jobs = [{key: value} for key in schema.load("job")["properties"] for value in wrong]
+    jobs += [
+        {key: {name: value}}
+        for key in ("inference", "rate", "retry")
+        for name in ("top_p", "stop", "max_attempts", "max_backoff", "requests_per_minute", "max_tokens", "temperature")
+        for value in wrong
+    ]
+    jobs += [{"turns": [{"user": value}]} for value in [{"images": wrong}, {"text": 1, "images": []}, *wrong]]
+    jobs += [
+        {"assert": [{"type": name, "value": value}]} for name in ("contains", "latency", "x", 1) for value in wrong
+    ]
+    for job in jobs:
+        ours = {(tuple(error.absolute_path), error.validator) for error in schema._validator().iter_errors(job)}
+        expected = {(tuple(error.absolute_path), error.validator) for error in theirs.iter_errors(job)}
+        if not any("\n" in repr_ for repr_ in map(str, job.values())) and "x\\n" not in str(job):  # see `_whole`
+            assert ours == expected, job
+
+
 def test_importing_does_not_load_jsonschema() -> None:
     code = "import sys, runner.schema; sys.exit('jsonschema' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])

@@ -154,7 +154,11 @@ def test_no_such_file(tmp_path: Path) -> None:
 
 def test_what_is_no_regular_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
-    expected = {tmp_path: "is a folder", tmp_path / "fifo": "is not a regular file", Path("/dev/zero"): "regular file"}
+    expected = {
+        tmp_path: "is a folder, not a YAML file",
+        tmp_path / "fifo": "is not a regular file",
+        Path("/dev/zero"): "regular file",
+    }
     for path, message in expected.items():
         with pytest.raises(UsageError) as caught:
             source.read(path)
@@ -189,3 +193,31 @@ def test_read_value() -> None:
 def test_a_job_of_many_cases_is_not_too_much(tmp_path: Path) -> None:
     cases = "".join(f"  - {{id: c{n}, vars: {{a: {n}}}}}\n" for n in range(2000))
     assert len(read(tmp_path, "cases:\n" + cases).data["cases"]) == 2000
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("a: {{ x }} and {{ y }}  # why", 'quote it: "{{ x }} and {{ y }}"'),
+        ("a: [{% if x, y %}z{% endif %}, b]", 'quote it: "{% if x, y %}z{% endif %}"'),
+        ("a: [{% if x, b]", 'quote it: "{% if x"'),
+        ("a: {% x " + "y" * 300, "put the whole text in quotes, or below a `|`"),
+        ('a: {{ x["k"] }} b', "quote it: '{{ x[\"k\"] }} b'"),
+    ],
+)
+def test_what_an_unquoted_template_is(typed: str, hint: str, tmp_path: Path) -> None:
+    (problem,) = refusal(tmp_path, typed)
+    assert problem.hint == hint
+
+
+def test_hints_do_not_repeat_a_whole_file(tmp_path: Path) -> None:
+    for content in (
+        "a: b: " + "c" * 100_000,
+        "a" * 100_000 + "\nb: 1",
+        "a: {{ " + "x" * 100_000 + " }} y",
+        "a: @" * 9999,
+    ):
+        (problem,) = refusal(tmp_path, content)
+        assert len(problem.message + (problem.hint or "")) < 400
+    (problem,) = read(tmp_path, f"a: *{'b' * 10_000}\n").problems
+    assert len(problem.message) < 150

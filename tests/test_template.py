@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from runner import template_values
 from runner.errors import Place, Problem, UsageError
 from runner.records import Text
-from runner.template import MAX_CHARACTERS, Templates, is_name, is_template
+from runner.template import Templates, is_name, is_template
+from runner.template_values import MAX_CHARACTERS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -196,6 +199,72 @@ def test_what_is_too_much(template: str, templates: Templates) -> None:
     problem = refusal(templates, template)
     assert time.process_time() - started < 5
     assert any(word in problem.message for word in ("more than", "too large", "thousands of digits")), problem
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+        "{% for i in range(99999) %}{% for j in range(99999) if false %}{% endfor %}{% endfor %}",
+        "{% for i in range(99999) %}{% for j in range(99999) if loop %}{% endfor %}{% endfor %}",
+        "{% for i in [1] * 999 recursive %}{% if loop.depth < 9 %}{{ loop([1] * 999) }}{% endif %}{% endfor %}",
+        "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(99) }}",
+        "{% set n = 50 %}{% include 'twice.txt' %}",
+        "{% set n = 50 %}{% include ['twice.txt'] %}",
+    ],
+)
+def test_steps_are_limited(
+    template: str, templates: Templates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(template_values, "MAX_STEPS", 2000)
+    monkeypatch.setattr(templates._strict, "budget", template_values.Budget(clock=lambda: 0.0))
+    (tmp_path / "twice.txt").write_text(
+        "{% set n = n - 1 %}{% if n > 0 %}{% include 'twice.txt' %}{% include 'twice.txt' %}{% endif %}"
+    )
+    problem = refusal(templates, "a\n" + template, "prompt: |")
+    assert problem.message == "the template takes more than 2,000 steps"
+    assert problem.place == Place("job.yaml", 9, 1, template)
+
+
+def test_each_rendering_has_its_own_steps(templates: Templates, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(template_values, "MAX_STEPS", 11)
+    for _ in range(3):
+        assert render(templates, "{% for i in range(10) %}{{ i }}{% endfor %}") == "0123456789"
+        assert render(templates, "{% for i in range(10) if i > 7 %}{{ i }}{{ loop.last }}{% endfor %}") == "8false9true"
+    assert "11 steps" in refusal(templates, "{% for i in range(11) %}{{ i }}{% endfor %}").message
+
+
+def test_time_is_limited(templates: Templates, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = itertools.count()
+    monkeypatch.setattr(templates._strict, "budget", template_values.Budget(clock=lambda: float(next(ticks))))
+    assert "to render" in refusal(templates, "{% for i in range(99) %}{% endfor %}").message
+
+
+def test_a_loop_over_what_lacks_a_name_is_noted_once(templates: Templates) -> None:
+    problem = refusal(templates, "{% for i in range(9999) %}{{ typo }}{{ row.no }}{% endfor %}{{ last }}")
+    assert problem.message == "undefined variables: `typo`, `row.no`, `last`"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ " + "(" * 20_000,
+        "{{ " + "not " * 20_000 + "a }}",
+        "{% for a in names %}" * 30 + "{% endfor %}" * 30,
+        "{% if a %}" * 500 + "{% endif %}" * 500,
+    ],
+    ids=["brackets", "operators", "loops", "conditions"],
+)
+def test_what_nests_too_deeply(template: str, templates: Templates) -> None:
+    (problem,) = templates.check(text(template))
+    assert "too deeply" in problem.message
+    assert refusal(templates, template).message == problem.message
+
+
+def test_the_problems_of_one_template_are_bounded(templates: Templates) -> None:
+    problems = templates.check(text("{{ a | uper }}{{ a | " + "b" * 10_000 + " }}" * 1 + "{{ a | c }}" * 1000))
+    assert len(problems) == 100
+    assert max(len(problem.message) for problem in problems) < 100
 
 
 def test_output_up_to_the_limit(templates: Templates) -> None:

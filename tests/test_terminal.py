@@ -150,14 +150,13 @@ def test_without_a_terminal_there_are_no_control_codes(bedrock_run: Any, write_j
     done = bedrock_run("--local", "--replies", "replies.yaml", "-v", job)
     assert done.returncode == 1
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", done.stderr + done.stdout)
-    assert "FAILED job: expected output to equal 'y': got 'before " in done.stderr
-    assert f"{job}:3" in done.stderr
+    assert f"FAILED job ({job}:3): expected output to equal 'y': got 'before " in done.stderr
 
 
 def test_quiet_says_only_what_failed(bedrock_run: Any, write_job: Any) -> None:
     assert bedrock_run("--local", "-q", write_job("prompt: x")).stderr == ""
     done = bedrock_run("--local", "-q", write_job("prompt: x\nassert: [{type: equals, value: y}]"))
-    assert done.stderr.startswith("FAILED job: ")
+    assert done.stderr.startswith("FAILED job (")
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -166,3 +165,33 @@ def test_a_dumb_terminal_gets_plain_lines(on_terminal: Any, write_job: Any) -> N
     assert code == 0
     assert "\x1b" not in seen
     assert "1 case: 1 passed" in seen
+
+
+WITH_A_TERMINAL_OF_ITS_OWN = """
+import fcntl, runpy, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that it gets SIGHUP
+runpy.run_module("runner", run_name="__main__")
+"""
+
+
+def test_a_terminal_that_is_closed_stops_the_run(bedrock: Any, write_job: Any, tmp_path: Path) -> None:
+    server = bedrock("", latency=0.2)
+    cases = "".join(f"  - vars: {{n: {n}}}\n" for n in range(200))
+    job = write_job(f"prompt: '{{{{ n }}}}'\ncases:\n{cases}")
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", WITH_A_TERMINAL_OF_ITS_OWN, str(job)],
+        cwd=tmp_path,
+        env={**os.environ, **server.env, "TERM": "xterm"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    while len(server.log) < 10:
+        os.read(ours, 65536)
+    os.close(ours)
+    assert process.wait(timeout=60) == 129
+    assert len(server.log) < 100
+    assert (tmp_path / "outputs" / "job.jsonl").exists()

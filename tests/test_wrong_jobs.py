@@ -16,19 +16,18 @@ import pytest
 import yaml
 
 from runner import job, source
-from runner.errors import Problem, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from runner.errors import Problem
 
 FILES = sorted((Path(__file__).parent / "wrong_jobs").glob("*.yaml"))
 EXPECTATION = re.compile(r"# expect: (\d+):(\d+) (.*) => (.*)")
 
 
 def problems_of(*paths: Path) -> Sequence[Problem]:
-    with pytest.raises(UsageError) as caught:
-        job.load(paths)
-    return caught.value.problems
+    return job.load(paths)[1]
 
 
 def check_against_head(path: Path) -> None:
@@ -73,7 +72,7 @@ RIGHT = b"model: anthropic.claude-3-5-sonnet-20241022-v2:0\nprompt: caf\xc3\xa9\
         (RIGHT.decode().encode("utf-16"), (1, 1), "the file is UTF-16", "iconv -f UTF-16 -t UTF-8"),
         (RIGHT.decode().encode("utf-16-le"), (1, 1), "the file is UTF-16", "iconv -f UTF-16 -t UTF-8"),
         (RIGHT.decode().encode("utf-32"), (1, 1), "the file is UTF-32", "iconv -f UTF-32 -t UTF-8"),
-        (b"", (1, 1), "the file is empty", "bedrock-run init"),
+        (b"", (1, 1), "the file is empty", "write keys and values, as in `model: ...`"),
     ],
     ids=["nul", "escape", "latin-1", "utf-16", "utf-16-without-bom", "utf-32", "empty"],
 )
@@ -120,25 +119,37 @@ TOO_MUCH = {
     "large": ("a: " + "x" * source.MAX_BYTES, "is larger than 10 MB"),
     "nul": ("a: \x00\n" * 1_000_000, "a NUL byte"),
     "items": ("a: [" + "0," * 4_900_000 + "]", "stands for more than 500,000 values"),
+    "template and spaces": ("a: {{ x" + " " * 60_000, "a text that starts with `{{` must be quoted"),
+    "tags": ("a: " + "{{ " * 200_000, "more than 100 levels are nested"),
+    "tags in brackets": ("a: [x, " + "{% " * 200_000, "a text that starts with `{%` must be quoted"),
+    "quotes": ("a: " + '"' * 1_000_000, "more text follows the closing quote"),
+    "colons": ("a: b" + ": c" * 300_000, "a colon and a space inside an unquoted text"),
+    "dashes in a text": ("k: text\n  " + "- " * 500_000 + "a:\tb: c\n", "indented further than the value above"),
+    "one word": ("a" * 5_000_000 + "\nb: 1\n", "a colon is missing"),
+    "lines after a wrong one": ("a: & " + "\n" * 9_000_000, "a text that starts with `&` must be quoted"),
+    "long aliases": (f"a: &{'a' * 300_000} 1\nb: *{'a' * 299_999}b\n", "has no anchor"),
+    "unknown keys": ("".join(f"modle{n}: 1\n" for n in range(200_000)), "unknown key `modle1`"),
+    "wrong items": ("assert: [" + "0," * 490_000 + "]", "`assert[0]` must be a mapping"),
+    "aliases of a long text": (
+        "a: &a " + "x" * 1_000_000 + "\napi: [" + "*a," * 100_000 + "]\n",
+        "`api` must be a text, not a list",
+    ),
     "digits": ("a: " + "9" * 5_000_000 + "\n", "a number of 5,000,000 digits"),
 }
 CHILD = """
 import json, re, resource, sys
 from pathlib import Path
 from runner import job
-from runner.errors import UsageError
-try:
-    job.load([Path(sys.argv[1])])
-except UsageError as error:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    status = Path("/proc/self/status")  # Linux counts what the parent had before the exec into ru_maxrss
-    if status.exists():
-        megabytes = int(re.search(r"VmHWM:\\s+(\\d+)", status.read_text())[1]) / 1000
-    else:
-        megabytes = used.ru_maxrss / 1_000_000
-    places = [str(problem.place) for problem in error.problems]
-    messages = [problem.message for problem in error.problems]
-    print(json.dumps([used.ru_utime + used.ru_stime, megabytes, places, messages]))
+_, problems = job.load([Path(sys.argv[1])])
+used = resource.getrusage(resource.RUSAGE_SELF)
+status = Path("/proc/self/status")  # Linux counts what the parent had before the exec into ru_maxrss
+if status.exists():
+    megabytes = int(re.search(r"VmHWM:\\s+(\\d+)", status.read_text())[1]) / 1000
+else:
+    megabytes = used.ru_maxrss / 1_000_000
+places = [str(problem.place) for problem in problems]
+messages = [problem.message for problem in problems]
+print(json.dumps([used.ru_utime + used.ru_stime, megabytes, places, messages]))
 """
 
 

@@ -1,0 +1,348 @@
+"""Where to call and as whom: region, endpoint, proxy, TLS, credentials and signatures. What boto3 knows.
+
+boto3 is imported where it is first used, since most commands of the command line do without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import threading
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache, cached_property, partial
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+from urllib.parse import urlsplit
+
+from runner import failures
+from runner.hints import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    import boto3
+    from botocore.auth import SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.compat import HTTPHeaders
+    from botocore.credentials import Credentials, ReadOnlyCredentials
+
+DEFAULT_REGION = "us-east-1"
+
+_T = TypeVar("_T")
+
+_USABLE_SECONDS = 600  # how long credentials must still last for calls to go on while one of them fetches new ones
+_REFRESH_PAUSE = 60.0  # seconds between two tries at new credentials while the old ones last
+_LAST_SECONDS = 60  # the old ones are not trusted to last
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """Where to send and as whom, as the command line says; what it does not say comes from the AWS settings.
+
+    With `access_key` and `secret_key` (the local emulator's) no AWS setting counts: no environment, profile or token.
+    """
+
+    endpoint_url: str | None = None
+    profile: str | None = None
+    region: str | None = None
+    access_key: str | None = field(default=None, repr=False)
+    secret_key: str | None = field(default=None, repr=False)
+
+
+class Route(NamedTuple):
+    """Where the calls of a region go, and how they get there. `tls` is None for http."""
+
+    url: str
+    proxy: str | None
+    tls: ssl.SSLContext | None
+
+
+class Account:
+    """What boto3 knows: region, endpoint, credentials, CA bundle. Everything here may block; it is for any thread."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.bearer_token = "" if self._is_static else os.environ.get("AWS_BEARER_TOKEN_BEDROCK", "").strip()
+        self._lock = threading.RLock()
+        self._endpoints: dict[str, str] = {}
+
+    @property
+    def _is_static(self) -> bool:
+        return self.connection.access_key is not None
+
+    @property
+    def profile(self) -> str | None:
+        if self.connection.profile or self._is_static:
+            return self.connection.profile
+        return os.environ.get("AWS_DEFAULT_PROFILE") or os.environ.get("AWS_PROFILE")  # in boto3's order
+
+    def region(self, job_region: str | None) -> str:
+        """The region of a job that names `job_region`. Raises CallError."""
+        region = self._find_region(job_region)
+        if not _fits_a_header(region):
+            raise failures.bad_region(region)
+        return region
+
+    def _find_region(self, job_region: str | None) -> str:
+        region = self.connection.region or job_region
+        if region or self._is_static:
+            return region or DEFAULT_REGION
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        if region:
+            return region
+        with self._lock, self._mapped(DEFAULT_REGION):
+            return self._session.region_name or DEFAULT_REGION
+
+    def endpoint(self, region: str) -> str:
+        """The URL that boto3 would call, without a slash at its end."""
+        with self._lock:
+            if region not in self._endpoints:
+                self._endpoints[region] = self._find_endpoint(region).rstrip("/")
+            return self._endpoints[region]
+
+    def route(self, region: str) -> Route:
+        """The endpoint, and how to get there. Raises CallError, also for a bearer token that cannot be sent there."""
+        url = self.endpoint(region)
+        if not _fits_a_header(self.bearer_token):
+            raise failures.unusable_credentials("AWS_BEARER_TOKEN_BEDROCK")
+        parts = urlsplit(url)
+        if parts.scheme == "https":
+            return Route(url, _proxy_for(url), self._tls_context(region))
+        if self.bearer_token and not _is_loopback(parts.hostname or ""):
+            raise failures.bare_token(url)
+        return Route(url, _proxy_for(url), None)
+
+    def _find_endpoint(self, region: str) -> str:
+        url = self.connection.endpoint_url
+        if url is None:
+            # A client is the one public thing that puts all settings together: the AWS_ENDPOINT_URL variables, the
+            # profile's `services` section, FIPS and dual stack.
+            with self._mapped(region):
+                url = self._session.client("bedrock-runtime", region_name=region).meta.endpoint_url
+        if not _is_http_url(url) or "@" in urlsplit(url).netloc:  # a name and password would take the signature's place
+            raise failures.bad_endpoint(url)
+        return url
+
+    def credentials(self, region: str) -> Credentials:
+        """The first credentials of boto3's chain. Raises CallError (credentials) if there are none."""
+        from botocore.credentials import Credentials
+
+        connection = self.connection
+        if connection.access_key is not None:
+            return Credentials(connection.access_key, connection.secret_key or "", method="explicit")
+        with self._lock, self._mapped(region):
+            found = self._session.get_credentials()
+            if found is None:
+                raise failures.no_credentials()
+            return found
+
+    def freeze(self, credentials: Credentials, region: str) -> ReadOnlyCredentials:
+        """The keys to sign with, renewed if they are about to expire. Raises CallError."""
+        with self._mapped(region):
+            keys = credentials.get_frozen_credentials()
+        from_environment = credentials.method == "env"
+        for value, variable, name in (
+            (keys.access_key, "AWS_ACCESS_KEY_ID", "access key id"),
+            (keys.secret_key, "AWS_SECRET_ACCESS_KEY", "secret access key"),
+            (keys.token, "AWS_SESSION_TOKEN", "session token"),
+        ):
+            if value and not _fits_a_header(value):
+                raise failures.unusable_credentials(variable if from_environment else f"the {name} of the credentials")
+        return keys
+
+    def _tls_context(self, region: str) -> ssl.SSLContext:
+        """What to trust: the CA bundle of the AWS settings; without one, the system's authorities and boto3's."""
+        from botocore.httpsession import get_cert_path
+
+        bundle = None
+        if not self._is_static:
+            with self._lock, self._mapped(region):
+                bundle = self._session._session.get_config_variable("ca_bundle")  # noqa: SLF001 - boto3 has no other way
+            bundle = bundle or os.environ.get("REQUESTS_CA_BUNDLE")
+        if not bundle:
+            context = ssl.create_default_context()
+            context.load_verify_locations(get_cert_path(True))  # noqa: FBT003 - botocore's signature
+            return context
+        try:
+            is_folder = Path(bundle).is_dir()
+            return ssl.create_default_context(
+                cafile=None if is_folder else bundle, capath=bundle if is_folder else None
+            )
+        except (OSError, ValueError) as error:
+            raise failures.bad_ca_bundle(bundle, str(error)) from error
+
+    @cached_property
+    def _session(self) -> boto3.Session:
+        import boto3
+
+        return boto3.Session(profile_name=self.connection.profile)
+
+    @contextmanager
+    def _mapped(self, region: str) -> Iterator[None]:
+        """Turn what boto3 raises into CallError. Broken settings also come as ValueError, OSError or RuntimeError."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            yield
+        except (BotoCoreError, ClientError, ValueError, OSError, RuntimeError) as error:
+            target = Target(model="", region=region, endpoint="", profile=self.profile)
+            raise failures.of_botocore(error, target=target, profiles=self._profiles()) from error
+
+    def _profiles(self) -> tuple[str, ...]:
+        import botocore.session
+        from botocore.exceptions import BotoCoreError
+
+        try:
+            return tuple(botocore.session.Session().available_profiles)
+        except BotoCoreError:
+            return ()
+
+
+def _fits_a_header(text: str) -> bool:
+    return text.isascii() and text.isprintable()
+
+
+def _is_http_url(url: str) -> bool:
+    if not url.isprintable():  # urlsplit takes line ends out, the caller of the URL does not
+        return False
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _proxy_for(url: str) -> str | None:
+    """The proxy that the environment has for `url`. What this machine serves to itself goes through none.
+
+    Raises CallError if it is not a URL.
+    """
+    from botocore.utils import get_environ_proxies
+
+    parts = urlsplit(url)
+    if _is_loopback(parts.hostname or ""):
+        return None
+    proxy: str | None = get_environ_proxies(url).get(parts.scheme)
+    if not proxy:
+        return None
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    if not _is_http_url(proxy):
+        raise failures.bad_proxy(proxy)
+    return proxy
+
+
+def signed(
+    url: str, headers: Mapping[str, str], body: bytes, *, region: str, keys: ReadOnlyCredentials
+) -> dict[str, str]:
+    """`headers` with the signature that boto3 would make."""
+    request_class, signer_class = _signing()
+    request = request_class(method="POST", url=url, data=body, headers=headers)
+    signer_class(keys, "bedrock", region).add_auth(request)
+    return dict(request.headers.items())
+
+
+@cache
+def _signing() -> tuple[type[AWSRequest], type[SigV4Auth]]:
+    """botocore's signature, without what it does twice over: a quarter of its time."""
+    from botocore.auth import SigV4Auth
+    from botocore.awsrequest import AWSRequest
+
+    class Request(AWSRequest):
+        @property
+        def body(self) -> Any:
+            """What was given: bytes need none of the preparation that AWSRequest makes to find its body."""
+            return self.data
+
+    class Signer(SigV4Auth):
+        def headers_to_sign(self, request: AWSRequest) -> HTTPHeaders:
+            """The same both times that they are asked for."""
+            if "headers_to_sign" not in request.context:
+                request.context["headers_to_sign"] = super().headers_to_sign(request)
+            found: HTTPHeaders = request.context["headers_to_sign"]
+            return found
+
+    return Request, Signer
+
+
+async def in_daemon_thread(work: Callable[[], _T]) -> _T:
+    """asyncio.to_thread for work that may hang, as fetching credentials may: the program's end does not wait for it."""
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[_T] = loop.create_future()
+
+    def settle(result: _T | None, error: BaseException | None) -> None:
+        if outcome.done():  # nobody waits any more
+            return
+        if error is not None:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(cast("_T", result))
+
+    def run() -> None:
+        result, failure = None, None
+        try:
+            result = work()
+        except BaseException as error:
+            failure = error
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, result, failure)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await outcome
+
+
+class Keys:
+    """Credentials that are renewed in a thread, once for all calls, while calls go on as long as the old ones last."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self._credentials: Credentials | None = None
+        self._frozen: ReadOnlyCredentials | None = None
+        self._lock = asyncio.Lock()
+        self._not_before = 0.0
+
+    @property
+    def method(self) -> str:
+        """boto3's name for where the credentials come from: env, sso, assume-role, shared-credentials-file, ..."""
+        return self._credentials.method or "" if self._credentials else ""
+
+    async def get(self, region: str) -> ReadOnlyCredentials:
+        """The keys to sign with. Raises CallError."""
+        if self._frozen is not None and not self._must_wait():
+            return self._frozen
+        async with self._lock:
+            if self._frozen is None or self._due():
+                self._frozen = await in_daemon_thread(partial(self._renew, region))
+            return self._frozen
+
+    def _renew(self, region: str) -> ReadOnlyCredentials:
+        self._not_before = time.monotonic() + _REFRESH_PAUSE
+        if self._credentials is None:
+            self._credentials = self._account.credentials(region)
+        return self._account.freeze(self._credentials, region)
+
+    def _must_wait(self) -> bool:
+        """Whether new keys are due, and either nobody fetches them yet or the old ones may not last that long."""
+        return self._due() and (not self._lock.locked() or self._expire_within(_USABLE_SECONDS))
+
+    def _due(self) -> bool:
+        if not self._expire_within(None):
+            return False
+        return time.monotonic() >= self._not_before or self._expire_within(_LAST_SECONDS)
+
+    def _expire_within(self, seconds: int | None) -> bool:
+        """Whether the credentials end within so many seconds; None: within boto3's own margin of 15 minutes."""
+        refresh_needed = getattr(self._credentials, "refresh_needed", None)  # lasting credentials have none
+        return refresh_needed is not None and bool(refresh_needed(seconds))

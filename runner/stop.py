@@ -1,0 +1,106 @@
+"""Whether and why a run stops before its end; signals are one reason."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runner.errors import ExitCode, StoppedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from runner.errors import CallError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopReason:
+    """Why a run ends early.
+
+    `cuts_calls`: those in flight get only a moment, as after Ctrl-C. `moot_when_done`: if every case has its row all
+    the same, as may be with a budget, nothing was stopped.
+    """
+
+    exit_code: ExitCode
+    message: str
+    hint: str | None = None
+    cuts_calls: bool = False
+    moot_when_done: bool = False
+
+
+def account_stop(error: CallError) -> StopReason:
+    """The stop for a failure that every other call would meet too."""
+    return StopReason(exit_code=ExitCode.STOPPED, message=f"{error.code.value}: {error.message}", hint=error.hint)
+
+
+class Stop:
+    """The state of stopping. The first reason counts, but for a signal, which outranks the others."""
+
+    def __init__(self) -> None:
+        self.reason: StopReason | None = None
+        self._requested = asyncio.Event()
+        self._at_once = asyncio.Event()
+
+    def request(self, reason: StopReason) -> None:
+        """Start nothing new. A second request that cuts calls ends the moment they were given."""
+        if self.reason is not None and reason.cuts_calls:
+            self._at_once.set()
+        if self.reason is None or (reason.cuts_calls and not self.reason.cuts_calls):
+            self.reason = reason
+        self._requested.set()
+
+    def check(self) -> None:
+        """Raise StoppedError if the run is stopping."""
+        if self.reason is not None:
+            raise StoppedError
+
+    async def sleep(self, seconds: float) -> None:
+        """asyncio.sleep that a stop ends with StoppedError."""
+        self.check()
+        try:
+            await asyncio.wait_for(self._requested.wait(), seconds)
+        except TimeoutError:
+            return
+        raise StoppedError
+
+    async def requested(self) -> None:
+        """Wait until the run is stopping."""
+        await self._requested.wait()
+
+    async def at_once(self) -> None:
+        """Wait until calls in flight are to be cut without another moment."""
+        await self._at_once.wait()
+
+
+_SIGNALS = {
+    signal.SIGINT: StopReason(exit_code=ExitCode.INTERRUPTED, message="interrupted", cuts_calls=True),
+    signal.SIGTERM: StopReason(exit_code=ExitCode.TERMINATED, message="terminated", cuts_calls=True),
+    signal.SIGHUP: StopReason(exit_code=ExitCode.HUNG_UP, message="the terminal was closed", cuts_calls=True),
+}
+
+
+@contextmanager
+def on_signals(stop: Stop, tell: Callable[[StopReason], None]) -> Iterator[None]:
+    """Within this context a signal stops the run in order, and the second one at once; `tell` hears of the first.
+
+    A signal that was ignored from the start, as under nohup or in a background job, stays ignored.
+    """
+    loop = asyncio.get_running_loop()
+
+    def stopping(reason: StopReason) -> None:
+        first = stop.reason is None
+        stop.request(reason)  # before anything is said: there may be nobody left to say it to
+        if first:
+            tell(reason)
+
+    heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    for number in heeded:
+        loop.add_signal_handler(number, stopping, _SIGNALS[number])
+    try:
+        yield
+    finally:
+        for number in heeded:
+            loop.remove_signal_handler(number)

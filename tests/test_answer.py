@@ -1,0 +1,98 @@
+"""One case -> one row, when the run stops in the middle. Calls are stand-ins."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+
+from runner import cases, models
+from runner.answer import Answerer
+from runner.console import Console
+from runner.errors import CallError, FailureCode, StoppedError
+from runner.limits import Slot
+from runner.records import Case, Reply, Row, Usage
+
+
+class Calls:
+    """Answers with what it is given, in order."""
+
+    def __init__(self, *outcomes: Reply | BaseException) -> None:
+        self.outcomes = list(outcomes)
+        self.asked: list[int] = []
+
+    def admit(self, case: Case, messages: Any) -> Any:
+        return nullcontext(Slot(0))
+
+    async def call(self, case: Case, messages: Any, attempt: int, *, on_text: Any) -> Reply:
+        self.asked.append(len(messages))
+        outcome = self.outcomes.pop(0)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+
+def reply(text: str) -> Reply:
+    return Reply(text=text, stop_reason="end_turn", usage=Usage(input_tokens=10, output_tokens=5), latency_ms=7)
+
+
+def row_of(write_job: Any, text: str, *outcomes: Reply | BaseException) -> Row:
+    (jobs, _) = cases.load([write_job(text)])
+    (case,) = cases.Renderer(jobs[0]).cases(cases.EVERYTHING)
+    answerer = Answerer(
+        calls=Calls(*outcomes),
+        where=lambda case: ("us-east-1", "local"),
+        models=models.load(),
+        watcher=Console(),
+        sleep=asyncio.sleep,
+    )
+    return asyncio.run(answerer.answer(case))
+
+
+THREE_TURNS = "turns: [{user: one}, {user: two}, {user: three}]\nassert: [{type: contains, value: x}]"
+
+
+def test_usage_cost_and_latency_are_of_all_replies_and_the_output_of_the_last(write_job: Any) -> None:
+    row = row_of(write_job, THREE_TURNS, reply("a"), reply("b"), reply("xyz"))
+    assert row["status"] == "passed"
+    assert row["output"] == "xyz"
+    assert row["usage"] == {
+        "input_tokens": 30,
+        "output_tokens": 15,
+        "cache_read_tokens": 0,
+        "cache_write_tokens": 0,
+    }
+    assert row["cost_usd"] == pytest.approx((30 * 3 + 15 * 15) / 1e6)
+    assert row["latency_ms"] == 21
+
+
+@pytest.mark.parametrize("stop", [StoppedError(), asyncio.CancelledError()], ids=["before a call", "in a call"])
+def test_paid_replies_are_kept_when_the_run_stops_in_a_conversation(stop: BaseException, write_job: Any) -> None:
+    row = row_of(write_job, THREE_TURNS, reply("a"), reply("b"), stop)
+    assert row["status"] == "error"
+    assert row["error"] is not None
+    assert row["error"]["code"] == "stopped"
+    assert [kept["text"] for kept in row["replies"]] == ["a", "b"]
+    assert row["cost_usd"] == pytest.approx((20 * 3 + 10 * 15) / 1e6)
+    assert row["assertions"] == []
+
+
+def test_a_case_without_a_reply_stays_pending_when_the_run_stops(write_job: Any) -> None:
+    with pytest.raises(StoppedError):
+        row_of(write_job, THREE_TURNS, StoppedError())
+
+
+def test_a_failure_of_a_later_turn_is_the_rows_error(write_job: Any) -> None:
+    row = row_of(write_job, THREE_TURNS, reply("a"), CallError(FailureCode.INVALID, "no", http_status=400))
+    assert row["error"] is not None
+    assert (row["error"]["code"], row["error"]["http_status"]) == ("invalid", 400)
+    assert row["output"] is None
+    assert [attempt["code"] for attempt in row["attempts"]] == [None, "invalid"]
+
+
+def test_an_unknown_price_is_null_even_if_tokens_are_known(write_job: Any) -> None:
+    row = row_of(write_job, "model: acme.new-v1\nprompt: x", reply("a"))
+    assert row["cost_usd"] is None
+    assert row["usage"] is not None
