@@ -74,9 +74,10 @@ def _options() -> argparse.Namespace:
 
 @contextmanager
 def emulator(folder: Path) -> Iterator[str]:
-    """The local emulator in a process of its own; streamed replies have EVENTS words."""
+    """The local emulator in a process of its own. It streams two words an event, so a reply has EVENTS of them."""
     replies = folder / "replies.yaml"
-    replies.write_text(json.dumps([{"match": "Question", "reply": " ".join(f"word{n}" for n in range(EVENTS))}]))
+    words = " ".join(f"word{number}" for number in range(2 * EVENTS))
+    replies.write_text(json.dumps([{"match": "Question", "reply": words}]))
     command = [sys.executable, "-m", "runner", "emulate", "--port", "0", "--replies", str(replies)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         assert server.stdout is not None
