@@ -113,7 +113,7 @@ class Job:
     rate: Rate
     max_concurrency: int | None
     retry: RetrySettings
-    timeout: float  # seconds, for one attempt from first byte sent to last byte read
+    timeout: float  # seconds, for one attempt, from connecting to the last byte read
     max_cost: float | None  # USD
 
 

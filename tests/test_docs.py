@@ -36,7 +36,7 @@ def test_every_command_is_in_the_readme_and_explains_itself(name: str, command: 
 
 def test_every_option_that_the_readme_names_exists() -> None:
     known = {option for _, command in COMMANDS for parameter in command.params for option in parameter.opts}
-    own = re.sub(r"\n(aws|python3) (?!-m uv run bedrock-run).*?(?=\n\n|```)", "", README, flags=re.DOTALL)
+    own = re.sub(r"\n(aws|python3) (?!-m uv run --no-dev bedrock-run).*?(?=\n\n|```)", "", README, flags=re.DOTALL)
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", own)) - {"--help"}
     assert named - known - {"--message", "--messages", "--model-id"} <= set(), named - known
 
@@ -86,7 +86,7 @@ def test_the_example_problem_is_what_is_printed(bedrock_run: Any, tmp_path: Path
 
 
 def test_the_commands_it_shows_parse() -> None:
-    shown = re.findall(r"^(?:python3 -m uv run )?(bedrock-run .*)$", "\n".join(blocks("bash")), flags=re.MULTILINE)
+    shown = re.findall(r"^(?:.* uv run --no-dev )?(bedrock-run .*)$", "\n".join(blocks("bash")), flags=re.MULTILINE)
     assert len(shown) >= 4
     for line in shown:
         _, *arguments = line.partition("#")[0].split()
