@@ -6,7 +6,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -407,12 +407,20 @@ def _read_variables(assignments: Sequence[str]) -> dict[str, Any]:
 def main() -> None:
     """The entry point: every way out of the program is an exit code of the design."""
     code = _run_to_exit_code()
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError, AttributeError):  # a reader that has gone, as in `| head`, or no such stream
-        with suppress(OSError, AttributeError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for stream in (sys.stdout, sys.stderr):
+        _let_go(stream)
     sys.exit(int(code or ExitCode.OK))
+
+
+def _let_go(stream: TextIO | None) -> None:
+    """Python flushes its streams at its end and changes the exit code if nobody reads them any more."""
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _run_to_exit_code() -> int | None:
