@@ -85,11 +85,10 @@ class Answerer:
         except CallError as failed:
             error = failed
         except (StoppedError, CancelledError):
-            if not replies:
+            if not replies and not any(attempt["possibly_billed"] for attempt in attempts):
                 raise
-            error = CallError(
-                FailureCode.STOPPED, f"the run was stopped after reply {len(replies)} of the conversation"
-            )
+            got = f"after reply {len(replies)} of the conversation" if replies else "before a reply had come"
+            error = CallError(FailureCode.STOPPED, f"the run was stopped {got}")
         return self._row(case, replies, attempts, error=error, started_at=started_at)
 
     async def _converse(self, case: Case, replies: list[Reply], attempts: list[AttemptRecord]) -> None:

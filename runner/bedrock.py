@@ -187,7 +187,7 @@ class _Exchange:
         import aiohttp
 
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds) as self._deadline:
                 return await self._send(url, headers=headers, body=body)
         except (IncompleteReply, EventStreamError) as error:
             raise failures.of_incomplete(error.reason, request_id=self._request_id) from error
@@ -246,6 +246,7 @@ class _Exchange:
                 self._take(event, stream)
                 if stream.done:  # what follows does not count, in the same piece or later
                     reply = self._timed(stream.reply())
+                    self._deadline.reschedule(None)
                     await _drain(response)
                     return reply
         decoder.close()
@@ -280,11 +281,11 @@ _exchange: ContextVar[_Exchange] = ContextVar("_exchange")  # the one that this 
 async def _drain(response: aiohttp.ClientResponse) -> None:
     """Read up to the end of a response whose reply is whole, so that its connection can serve another call.
 
-    What goes wrong here concerns the connection alone: the reply has been paid for and counts.
+    What goes wrong here, even that the run is stopped, concerns the connection alone: the reply is paid for and counts.
     """
     import aiohttp
 
-    with suppress(aiohttp.ClientError, TimeoutError):
+    with suppress(aiohttp.ClientError, TimeoutError, asyncio.CancelledError):
         async with asyncio.timeout(_TRAILER_SECONDS):
             while await response.content.readany():
                 pass

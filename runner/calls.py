@@ -22,13 +22,12 @@ if TYPE_CHECKING:
 
 
 class LimitedCalls:
-    """The calls of a run. Jobs that call the same model in the same region share its quotas, as they do at AWS.
+    """The calls of a run, at most `in_flight` of them at once.
 
-    `in_flight` is how many calls there may be at once. `cut` counts those that a stop has cut.
+    Jobs that call the same model in the same region share its quotas, as they do at AWS.
     """
 
     def __init__(self, bedrock: Bedrock, jobs: Iterable[Job], *, in_flight: int, stop: Stop) -> None:
-        self.cut = 0
         self._bedrock = bedrock
         self._stop = stop
         self._in_flight = asyncio.Semaphore(in_flight)
@@ -50,9 +49,6 @@ class LimitedCalls:
         except CallError as error:
             if error.code.concerns_account:  # at once, before another case begins
                 self._stop.request(account_stop(error))
-            raise
-        except asyncio.CancelledError:
-            self.cut += 1
             raise
 
     def _limiter(self, jobs: Sequence[Job]) -> Limiter:

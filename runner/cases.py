@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from runner.job import Overrides
     from runner.records import AssertionSpec, Image, Job, Turn
 
+_EMPTY_HINT = "Bedrock refuses a turn without text or images: write something, or check the variables in it"
 _NAMED_CASES = 3  # how many cases a problem names before it says how many more there are
 
 
@@ -111,12 +112,11 @@ class Renderer:
             return self._text(template, variables, problems)
 
         def message(turn: Turn) -> Message:
-            images = (self._image(template, text(template), problems) for template in turn.images)
-            return Message(
-                role=turn.role,
-                text=text(turn.text),
-                images=tuple(image for image in images if image is not None),
-            )
+            images = [self._image(template, text(template), problems) for template in turn.images]
+            rendered = text(turn.text)
+            if not images and not rendered.strip() and not any(known.place == turn.text.place for known in problems):
+                problems.append(Problem(f"the text of this {turn.role} turn is empty", turn.text.place, _EMPTY_HINT))
+            return Message(role=turn.role, text=rendered, images=tuple(image for image in images if image is not None))
 
         return Request(
             system=None if job.system is None else text(job.system),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -64,6 +65,24 @@ def _options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return decorate
 
 
+def _finite(_ctx: click.Context, _option: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not 0 < value < float("inf"):  # not NaN either
+        raise click.BadParameter(f"{value:g} is not more than 0")
+    return value
+
+
+def _endpoint(_ctx: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not value.startswith(("http://", "https://")):
+        raise click.BadParameter(f"{value!r} is not a URL such as https://bedrock-runtime.us-east-1.amazonaws.com")
+    return value
+
+
+def _region(_ctx: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not re.fullmatch("[a-z0-9-]+", value):
+        raise click.BadParameter(f"{value!r} is not a region such as us-east-1")
+    return value
+
+
 _job_files = click.argument("jobs", metavar="JOB.yaml...", nargs=-1, required=True, type=_PATH)
 
 _choice_of_cases = _options(
@@ -94,7 +113,7 @@ _choice_of_cases = _options(
         metavar="DIR",
         multiple=True,
         type=click.Path(path_type=Path, file_okay=False, exists=True),
-        help="Files of a job may also lie in this folder.  [default: the job file's own folder]",
+        help="Images may also lie in this folder. Repeatable.  [default: the job file's own folder]",
     ),
 )
 
@@ -119,9 +138,12 @@ _replies = click.option(
 )
 @click.option("--local", is_flag=True, help="Run against a private emulator; no AWS account is touched.")
 @_replies
-@click.option("--endpoint-url", metavar="URL", help="Where to send.  [default: as for the AWS CLI]")
+@click.option("--endpoint-url", metavar="URL", callback=_endpoint, help="Where to send.  [default: as for the AWS CLI]")
 @click.option(
-    "--region", metavar="NAME", help="AWS region.  [default: the job's, AWS_REGION, the profile's, us-east-1]"
+    "--region",
+    metavar="NAME",
+    callback=_region,
+    help="AWS region, in place of the job's.  [default: the job's, AWS_REGION, the profile's, us-east-1]",
 )
 @click.option("--profile", metavar="NAME", help="AWS profile.  [default: as for the AWS CLI]")
 @_choice_of_cases
@@ -130,14 +152,27 @@ _replies = click.option(
     "--max-concurrency",
     metavar="N",
     type=click.IntRange(min=1),
-    help="Cap on calls in flight.  [default: 8]",
+    help="Cap on calls in flight, of all jobs together.  [default: 8, or more where a job's max_concurrency is]",
 )
-@click.option("--rpm", metavar="N", type=click.FloatRange(min=0, min_open=True), help="Requests per minute to pace to.")
-@click.option("--tpm", metavar="N", type=click.FloatRange(min=0, min_open=True), help="Tokens per minute to pace to.")
+@click.option(
+    "--rpm",
+    metavar="N",
+    type=float,
+    callback=_finite,
+    help="Requests per minute to pace to, for each model and region.  [default: the job's, or none]",
+)
+@click.option(
+    "--tpm",
+    metavar="N",
+    type=float,
+    callback=_finite,
+    help="Tokens per minute to pace to, for each model and region.  [default: the job's, or none]",
+)
 @click.option(
     "--max-cost",
     metavar="USD",
-    type=click.FloatRange(min=0, min_open=True),
+    type=float,
+    callback=_finite,
     help="Begin no further call when this much is spent; those in flight still finish.  [default: none]",
 )
 @click.option(
@@ -329,10 +364,12 @@ def _check_run_options(*, local: bool, output: str, **given: Any) -> None:
         problems += [
             Problem(f"--local and --{name.replace('_', '-')} exclude each other", hint="--local serves itself")
             for name in ("endpoint_url", "profile")
-            if given[name]
+            if given[name] is not None
         ]
     elif given["replies"]:
         problems.append(Problem("--replies is for the local emulator", hint="add --local"))
+    if output == "-" and sys.stdout is None:
+        problems.append(Problem("-o - has no standard output to write to", hint="give a folder, or open it"))
     if output == "-" and given["as_json"]:
         problems.append(Problem("-o - and --json both write to standard output", hint="leave one out"))
     if given["quiet"] and given["verbose"]:
@@ -380,8 +417,6 @@ def _selection(*, patterns: tuple[str, ...], limit: int | None, tags: tuple[str,
 
 def _read_variables(assignments: Sequence[str]) -> dict[str, Any]:
     """`NAME=VALUE` as given with --var; values are YAML, so `n=3` is a number and `s='3'` a string."""
-    from math import isfinite
-
     from runner import source
     from runner.template import is_name
 
@@ -396,9 +431,6 @@ def _read_variables(assignments: Sequence[str]) -> dict[str, Any]:
             variables[name] = source.read_value(value, shown_as=f"--var {name}")
         except UsageError as error:
             problems += error.problems
-            continue
-        if isinstance(variables[name], float) and not isfinite(variables[name]):
-            problems.append(Problem(f"--var {assignment} is no number that JSON can hold", hint="quote it for a text"))
     if problems:
         raise UsageError(*problems)
     return variables

@@ -195,8 +195,8 @@ def case_name(case: Case) -> str:
 
 
 def outcome_lines(case: Case, row: Row) -> Iterator[str]:
-    """What to say of a finished case: nothing if it passed, or if its error stops the run, whose end tells it."""
-    if row["error"] is not None and not FailureCode(row["error"]["code"]).concerns_account:
+    """What to say of a finished case: nothing if it passed, or was cut by a stop that the end tells of."""
+    if row["error"] is not None and row["error"]["code"] != FailureCode.STOPPED:
         yield f"ERROR  {case_name(case)}: {row['error']['code']}: {row['error']['message']}"
         if row["error"]["hint"]:
             yield f"       hint: {row['error']['hint']}"
@@ -223,18 +223,18 @@ def progress(tally: Tally) -> str:
 def summary_lines(summary: Summary) -> Iterator[str]:
     """The end of a run: counts, calls, tokens, cost, time, and where the rows are."""
     total = summary.total
-    if not total.calls and not summary.cut_calls:
+    for path, count in summary.set_aside.items():
+        yield f"note: {plural(count, 'earlier row')} that nothing replaces went to {path}"
+    if not total.calls and not summary.lost_calls:
         return
     yield f"{counts(total)} in {duration(summary.elapsed)}"
     yield f"{_calls(total)}; {total.usage.input_tokens:,} tokens in, {total.usage.output_tokens:,} out{_cost(summary)}"
     if total.cut_at_max_tokens:
         cut = plural(total.cut_at_max_tokens, "reply was", "replies were")
         yield f"note: {cut} cut at max_tokens; raise inference.max_tokens to get all of it"
-    if total.possibly_billed or summary.cut_calls:
-        lost = plural(total.possibly_billed + summary.cut_calls, "call")
-        yield f"note: {lost} brought no reply but may be on the bill"
-    for path, count in summary.set_aside.items():
-        yield f"note: {plural(count, 'earlier row')}, more than there are now, went to {path}"
+    if total.possibly_billed or summary.lost_calls:
+        lost = plural(total.possibly_billed + summary.lost_calls, "call")
+        yield f"note: {lost} may be on the bill without a reply to show for it"
     for job in summary.jobs.values():
         if job.tally.done and job.output != "-":
             yield f"rows: {job.output}" + (f" ({outcomes(job.tally)})" if len(summary.jobs) > 1 else "")
@@ -246,7 +246,7 @@ def stop_lines(summary: Summary) -> Iterator[str]:
     if stopped is None:
         return
     yield f"stopped: {stopped.message}"
-    if stopped.hint:
+    if stopped.hint and not summary.total.errors:  # a row's error has told it
         yield f"hint: {stopped.hint}"
     if summary.total.pending:
         yield f"{plural(summary.total.pending, 'case has', 'cases have')} no row; to run again is to start over"

@@ -46,6 +46,7 @@ class Engine:
         self._grace = grace
         self._rows: asyncio.Queue[tuple[Case, Row] | None] = asyncio.Queue(maxsize=1000)
         self._bug: Exception | None = None
+        self.lost_calls = 0  # attempts whose rows could not be written
 
     async def run(self, works: Sequence[Work]) -> None:
         """Run to the end or to a stop. Every row that came is on disk by then."""
@@ -70,12 +71,9 @@ class Engine:
 
     async def _let_calls_end(self, all_done: asyncio.Future[Any]) -> None:
         """Let the calls in flight finish; if the stop cuts them, only for a moment."""
-        while not all_done.done():
-            assert self._stop.reason is not None
-            if self._stop.reason.cuts_calls:
-                await _first(all_done, self._stop.at_once(), timeout=self._grace)
-                return
-            await _first(all_done, self._stop.at_once())
+        await _first(all_done, self._stop.cutting())
+        if not all_done.done():
+            await _first(all_done, self._stop.at_once(), timeout=self._grace)
 
     async def _work(self, cases: Iterator[Case]) -> None:
         try:
@@ -106,6 +104,7 @@ class Engine:
         try:
             await asyncio.to_thread(self._write, [row for _, row in answered])
         except OSError as error:
+            self.lost_calls += sum(len(row["attempts"]) for _, row in answered)
             self._stop.request(cannot_write(error))
             return
         except Exception as error:  # the queue must still be emptied, or the workers would wait for ever

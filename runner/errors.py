@@ -67,7 +67,7 @@ class FailureCode(StrEnum):
     DENIED = "denied"  # the account may not do this
     CREDENTIALS = "credentials"  # none, expired or not accepted
     NOT_FOUND = "not_found"  # the model cannot be called by this id here
-    STOPPED = "stopped"  # the run ended in the middle of the conversation
+    STOPPED = "stopped"  # the run ended in the middle of the case
 
     @property
     def retryable(self) -> bool:

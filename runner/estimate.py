@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -20,36 +19,28 @@ _IMAGE_EDGE = 1568  # pixels: larger images are shrunk by the model before it lo
 _IMAGE_PATCH = 28  # pixels on each side of what one token covers
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A case at worst: so many calls, each of which answers with max_tokens."""
-
-    calls: int
-    usage: Usage
-
-
-def worst_case(request: Request) -> Estimate:
-    """What a case may use in all.
+def worst_case(request: Request) -> list[Usage]:
+    """What each call of a case may use, if each answers with max_tokens.
 
     A later turn of a live conversation carries the replies before it, taken as long as they can be.
     """
-    calls, total = 0, Usage()
+    calls: list[Usage] = []
     history: tuple[Message, ...] = ()
     for messages in exchanges(request):
         history = (*history, *messages)
         usage = call(request, history)
-        total += usage + Usage(input_tokens=calls * usage.output_tokens)
-        calls += 1
-    return Estimate(calls, total)
+        calls.append(usage + Usage(input_tokens=len(calls) * usage.output_tokens))
+    return calls
 
 
 def call(request: Request, messages: Sequence[Message]) -> Usage:
     """What one call may use: its input, estimated, and all the output it allows. Bedrock reserves the sum."""
     if request.body is not None:
         return Usage(input_tokens=text_tokens(json.dumps(request.body)), output_tokens=_limit_of_body(request.body))
+    max_tokens = _limit_of_body({"max_tokens": request.inference.max_tokens, **request.extra})
     images = sum(image_tokens(image) for message in messages for image in message.images)
     text = text_tokens(request.system or "") + sum(text_tokens(message.text) for message in messages)
-    return Usage(input_tokens=text + images, output_tokens=request.inference.max_tokens)
+    return Usage(input_tokens=text + images, output_tokens=max_tokens)
 
 
 def text_tokens(text: str) -> int:

@@ -34,7 +34,10 @@ NO_CREDENTIALS = (
     "AWS_SECRET_ACCESS_KEY, or a Bedrock API key in AWS_BEARER_TOKEN_BEDROCK; --local needs none"
 )
 _PARTIAL = "set both halves: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the same two keys of the profile"
-ENDPOINT = "an endpoint is an http or https URL: check --endpoint-url and AWS_ENDPOINT_URL_BEDROCK_RUNTIME"
+ENDPOINT = (
+    "an endpoint is an http or https URL, without user name and password: check --endpoint-url and "
+    "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"
+)
 REGION = "check --region, the job's `region:` and AWS_REGION: a region is written as in `us-east-1`"
 PROXY = "check HTTPS_PROXY and HTTP_PROXY; NO_PROXY names the hosts that need none"
 TOO_SLOW = "raise `timeout`, lower `max_tokens`, or set `stream: true`"

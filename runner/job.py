@@ -291,7 +291,17 @@ def _dig(data: Any, pointer: Pointer) -> Any:
 _WRONG_IN_NAMES = re.compile(r'^[.\s]|[/\\<>:"|?*\x00-\x1f]|[.\s]$')
 
 
+_SUPERSEDED = ".superseded"  # of a job's name, is where the rows go that nothing replaces
+
+
 def _name_problems(document: Document) -> Iterator[Problem]:
+    name = document.data.get("name", document.path.stem)
+    if isinstance(name, str) and name.casefold().endswith(_SUPERSEDED):
+        yield Problem(
+            f"the name of a job cannot end with `{_SUPERSEDED}`",
+            document.place(("name",) if "name" in document.data else ()),
+            "call it otherwise: such files hold the earlier rows of a job",
+        )
     if "name" not in document.data and _WRONG_IN_NAMES.search(document.path.stem):
         yield Problem(
             f"the job has no `name`, and the name of its file cannot be one: `{document.path.stem}`",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from runner.records import Rate, Usage
@@ -62,9 +62,10 @@ class Slot:
 
 
 class Limiter:
-    """Admits the calls of one job: as many at once as `in_flight` allows, at the pace of the job's quotas.
+    """Admits the calls to one model in one region: as many at once as `in_flight` allows, at the pace of the quotas.
 
-    Tokens are reserved as Bedrock does, input + max_tokens at the start, and the rest given back at the end.
+    First come, first served, so that a large call is not held up by small ones. Tokens are reserved as Bedrock does,
+    input + max_tokens at the start, and the rest given back at the end.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Limiter:
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
+        self._queue = asyncio.Lock()
         self._in_flight = in_flight
         self._requests = Bucket(rate.requests_per_minute, clock) if rate.requests_per_minute else None
         self._tokens = Bucket(rate.tokens_per_minute, clock) if rate.tokens_per_minute else None
@@ -83,15 +85,24 @@ class Limiter:
     @asynccontextmanager
     async def slot(self, reserved_tokens: int) -> AsyncIterator[Slot]:
         """Wait for a turn, and hold it until the call is over."""
-        await self._take(self._requests, 1)
-        await self._take(self._tokens, reserved_tokens)
         slot = Slot(reserved_tokens)
+        await self._admit(reserved_tokens)
         try:
-            async with self._in_flight:
-                yield slot
+            yield slot
         finally:
+            self._in_flight.release()
             if self._tokens is not None:
                 self._tokens.give_back(slot.reserved - slot.used)
+
+    async def _admit(self, reserved_tokens: int) -> None:
+        async with self._queue:
+            await self._in_flight.acquire()
+            try:
+                await self._take(self._requests, 1)
+                await self._take(self._tokens, reserved_tokens)
+            except BaseException:
+                self._in_flight.release()
+                raise
 
     async def _take(self, bucket: Bucket | None, amount: int) -> None:
         if bucket is None:

@@ -50,7 +50,8 @@ def dry_run(
     jobs: Sequence[Job], selection: cases.Selection, allow_dirs: Sequence[Path], known: Models
 ) -> dict[str, Any]:
     """Cases, calls, tokens and worst-case cost, by job and in all. `cost_usd` is None where a price is not known."""
-    estimates = [_estimate(job, selection, allow_dirs, known) for job in jobs]
+    every = [_estimate(job, selection, allow_dirs, known) for job in jobs]
+    estimates = [entry for entry in every if entry["cases"]]
     costs = [entry["worst_case_cost_usd"] for entry in estimates]
     total = {
         name: sum(entry[name] for entry in estimates)
@@ -68,9 +69,9 @@ def _estimate(job: Job, selection: cases.Selection, allow_dirs: Sequence[Path], 
     for case in cases.Renderer(job, allow_dirs).cases(selection):
         worst = estimate.worst_case(case.request)
         count += 1
-        calls += worst.calls
-        usage += worst.usage
-        cost += facts.cost(worst.usage) if facts else 0.0
+        calls += len(worst)
+        usage = sum(worst, usage)
+        cost += sum(map(facts.cost, worst)) if facts else 0.0
     return {
         "name": job.name,
         "model": job.model,

@@ -93,7 +93,7 @@ class Job:
     """
 
     path: Path
-    place: Place  # the start of the file's document, for problems that concern the whole job
+    place: Place  # of its `name`, or the start of the file: for problems that concern the whole job
     model_place: Place
     name: str
     description: str

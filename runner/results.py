@@ -6,17 +6,16 @@ import errno
 import fcntl
 import json
 import os
-import shutil
 import sys
 from array import array
 from contextlib import suppress
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from runner.errors import Problem, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from io import FileIO
     from pathlib import Path
 
@@ -61,8 +60,8 @@ class RowFile:
     """`outputs/NAME.jsonl`. Rows are appended to NAME.jsonl.part, which replaces NAME.jsonl when it is closed.
 
     So the rows of an earlier run stay whole until this run has ended, and after a kill -9 the rows so far are in the
-    part file. Rows are paid for: what a killed run left, and earlier rows that fewer new ones would replace, are moved
-    to NAME.superseded.jsonl. One run at a time: the part file is locked, and the lock dies with its process.
+    part file. Replies are paid for: rows that a killed run left, and earlier rows in whose place this run has no reply,
+    are moved to NAME.superseded.jsonl. One run at a time: the part file is locked, and the lock dies with its process.
     """
 
     def __init__(self, path: Path) -> None:
@@ -75,8 +74,9 @@ class RowFile:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         self._file = _open_locked(self.part)
         if os.fstat(self._file.fileno()).st_size:
-            self._set_aside(self.part)
+            self._set_aside(_whole_lines(self.part))
             self._file.truncate(0)
+        self._answered: set[tuple[str, int]] = set()
         self._indexes = array("q")
         self._offsets = array("q")
         self._end = 0
@@ -92,6 +92,8 @@ class RowFile:
             error.filename = str(self.part)
             raise
         for row, line in zip(rows, lines, strict=True):
+            if row["replies"]:
+                self._answered.add((row["case"], row["repeat"]))
             self._indexes.append(row["index"])
             self._offsets.append(self._end)
             self._end += len(line)
@@ -102,8 +104,8 @@ class RowFile:
             if not self._indexes:
                 self.part.unlink()
                 return
-            if self.path.exists() and _count_lines(self.path) > len(self._indexes):
-                self._set_aside(self.path)
+            if self.path.exists():
+                self._set_aside(line for line in _whole_lines(self.path) if self._has_no_successor(line))
             if self._in_order():
                 self.part.replace(self.path)
             else:
@@ -112,12 +114,28 @@ class RowFile:
         finally:
             self._file.close()
 
-    def _set_aside(self, rows: Path) -> None:
-        with rows.open("rb") as old, self.superseded.open("ab") as target:
-            shutil.copyfileobj(old, target)
-            target.flush()
-            os.fsync(target.fileno())
-        self.set_aside += _count_lines(rows)
+    def _set_aside(self, lines: Iterable[bytes]) -> None:
+        lines = iter(lines)
+        for first in lines:
+            with self.superseded.open("ab", buffering=0) as target:
+                end = target.tell()
+                try:
+                    for line in chain((first,), lines):
+                        _write_all(target, line)
+                        self.set_aside += 1
+                    os.fsync(target.fileno())
+                except OSError:
+                    with suppress(OSError):
+                        target.truncate(end)
+                    raise
+
+    def _has_no_successor(self, line: bytes) -> bool:
+        """Whether an earlier row has replies, and no row of this run has any in their place."""
+        try:
+            row = json.loads(line)
+            return bool(row["replies"]) and (row["case"], row["repeat"]) not in self._answered
+        except (ValueError, KeyError, TypeError):  # somebody's own lines, or of another version
+            return True
 
     def _in_order(self) -> bool:
         return all(a <= b for a, b in pairwise(self._indexes))
@@ -202,15 +220,20 @@ class Outputs:
         for name, group in by_job.items():
             self._sinks[name].write(group)
 
-    def close(self) -> OSError | None:
-        """Put all rows in their places; the first error, if any. A file that fails keeps its rows in its part file."""
-        first: OSError | None = None
-        for sink in self._sinks.values():
+    def close(self) -> dict[str, OSError]:
+        """Put all rows in their places. Errors by job: its rows are in its part file then."""
+        errors = {}
+        for name, sink in self._sinks.items():
             try:
                 sink.close()
             except OSError as error:
-                first = first or error
-        return first
+                errors[name] = error
+        return errors
+
+    def part(self, name: str) -> str:
+        """Where the rows of a job are until they are put in their place."""
+        sink = self._sinks[name]
+        return str(sink.part) if isinstance(sink, RowFile) else "-"
 
 
 def _open_locked(path: Path) -> FileIO:
@@ -230,9 +253,10 @@ def _open_locked(path: Path) -> FileIO:
         file.close()
 
 
-def _count_lines(path: Path) -> int:
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file but for a torn last one, which a kill -9 or a power cut leaves: its row did not count yet."""
     with path.open("rb") as file:
-        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
+        yield from (line for line in file if line.endswith(b"\n"))
 
 
 def _write_all(file: FileIO, data: bytes) -> None:

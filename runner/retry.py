@@ -67,69 +67,105 @@ async def call_with_retries(  # noqa: PLR0913 - clock and chance are handed in, 
     `attempts`, the last one too. Raises the last CallError. Any other exception is not ours to judge and goes through
     at once.
     """
-    number, waited = 0, 0.0
-
-    async def once() -> Reply:
-        nonlocal number
-        async with admit() as slot:
-            number += 1
-            started_at, start = now(), monotonic()
-            try:
-                reply = await attempt(number)
-            except CallError as error:
-                attempts.append(_record(error, started_at, latency=monotonic() - start, waited=waited))
-                raise
-            attempts.append(_record(reply, started_at, latency=monotonic() - start, waited=waited))
-            slot.settle(reply.usage)
-            return reply
-
-    def wait(state: tenacity.RetryCallState) -> float:
-        nonlocal waited
-        waited = backoff(_error_of(state), attempt=number, max_backoff=settings.max_backoff, uniform=uniform)
-        return waited
-
-    def announce(state: tenacity.RetryCallState) -> None:
-        if on_retry:
-            error = _error_of(state)
-            on_retry(RetryNotice(attempt=number, max_attempts=settings.max_attempts, wait=waited, error=error))
-
+    call = _Call(
+        attempt=attempt,
+        admit=admit,
+        max_attempts=settings.max_attempts,
+        max_backoff=settings.max_backoff,
+        attempts=attempts,
+        on_retry=on_retry,
+        uniform=uniform,
+        now=now,
+        monotonic=monotonic,
+    )
     # Most calls need one attempt, and tenacity costs more than to sign it. So it is asked when the first has failed.
     try:
-        return await once()
+        return await call.once()
     except CallError as error:
-        failed = [error]
-
-    async def next_one() -> Reply:
-        if failed:
-            raise failed.pop()
-        return await once()
-
+        call.first_failure = error
     retrying = tenacity.AsyncRetrying(
         sleep=sleep,
         stop=tenacity.stop_after_attempt(settings.max_attempts),
-        wait=wait,
+        wait=call.wait,
         retry=_IF_RETRYABLE,
-        before_sleep=announce,
+        before_sleep=call.announce,
         reraise=True,
     )
-    return await retrying(next_one)
+    return await retrying(call.again)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Call:
+    """One call and its attempts so far, in the shape that tenacity asks for."""
+
+    attempt: Callable[[int], Awaitable[Reply]]
+    admit: Callable[[], AbstractAsyncContextManager[Slot]]
+    max_attempts: int
+    max_backoff: float
+    attempts: list[AttemptRecord]
+    on_retry: Callable[[RetryNotice], None] | None
+    uniform: Callable[[float, float], float]
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float]
+    number: int = 0
+    waited: float = 0.0
+    first_failure: CallError | None = None
+
+    async def once(self) -> Reply:
+        """Make the next attempt and record it."""
+        async with self.admit() as slot:
+            self.number += 1
+            started_at, start = self.now(), self.monotonic()
+            try:
+                reply = await self.attempt(self.number)
+            except CallError as error:
+                self._record(error, started_at, start)
+                raise
+            except asyncio.CancelledError:
+                cut = CallError(FailureCode.STOPPED, "cut, because the run was stopped", possibly_billed=True)
+                self._record(cut, started_at, start)
+                raise
+            self._record(reply, started_at, start)
+            slot.settle(reply.usage)
+            return reply
+
+    async def again(self) -> Reply:
+        """What tenacity repeats: first the failure that is known already, then new attempts."""
+        if self.first_failure is not None:
+            failure, self.first_failure = self.first_failure, None
+            raise failure
+        return await self.once()
+
+    def wait(self, state: tenacity.RetryCallState) -> float:
+        """Seconds until the next attempt."""
+        self.waited = backoff(_error_of(state), attempt=self.number, max_backoff=self.max_backoff, uniform=self.uniform)
+        return self.waited
+
+    def announce(self, state: tenacity.RetryCallState) -> None:
+        if self.on_retry:
+            self.on_retry(
+                RetryNotice(
+                    attempt=self.number, max_attempts=self.max_attempts, wait=self.waited, error=_error_of(state)
+                )
+            )
+
+    def _record(self, outcome: Reply | CallError, started_at: datetime, start: float) -> None:
+        error = outcome if isinstance(outcome, CallError) else None
+        self.attempts.append(
+            {
+                "started_at": times.timestamp(started_at),
+                "latency_ms": round((self.monotonic() - start) * 1000),
+                "waited_ms": round(self.waited * 1000),
+                "code": error.code.value if error else None,
+                "message": error.message if error else None,
+                "request_id": outcome.request_id,
+                # A reply's usage says what it cost; this is about what may have been paid without one.
+                "possibly_billed": error is not None and error.possibly_billed,
+            }
+        )
 
 
 _IF_RETRYABLE = tenacity.retry_if_exception(lambda error: isinstance(error, CallError) and error.code.retryable)
-
-
-def _record(outcome: Reply | CallError, started_at: datetime, *, latency: float, waited: float) -> AttemptRecord:
-    error = outcome if isinstance(outcome, CallError) else None
-    return {
-        "started_at": times.timestamp(started_at),
-        "latency_ms": round(latency * 1000),
-        "waited_ms": round(waited * 1000),
-        "code": error.code.value if error else None,
-        "message": error.message if error else None,
-        "request_id": outcome.request_id,
-        # A reply's usage says what it cost; this is about what may have been paid without one.
-        "possibly_billed": error is not None and error.possibly_billed,
-    }
 
 
 def _error_of(state: tenacity.RetryCallState) -> CallError:

@@ -81,9 +81,10 @@ def run(options: RunOptions) -> ExitCode:
         summary.stopped = account_stop(error)
     finally:
         screen.close()
-        failed = outputs.close()
-    if failed is not None:
-        summary.stopped = summary.stopped or cannot_write(failed)
+        misplaced = outputs.close()
+    for name, failure in misplaced.items():
+        summary.jobs[name].output = outputs.part(name)
+        summary.stopped = summary.stopped or cannot_write(failure)
     summary.set_aside = outputs.set_aside()
     screen.end(summary)
     if options.as_json:
@@ -127,7 +128,7 @@ async def _call_all(
             await engine.run(
                 [Work(_cases(job, plan.options), bound) for job, bound in zip(plan.jobs, bounds, strict=True)]
             )
-    summary.cut_calls = calls.cut
+    summary.lost_calls = engine.lost_calls
     summary.stopped = None if stop.reason and stop.reason.moot_when_done and summary.complete else stop.reason
     summary.elapsed = time.monotonic() - began
 
@@ -140,6 +141,9 @@ def _concurrency(job: Job, options: RunOptions) -> int:
     """How many cases of a job may be in progress at once: no more than any of its caps."""
     caps = [cap for cap in (options.max_concurrency, job.max_concurrency) if cap is not None]
     return min(caps, default=_IN_FLIGHT)
+
+
+_UNSENT = {FailureCode.NETWORK, FailureCode.INPUT}  # what fails before a connection is made
 
 
 class _Guard:
@@ -157,7 +161,7 @@ class _Guard:
         row = await self._answerer.answer(case)
         self._spent[case.job.name] += row["cost_usd"] or 0.0
         self._failed += row["status"] != "passed"
-        self._connected |= any(attempt["code"] != FailureCode.NETWORK for attempt in row["attempts"])
+        self._connected |= any(attempt["code"] not in _UNSENT for attempt in row["attempts"])
         for reason in self._reasons_to_stop(case.job, row):
             self._stop.request(reason)
         return row

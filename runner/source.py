@@ -13,6 +13,7 @@ import re
 import stat
 from array import array
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import yaml
@@ -102,7 +103,16 @@ def read_value(text: str, *, shown_as: str) -> Any:
     value = composer.compose()
     if composer.problems:
         raise UsageError(*composer.problems)
+    if not _holds_finite(value):
+        hint = "quote it, if it is meant as text"
+        raise UsageError(Problem("this is no number that JSON can hold", lines.place(0), hint))
     return value
+
+
+def _holds_finite(value: Any) -> bool:
+    if isinstance(value, dict | list):
+        return all(map(_holds_finite, value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, float) or isfinite(value)
 
 
 def _not_a_mapping(data: Any, lines: Lines, start: int) -> Problem:

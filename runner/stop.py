@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from runner.errors import ExitCode, StoppedError
@@ -42,15 +42,22 @@ class Stop:
     def __init__(self) -> None:
         self.reason: StopReason | None = None
         self._requested = asyncio.Event()
+        self._cutting = asyncio.Event()
         self._at_once = asyncio.Event()
 
     def request(self, reason: StopReason) -> None:
         """Start nothing new. A second request that cuts calls ends the moment they were given."""
-        if self.reason is not None and reason.cuts_calls:
-            self._at_once.set()
-        if self.reason is None or (reason.cuts_calls and not self.reason.cuts_calls):
+        if self.reason is None:
             self.reason = reason
+        elif self.reason.cuts_calls:
+            if reason.cuts_calls:
+                self._at_once.set()
+        elif reason.cuts_calls:
+            both = f"{reason.message}, after: {self.reason.message}"
+            self.reason = replace(reason, message=both, hint=self.reason.hint)
         self._requested.set()
+        if reason.cuts_calls:
+            self._cutting.set()
 
     def check(self) -> None:
         """Raise StoppedError if the run is stopping."""
@@ -69,6 +76,10 @@ class Stop:
     async def requested(self) -> None:
         """Wait until the run is stopping."""
         await self._requested.wait()
+
+    async def cutting(self) -> None:
+        """Wait until calls in flight are to be cut, after a moment."""
+        await self._cutting.wait()
 
     async def at_once(self) -> None:
         """Wait until calls in flight are to be cut without another moment."""
@@ -91,7 +102,7 @@ def on_signals(stop: Stop, tell: Callable[[StopReason], None]) -> Iterator[None]
     loop = asyncio.get_running_loop()
 
     def stopping(reason: StopReason) -> None:
-        first = stop.reason is None
+        first = stop.reason is None or not stop.reason.cuts_calls
         stop.request(reason)  # before anything is said: there may be nobody left to say it to
         if first:
             tell(reason)

@@ -67,7 +67,7 @@ class JobSummary:
 
 @dataclass(slots=True, kw_only=True)
 class Summary:
-    """A run of one or more jobs. `cut_calls` were in flight when it was stopped, and may be on the bill."""
+    """A run of one or more jobs. `lost_calls` were made for rows that could not be written."""
 
     jobs: dict[str, JobSummary]
     endpoint_is_local: bool = False
@@ -75,7 +75,7 @@ class Summary:
     total: Tally = field(default_factory=Tally)
     elapsed: float = 0.0  # seconds
     stopped: StopReason | None = None
-    cut_calls: int = 0
+    lost_calls: int = 0
     set_aside: dict[str, int] = field(default_factory=dict)  # rows of earlier runs, by the file they were moved to
 
     def add(self, row: Row) -> None:
@@ -102,7 +102,8 @@ class Summary:
             "exit_code": int(self.exit_code),
             "stopped": None if self.stopped is None else {"message": self.stopped.message, "hint": self.stopped.hint},
             "elapsed_s": round(self.elapsed, 3),
-            "cut_calls": self.cut_calls,
+            "lost_calls": self.lost_calls,
+            "set_aside": self.set_aside,
             "total": _tally_json(self.total),
             "jobs": [
                 {"name": job.name, "path": job.path, "output": job.output, **_tally_json(job.tally)}

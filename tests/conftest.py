@@ -46,7 +46,7 @@ def bedrock_run(tmp_path: Path) -> BedrockRun:
     def run(
         *args: str | Path, env: Mapping[str, str] | None = None, stdin: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", "runner", *map(str, args)],
             cwd=tmp_path,
             env={**os.environ, **(env or {})},
@@ -56,8 +56,24 @@ def bedrock_run(tmp_path: Path) -> BedrockRun:
             timeout=100,
             check=False,
         )
+        for path in tmp_path.glob("outputs/*.jsonl"):
+            read_rows(path.read_text())
+        if "-o" in args and "-" in args:
+            read_rows(done.stdout)
+        return done
 
     return run
+
+
+_ROW = Draft202012Validator(load_schema("result"))
+
+
+def read_rows(text: str) -> list[dict[str, Any]]:
+    """The rows of a text of whole lines, each of them checked against the published schema."""
+    found = [json.loads(line) for line in text.split("\n")[:-1]]
+    for row in found:
+        _ROW.validate(row)
+    return found
 
 
 class Bedrock(NamedTuple):
@@ -116,12 +132,8 @@ def write_job(tmp_path: Path) -> WriteJob:
 @pytest.fixture
 def rows(tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
     """Read the rows of a job, each of them checked against the published schema."""
-    validator = Draft202012Validator(load_schema("result"))
 
     def read(name: str = "job", folder: str = "outputs") -> list[dict[str, Any]]:
-        found = [json.loads(line) for line in (tmp_path / folder / f"{name}.jsonl").read_text().split("\n")[:-1]]
-        for row in found:
-            validator.validate(row)
-        return found
+        return read_rows((tmp_path / folder / f"{name}.jsonl").read_text())
 
     return read

@@ -84,6 +84,22 @@ def test_a_case_without_a_reply_stays_pending_when_the_run_stops(write_job: Any)
         row_of(write_job, THREE_TURNS, StoppedError())
 
 
+def test_a_call_that_is_cut_is_kept_as_an_attempt_that_may_be_billed(write_job: Any) -> None:
+    row = row_of(write_job, "prompt: x", asyncio.CancelledError())
+    assert row["error"] is not None
+    assert row["error"]["code"] == "stopped"
+    assert [(attempt["code"], attempt["possibly_billed"]) for attempt in row["attempts"]] == [("stopped", True)]
+
+
+def test_attempts_that_may_be_billed_are_kept_when_the_run_stops_in_backoff(write_job: Any) -> None:
+    job = "retry: {max_backoff: 1ms}\nprompt: x"
+    billed = CallError(FailureCode.TRANSIENT, "500", possibly_billed=True)
+    row = row_of(write_job, job, billed, StoppedError())
+    assert [attempt["code"] for attempt in row["attempts"]] == ["transient"]
+    with pytest.raises(StoppedError):
+        row_of(write_job, job, CallError(FailureCode.THROTTLED, "429"), StoppedError())
+
+
 def test_a_failure_of_a_later_turn_is_the_rows_error(write_job: Any) -> None:
     row = row_of(write_job, THREE_TURNS, reply("a"), CallError(FailureCode.INVALID, "no", http_status=400))
     assert row["error"] is not None

@@ -27,6 +27,7 @@ class Recorder:
     def __init__(self) -> None:
         self.log: list[tuple[str, Any]] = []
         self.stop = Stop()
+        self.lost_calls = 0
 
     def finished(self, case: Case, row: Row) -> None:
         self.log.append(("finished", case))
@@ -45,7 +46,10 @@ class Recorder:
 
         async def main() -> None:
             engine = Engine(answer=started, write=self.write, finished=self.finished, stop=self.stop, grace=grace)
-            await engine.run(works)
+            try:
+                await engine.run(works)
+            finally:
+                self.lost_calls = engine.lost_calls
 
         asyncio.run(main())
 
@@ -134,7 +138,7 @@ def test_a_second_interrupt_does_not_wait_for_the_moment() -> None:
     assert len(recorder.cases("cut")) == 1
 
 
-def test_an_interrupt_during_an_account_stop_cuts_the_calls() -> None:
+def test_an_interrupt_during_an_account_stop_gives_the_calls_their_moment_and_tells_both() -> None:
     recorder = Recorder()
 
     async def answer(case: Case) -> Any:
@@ -142,8 +146,10 @@ def test_an_interrupt_during_an_account_stop_cuts_the_calls() -> None:
         asyncio.get_running_loop().call_later(0.01, recorder.stop.request, INTERRUPT)
         await asyncio.sleep(3600)
 
-    recorder.run(answer, Work(numbers(3), 1), grace=3600)
-    assert recorder.stop.reason is INTERRUPT
+    recorder.run(answer, Work(numbers(3), 1), grace=0.05)
+    assert recorder.stop.reason is not None
+    assert recorder.stop.reason.exit_code is ExitCode.INTERRUPTED
+    assert recorder.stop.reason.message == "interrupted, after: denied"
 
 
 def test_a_stop_ends_backoff_at_once_and_leaves_the_case_pending() -> None:
@@ -177,8 +183,13 @@ def test_rows_that_cannot_be_written_stop_the_run_and_do_not_count() -> None:
     def full(rows: Sequence[Row]) -> None:
         raise OSError(28, "No space left on device", "outputs/a.jsonl")
 
+    async def paid(case: Case) -> Any:
+        await asyncio.sleep(0)
+        return {"attempts": [{}]}
+
     recorder.write = full  # type: ignore[method-assign]
-    recorder.run(echo, Work(numbers(5000), 4))
+    recorder.run(paid, Work(numbers(5000), 4))
+    assert recorder.lost_calls == len(recorder.cases("started"))
     assert recorder.stop.reason is not None
     assert recorder.stop.reason.exit_code is ExitCode.STOPPED
     assert "outputs/a.jsonl: No space left on device" in recorder.stop.reason.message

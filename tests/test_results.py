@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 
 def row(index: int, **fields: Any) -> Row:
-    return cast("Row", {"index": index, "output": f"reply {index}", **fields})
+    answered = {"case": f"c{index}", "repeat": 0, "index": index, "replies": [{}], "output": f"reply {index}"}
+    return cast("Row", {**answered, **fields})
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -109,10 +110,11 @@ import pathlib, resource, signal, sys
 from runner.results import RowFile
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 file = RowFile(pathlib.Path(sys.argv[1]))
-file.write([{"index": 0}])
+ROW = {"case": "c", "repeat": 0, "replies": []}
+file.write([{"index": 0, **ROW}])
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 try:
-    file.write([{"index": 1, "output": "x" * 10_000}])
+    file.write([{"index": 1, "output": "x" * 10_000, **ROW}])
 except OSError as error:
     print(error.strerror)
 file.close()
@@ -124,7 +126,7 @@ def test_a_full_disk_is_an_error_not_a_loss(tmp_path: Path) -> None:
     command = [sys.executable, "-c", WRITE_BEYOND_THE_LIMIT, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "File too large\n"
-    assert read(path) == [{"index": 0}], "the row before is kept, and no torn line after it"
+    assert [entry["index"] for entry in read(path)] == [0], "the row before is kept, and no torn line after it"
 
 
 def test_a_stream_keeps_the_order_of_the_cases_as_they_come() -> None:
@@ -144,22 +146,36 @@ def test_a_stream_gives_what_it_has_when_the_run_was_stopped() -> None:
     assert [json.loads(line)["index"] for line in stream.getvalue().splitlines()] == [4, 6]
 
 
-def test_rows_that_fewer_new_ones_would_replace_are_moved_aside(tmp_path: Path) -> None:
-    path = tmp_path / "job.jsonl"
-    for indexes in ((0, 1, 2), (1,), (0, 2)):
-        file = RowFile(path)
-        file.write([row(index) for index in indexes])
-        file.close()
-    assert [entry["index"] for entry in read(path)] == [0, 2]
-    assert [entry["index"] for entry in read(tmp_path / "job.superseded.jsonl")] == [0, 1, 2]
-
-
-def test_rows_of_a_killed_run_are_moved_aside(tmp_path: Path) -> None:
-    (tmp_path / "job.jsonl.part").write_text('{"index": 7}\n{"index": 8, "torn')
-    file = RowFile(tmp_path / "job.jsonl")
-    assert file.set_aside == 1
+def write_rows(path: Path, *rows: Row) -> RowFile:
+    file = RowFile(path)
+    file.write(list(rows))
     file.close()
-    assert (tmp_path / "job.superseded.jsonl").read_text() == '{"index": 7}\n{"index": 8, "torn'
+    return file
+
+
+def test_paid_rows_that_nothing_replaces_are_moved_aside(tmp_path: Path) -> None:
+    path = tmp_path / "job.jsonl"
+    write_rows(path, row(0), row(1), row(2))
+    file = write_rows(path, row(1), row(2, replies=[], output=None), row(3))
+    assert file.set_aside == 2
+    assert [entry["index"] for entry in read(path)] == [1, 2, 3]
+    assert read(tmp_path / "job.superseded.jsonl") == [row(0), row(2)]
+
+
+def test_rows_without_replies_were_not_paid_for_and_need_no_keeping(tmp_path: Path) -> None:
+    path = tmp_path / "job.jsonl"
+    write_rows(path, row(0, replies=[]), row(1))
+    assert write_rows(path, row(1)).set_aside == 0
+    assert not (tmp_path / "job.superseded.jsonl").exists()
+
+
+def test_rows_of_a_killed_run_are_moved_aside_without_the_torn_one(tmp_path: Path) -> None:
+    for _ in range(2):
+        (tmp_path / "job.jsonl.part").write_text('{"index": 7}\n{"index": 8, "torn')
+        file = RowFile(tmp_path / "job.jsonl")
+        assert file.set_aside == 1
+        file.close()
+    assert read(tmp_path / "job.superseded.jsonl") == [{"index": 7}, {"index": 7}]
 
 
 def test_a_part_file_that_another_run_finishes_meanwhile_is_not_taken_for_ours(

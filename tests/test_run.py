@@ -184,7 +184,11 @@ def test_a_problem_of_many_cases_is_told_once(bedrock_run: Any, write_job: Any) 
         (["job.yaml", "--filter", "nothing*"], "no case matches --filter nothing*"),
         (["job.yaml", "--tag", "absent"], "the tags are: present"),
         (["job.yaml", "--limit", "0"], "0 is not in the range"),
-        (["job.yaml", "--max-cost", "0"], "0.0 is not in the range"),
+        (["job.yaml", "--max-cost", "0"], "0 is not more than 0"),
+        (["job.yaml", "--max-cost", "nan"], "nan is not more than 0"),
+        (["job.yaml", "--region", "us east"], "is not a region"),
+        (["job.yaml", "--endpoint-url", "foo"], "is not a URL"),
+        (["job.yaml", "--var", "x=[.inf]"], "is no number that JSON can hold"),
         (["job.yaml", "--var", "x=.nan"], "is no number that JSON can hold"),
         (["job.yaml", "--var", "loop=1"], "is not NAME=VALUE"),
         (["job.yaml", "--model", "a b"], "is no model id"),
@@ -592,9 +596,12 @@ def test_a_signal_stops_in_order_and_keeps_every_row(
     process.send_signal(number)  # a second one does not wait for the calls in flight
     _, told = process.communicate(timeout=60)
     assert process.returncode == code, told
-    assert [row["index"] for row in rows()] == list(range(20))
-    assert "80 cases have no row; " in told
-    assert "4 calls brought no reply but may be on the bill" in told
+    answered, cut = rows()[:20], rows()[20:]
+    assert [row["index"] for row in answered] == list(range(20))
+    assert [row["error"]["code"] for row in cut] == ["stopped"] * 4
+    assert all(row["attempts"][0]["possibly_billed"] for row in cut)
+    assert "76 cases have no row; " in told
+    assert "4 calls may be on the bill without a reply to show for it" in told
     assert "Traceback" not in told
 
 
