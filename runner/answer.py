@@ -73,8 +73,8 @@ class Answerer:
     async def answer(self, case: Case) -> Row:
         """The row of one case, whatever becomes of it.
 
-        When the run stops before any reply has come there is none: StoppedError or CancelledError goes through. Replies
-        that have come are kept, since they are paid for.
+        When the run stops before anything was paid for there is none: StoppedError or CancelledError goes through.
+        Replies that have come are kept, and attempts that may be on the bill.
         """
         started_at = timestamp(now())
         attempts: list[AttemptRecord] = []
