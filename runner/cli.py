@@ -344,7 +344,7 @@ def emulate(*, faults: dict[str, float], rpm: float | None, tpm: float | None, *
             faults=faults,
             requests_per_minute=rpm,
             tokens_per_minute=tpm,
-            log=(lambda line: click.echo(line, err=True)) if verbose else None,
+            log=say if verbose else None,
             **given,
         )
         emulator.serve(settings, ready=_tell_where)

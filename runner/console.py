@@ -59,14 +59,17 @@ class Console:
 
 
 class Quiet(Console):
-    """`-q`: only what failed, and why a run stopped."""
+    """`-q`: only what failed, and why a run stopped. A hint is given once."""
+
+    def __init__(self) -> None:
+        self._hinted: set[str] = set()
 
     def finished(self, case: Case, row: Row) -> None:
-        for line in outcome_lines(case, row):
+        for line in outcome_lines(case, row, self._hinted):
             say(line)
 
     def end(self, summary: Summary) -> None:
-        for line in stop_lines(summary):
+        for line in stop_lines(summary, self._hinted):
             say(line)
 
 
@@ -74,14 +77,20 @@ class Plain(Quiet):
     """For pipes and CI: a line for each case that failed or erred, progress now and then, a summary."""
 
     def __init__(self, summary: Summary, *, verbose: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
         self._summary = summary
         self._verbose = verbose
         self._clock = clock
         self._told_at = clock()
+        self._told_of: set[FailureCode] = set()
 
     def retrying(self, case: Case, notice: RetryNotice) -> None:
+        first = notice.error.code not in self._told_of
+        self._told_of.add(notice.error.code)
         if self._verbose:
-            say(f"retry {case_name(case)}: {retry_line(notice)}")
+            say(f"retry  {case_name(case)}: {retry_line(notice)}")
+        elif first:
+            say(f"retry  {case_name(case)}: {retry_line(notice)} (-v tells of every one)")
 
     def finished(self, case: Case, row: Row) -> None:
         super().finished(case, row)
@@ -194,12 +203,17 @@ def case_name(case: Case) -> str:
     return f"{case.job.name} [{case.id}]" if case.job.cases else case.job.name
 
 
-def outcome_lines(case: Case, row: Row) -> Iterator[str]:
-    """What to say of a finished case: nothing if it passed, or was cut by a stop that the end tells of."""
-    if row["error"] is not None and row["error"]["code"] != FailureCode.STOPPED:
-        yield f"ERROR  {case_name(case)}: {row['error']['code']}: {row['error']['message']}"
-        if row["error"]["hint"]:
-            yield f"       hint: {row['error']['hint']}"
+def outcome_lines(case: Case, row: Row, hinted: set[str]) -> Iterator[str]:
+    """What to say of a finished case: nothing if it passed, or was cut by a stop that the end tells of.
+
+    `hinted` has the hints that were given already; they are not repeated.
+    """
+    error = row["error"]
+    if error is not None and error["code"] != FailureCode.STOPPED:
+        yield f"ERROR  {case_name(case)}: {error['code']}: {error['message']}"
+        if error["hint"] and error["hint"] not in hinted:
+            hinted.add(error["hint"])
+            yield f"       hint: {error['hint']}"
     for assertion in row["assertions"]:
         if not assertion["passed"]:
             yield f"FAILED {case_name(case)} ({case.job.place.path}:{assertion['line']}): {assertion['reason']}"
@@ -240,16 +254,17 @@ def summary_lines(summary: Summary) -> Iterator[str]:
             yield f"rows: {job.output}" + (f" ({outcomes(job.tally)})" if len(summary.jobs) > 1 else "")
 
 
-def stop_lines(summary: Summary) -> Iterator[str]:
-    """Why the run stopped early and how to go on; nothing if it did not."""
+def stop_lines(summary: Summary, hinted: set[str]) -> Iterator[str]:
+    """Why the run stopped early and how to go on; nothing if it did not. `hinted` as for `outcome_lines`."""
     stopped = summary.stopped
     if stopped is None:
         return
     yield f"stopped: {stopped.message}"
-    if stopped.hint and not summary.total.errors:  # a row's error has told it
+    if stopped.hint and stopped.hint not in hinted:
         yield f"hint: {stopped.hint}"
     if summary.total.pending:
-        yield f"{plural(summary.total.pending, 'case has', 'cases have')} no row; to run again is to start over"
+        pending = plural(summary.total.pending, "case has", "cases have")
+        yield f"{pending} no row of this run; the next run calls all cases"
 
 
 def counts(tally: Tally) -> str:

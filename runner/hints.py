@@ -109,8 +109,9 @@ def _policy_hint(target: Target) -> str:
 
 def _access_hint(target: Target) -> str:
     return (
-        "request access to the model in the AWS Console -> Bedrock -> Model access "
-        f"(region {target.region}), and allow {_action(target)} in the IAM policy"
+        f"allow {_action(target)} on the model in the IAM policy, and see that no organisation policy forbids it; "
+        "models are open to an account by default, but Anthropic's want a form once (AWS Console -> Bedrock -> Model "
+        f"catalog, region {target.region}), and where the account still has the page, access under Model access"
     )
 
 
@@ -162,6 +163,13 @@ def _too_long_hint(_: Target) -> str:
     return "shorten the input, or send fewer or smaller images: a request may have 20 to 25 MB"
 
 
+def _throttled_hint(_: Target) -> str:
+    return (
+        "lower -j, give the account's quota with --rpm and --tpm, or lower `max_tokens`, which is reserved in full; "
+        "`retry: {max_attempts: N}` tries longer"
+    )
+
+
 def _quota_hint(target: Target) -> str:
     return (
         "wait for the quota to refill, use another region, or ask for more: AWS Console -> Service Quotas -> Amazon "
@@ -190,6 +198,7 @@ _HINTS: tuple[tuple[FailureCode, str, Callable[[Target], str]], ...] = (
     (FailureCode.NOT_FOUND, r"", _unknown_model_hint),
     (FailureCode.INVALID, r"too long|length less than or equal to|too large|^HTTP 413", _too_long_hint),
     (FailureCode.QUOTA, r"", _quota_hint),
+    (FailureCode.THROTTLED, r"", _throttled_hint),
 )
 
 

@@ -36,6 +36,7 @@ class Screen:
     """Prints text from outside so that it can't be markup or control codes."""
 
     def __init__(self) -> None:
+        self.hinted: set[str] = set()  # hints that were given already
         self.rich = RichConsole(file=cast("IO[str]", Patient()), highlight=False)
 
     def write(self, text: str, style: str = "", *, end: str = "\n") -> None:
@@ -145,7 +146,8 @@ class Bar(Section):
 
     def retrying(self, case: Case, notice: RetryNotice) -> None:
         if self._verbose:
-            self._screen.write(f"retry {case_name(case)}: {retry_line(notice)}", "yellow")
+            self._screen.write(f"retry  {case_name(case)}: {retry_line(notice)}", "yellow")
+        self._progress.update(self._task, rate=f"{notice.error.code.value}, trying again")
 
     def finished(self, case: Case, row: Row) -> None:
         _write_outcome(self._screen, case, row)
@@ -232,7 +234,7 @@ class Terminal(Console):
             self._screen.rich.rule(style="dim")
         for number, line in enumerate(summary_lines(summary)):
             self._screen.write(line, "bold" if number == 0 else "")
-        for line in stop_lines(summary):
+        for line in stop_lines(summary, self._screen.hinted):
             self._screen.write(line, "bold yellow")
 
     def _in_front(self, case: Case) -> bool:
@@ -261,5 +263,5 @@ class Terminal(Console):
 
 
 def _write_outcome(screen: Screen, case: Case, row: Row) -> None:
-    for line in outcome_lines(case, row):
+    for line in outcome_lines(case, row, screen.hinted):
         screen.write(line, "red" if line.startswith(("ERROR", "FAILED")) else "cyan")

@@ -259,7 +259,7 @@ def test_what_concerns_the_account_stops_the_run(
     assert done.returncode == 4
     assert all(text in done.stderr for text in told), done.stderr
     assert len(server.log) <= 8  # those in flight
-    assert re.search(r"19\d cases have no row; ", done.stderr)
+    assert re.search(r"19\d cases have no row of this run; ", done.stderr)
 
 
 def test_a_model_that_needs_an_inference_profile_is_told_which(bedrock_run: Any, write_job: Any) -> None:
@@ -600,7 +600,7 @@ def test_a_signal_stops_in_order_and_keeps_every_row(
     assert [row["index"] for row in answered] == list(range(20))
     assert [row["error"]["code"] for row in cut] == ["stopped"] * 4
     assert all(row["attempts"][0]["possibly_billed"] for row in cut)
-    assert "76 cases have no row; " in told
+    assert "76 cases have no row of this run; " in told
     assert "4 calls may be on the bill without a reply to show for it" in told
     assert "Traceback" not in told
 

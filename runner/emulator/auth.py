@@ -80,7 +80,10 @@ class Authorizer:
         return scope.region
 
     def _bearer(self, token: str) -> str:
-        if not token or (self._bearer_token is not None and not hmac.compare_digest(token, self._bearer_token)):
+        if not token or (
+            self._bearer_token is not None
+            and not hmac.compare_digest(token.encode(errors="replace"), self._bearer_token.encode(errors="replace"))
+        ):
             raise AwsError("AccessDeniedException", "Authentication failed: Please make sure your API Key is valid.")
         return "local"
 

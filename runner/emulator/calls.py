@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import json
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from runner.emulator.settings import Settings
 
 MAX_BODY = 25_000_000
+_MAY_HOLD_IMAGES = re.compile(rb'"image"|"images"')
 _LARGE_BODY = 64 * 1024  # bytes: from here on reading is left to a thread, since it may hold images
 
 
@@ -95,17 +96,18 @@ class Caller:
         model, quota = models.resolve(model_id)
         shape = _shape(operation, model)
         prompt = await _read(shape, body, model)
-        scripted = self._script.next(prompt, model_id)
-        fault = directives.fault
-        if fault is None and scripted is not None:
-            fault = scripted.fault
-        if fault is None and (scripted is None or scripted.error is None):
-            fault = self._dice.throw(operation.name.encode(), model_id.encode(), body)
+        # First, so that a call that is throttled uses up neither an entry of the script nor a throw of the dice.
         reservation = self._quotas.reserve(
             f"{region} {quota}", input_tokens=prompt.input_tokens, max_tokens=prompt.max_tokens
         )
         reply: Reply | None = None
         try:
+            scripted = self._script.next(prompt, model_id)
+            fault = directives.fault
+            if fault is None and scripted is not None:
+                fault = scripted.fault
+            if fault is None and (scripted is None or scripted.error is None):
+                fault = self._dice.throw(operation.name.encode(), model_id.encode(), body)
             await self._wait(directives, scripted)
             if fault in {"reset", "hang"}:
                 await send(Answer(wire=faults.Wire([]), fault=fault))
@@ -158,11 +160,11 @@ async def count_tokens(model_id: str, body: bytes) -> dict[str, Any]:
         )
     match source:
         case {"converse": dict(document)}:
-            prompt = CONVERSE.read(document, model)
+            prompt = await _read_document(CONVERSE, document, model)
         case {"invokeModel": {"body": str(encoded)}}:
             try:
                 inner = base64.b64decode(encoded, validate=True)
-            except binascii.Error:
+            except ValueError:  # binascii.Error is one, and so is a character that is not ASCII
                 raise malformed("#/input/invokeModel/body: not base64") from None
             prompt = await _read(_shape(OPERATIONS["invoke"], model), inner, model)
         case _:
@@ -182,10 +184,20 @@ def _shape(operation: Operation, model: Model) -> Body:
 
 
 async def _read(shape: Body, body: bytes, model: Model) -> Prompt:
-    def read() -> Prompt:
-        return shape.read(_object(body), model)
+    document = await asyncio.to_thread(_object, body) if len(body) > _LARGE_BODY else _object(body)
+    return await _read_document(shape, document, model, has_images=_MAY_HOLD_IMAGES.search(body) is not None)
 
-    return await asyncio.to_thread(read) if len(body) > _LARGE_BODY else read()
+
+async def _read_document(shape: Body, document: dict[str, Any], model: Model, *, has_images: bool = True) -> Prompt:
+    """Check a request and look at its images: in a thread, since a few bytes may be many pixels."""
+
+    def read() -> Prompt:
+        try:
+            return shape.read(document, model)
+        except (TypeError, AttributeError, KeyError, ValueError) as error:  # a value of a type that nobody foresaw
+            raise malformed(f"a value has the wrong type ({error})") from error
+
+    return await asyncio.to_thread(read) if has_images else read()
 
 
 def _object(body: bytes) -> dict[str, Any]:

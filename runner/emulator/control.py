@@ -46,7 +46,7 @@ def list_inference_profiles(query: Mapping[str, str], *, region: str) -> dict[st
     kind = _enum(query, "type", _PROFILE_TYPES)
     found = [] if kind == "APPLICATION" else models.profiles()
     size = query.get("maxResults", "1000")
-    if not size.isdecimal() or not 1 <= int(size) <= 1000:
+    if len(size) > 4 or not size.isdecimal() or not 1 <= int(size) <= 1000:
         raise invalid(
             f"1 validation error detected: Value '{size}' at 'maxResults' failed to satisfy constraint: "
             "Member must be from 1 to 1000"

@@ -53,8 +53,8 @@ def chunk(document: bytes) -> dict[str, Any]:
 
 
 def to_json(document: object) -> bytes:
-    """Compact JSON in UTF-8."""
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
+    """Compact JSON in UTF-8, which holds no half of a surrogate pair."""
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _header(name: str, value: str) -> bytes:

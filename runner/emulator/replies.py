@@ -6,7 +6,7 @@
       reply: [Sunny., Rainy.]     # in turn: the first to the first call that matches, and so on
     - match: .*
       times: 2                    # the first two calls that get here, then the entry is skipped
-      fault: throttle             # one of `bedrock-run emulate --help`
+      fault: throttle             # one of `bedrock-run emulate --faults`
 
 The first entry that matches counts; where none does the local model answers by itself. Further keys: `model` (a glob
 over the model id), `turn` (only in that turn of the user's, from 1), `stop_reason`, `latency` (`300ms`, `2s`), and for
@@ -192,6 +192,13 @@ def _fault(node: yaml.Node) -> str:
     return name
 
 
+def _error_name(node: yaml.Node) -> str:
+    name = _text(node)
+    if not re.fullmatch("[A-Za-z_]+", name):
+        raise ValueError(f"must be AWS's name for an error, as in ThrottlingException, not {name!r}")
+    return name
+
+
 def _whole(least: int, most: int | None = None) -> Callable[[yaml.Node], int]:
     def read(node: yaml.Node) -> int:
         text = _text(node)
@@ -216,6 +223,6 @@ _READ: dict[str, Callable[[yaml.Node], Any]] = {
     "fault": _fault,
     "latency": _duration,
     "status": _whole(400, 599),
-    "error": _text,
+    "error": _error_name,
     "message": _text,
 }

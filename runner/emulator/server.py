@@ -132,7 +132,8 @@ class Emulator:
             await exchange.send_error(AwsError("InternalServerException", f"The local emulator has a bug: {error!r}"))
         finally:
             if self._log is not None:
-                self._log(_log_line(exchange))
+                with suppress(OSError, ValueError):  # nobody reads the log any more
+                    self._log(_log_line(exchange))
         return exchange.response or web.Response(status=500)
 
     async def _route(self, exchange: Exchange) -> None:
@@ -273,7 +274,8 @@ def _listen(settings: Settings) -> socket.socket:
                 f"port {settings.port} of {settings.host} is in use: another program listens there, choose another port"
             )
         else:
-            reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+            by_number = error.errno and error.errno > 0 and not isinstance(error, socket.gaierror)
+            reason = os.strerror(error.errno) if error.errno and by_number else error.strerror
             what = f"cannot listen on {settings.host}:{settings.port}: {reason}"
         raise SettingsError(what) from error
 

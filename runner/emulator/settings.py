@@ -68,6 +68,8 @@ class Settings:
             raise SettingsError("\n".join(problems))
 
     def _problems(self) -> Iterable[str]:
+        if not self.host or not self.host.isprintable():
+            yield "host must be an address to serve on, such as 127.0.0.1"
         if not 0 <= self.port <= 65535:
             yield f"port must be from 0 to 65535, not {self.port}"
         for name, value in (("latency", self.latency), ("pace", self.pace)):
@@ -76,6 +78,9 @@ class Settings:
         for name, quota in (("requests", self.requests_per_minute), ("tokens", self.tokens_per_minute)):
             if quota is not None and not 0 < quota < float("inf"):
                 yield f"{name}_per_minute must be more than 0, not {quota}"
+        yield from self._fault_problems()
+
+    def _fault_problems(self) -> Iterable[str]:
         for name, probability in self.faults.items():
             if name not in FAULTS:
                 yield f"unknown fault {name!r}: {did_you_mean(name, FAULTS)}"

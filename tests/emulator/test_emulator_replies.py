@@ -167,3 +167,18 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     latin.write_bytes(b"- match: \xe9")
     with pytest.raises(SettingsError, match="not UTF-8"), running(Settings(replies=latin)):
         pass
+
+
+def test_a_throttled_call_uses_up_no_entry(start: Start, post: Post, ask: Any, script: Any) -> None:
+    url = start(replies=script("- {match: x, reply: [one, two]}\n"), tokens_per_minute=1000)
+    assert post(url, ask("x", max_tokens=900)).document["content"][0]["text"] == "one"
+    assert post(url, ask("x", max_tokens=5000)).status == 429
+    assert post(url, ask("x", max_tokens=10)).document["content"][0]["text"] == "two"
+
+
+def test_the_name_of_an_error_must_fit_a_header(script: Any) -> None:
+    with (
+        pytest.raises(SettingsError, match="AWS's name for an error"),
+        running(Settings(replies=script('- {match: a, error: "a\\nb"}\n'))),
+    ):
+        pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import io
 import json
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 if TYPE_CHECKING:
-    from emulator.conftest import Post
+    from emulator.conftest import Post, Start
 
 CLAUDE = "anthropic.claude-3-5-sonnet-20241022-v2:0"
 NEWER = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
@@ -320,3 +321,52 @@ def test_directives_that_are_wrong(url: str, post: Post, header: str, message: s
     answer = post(url, claude(), emulator=header)
     assert answer.status == 400
     assert message in answer.document["message"]
+
+
+WRONG_TYPES: list[Any] = [None, 5, "x", [], {}, [1], True]
+
+
+@pytest.mark.parametrize("operation", ["invoke", "converse"])
+def test_a_value_of_any_type_anywhere_gets_an_answer_of_aws(start: Start, post: Post, operation: str) -> None:
+    url = start()
+    requests: dict[str, Any] = {
+        "invoke": {
+            "anthropic_version": "bedrock-2023-05-31",
+            "max_tokens": 9,
+            "stop_sequences": ["a"],
+            "system": [{"type": "text", "text": "s"}],
+            "messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}],
+        },
+        "converse": {
+            "system": [{"text": "s"}],
+            "inferenceConfig": {"maxTokens": 9, "stopSequences": ["a"]},
+            "messages": [
+                {"role": "user", "content": [{"text": "hi"}, {"image": {"format": "png", "source": {"bytes": "x"}}}]}
+            ],
+        },
+    }
+    whole = requests[operation]
+    for path in _paths(whole):
+        for value in WRONG_TYPES:
+            answer = post(url, _changed(whole, path, value), operation=operation)
+            assert answer.status in {200, 400}, (path, value, answer.body)
+            assert b"has a bug" not in answer.body
+
+
+def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(found for key, item in inside for found in _paths(item, (*path, key)))]
+
+
+def _changed(value: Any, path: tuple[Any, ...], new: Any) -> Any:
+    if not path:
+        return new
+    changed = copy.copy(value)
+    changed[path[0]] = _changed(value[path[0]], path[1:], new)
+    return changed
+
+
+def test_half_a_surrogate_pair_is_answered_in_whole_utf8(start: Start, post: Post, ask: Any) -> None:
+    answer = post(start(), ask("half \ud83d of a pair"))
+    assert answer.status == 200
+    answer.body.decode()
