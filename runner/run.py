@@ -179,7 +179,7 @@ class _Guard:
         if bound is not None and self._failed >= bound:
             yield _early(f"{plural(self._failed, 'case')} failed (--max-failures {bound})")
         if row["error"] is not None and not self._connected:
-            yield _early(f"no connection could be made: {row['error']['message']}", hint=row["error"]["hint"])
+            yield _early(row["error"]["message"], hint=row["error"]["hint"])
 
 
 def _early(message: str, hint: str | None = None) -> StopReason:

@@ -291,7 +291,7 @@ def test_without_any_connection_the_run_stops_when_the_first_cases_have_failed(
     env = {**bedrock().env, "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "http://127.0.0.1:1"}
     done = bedrock_run(job, env=env)
     assert done.returncode == 4
-    assert "stopped: no connection could be made" in done.stderr
+    assert "stopped: no connection to http://127.0.0.1:1: Connection refused" in done.stderr
     assert done.stderr.count("ERROR") < 30
     assert "0x" not in done.stderr, "no addresses of objects"
 
