@@ -35,7 +35,8 @@ class LimitedCalls:
 
     def admit(self, case: Case, messages: Sequence[Message]) -> AbstractAsyncContextManager[Slot]:
         """Wait for the turn of a call; it is held as long as the context."""
-        return self._lanes[_lane(self._bedrock, case.job)].slot(_reservation(case, messages))
+        lane = self._lanes[_lane(self._bedrock, case.job)]
+        return lane.slot(_reservation(case, messages) if lane.counts_tokens else 0)
 
     async def call(
         self, case: Case, messages: Sequence[Message], attempt: int, *, on_text: Callable[[str], None] | None
@@ -79,8 +80,6 @@ def _least(quotas: Iterable[float | None]) -> float | None:
 
 def _reservation(case: Case, messages: Sequence[Message]) -> int:
     """The tokens that Bedrock sets aside when the call starts: its input and max_tokens."""
-    if case.job.rate.tokens_per_minute is None:
-        return 0
     from runner import estimate  # it looks at images, which takes Pillow
 
     usage = estimate.call(case.request, messages)

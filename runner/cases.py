@@ -118,8 +118,9 @@ class Renderer:
                 problems.append(Problem(f"the text of this {turn.role} turn is empty", turn.text.place, _EMPTY_HINT))
             return Message(role=turn.role, text=rendered, images=tuple(image for image in images if image is not None))
 
+        system = "" if job.system is None else text(job.system)
         return Request(
-            system=None if job.system is None else text(job.system),
+            system=system if system.strip() else None,  # Converse refuses an empty one, which can only mean none
             messages=tuple(message(turn) for turn in job.turns),
             inference=job.inference,
             extra=job.extra,

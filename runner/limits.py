@@ -82,6 +82,11 @@ class Limiter:
         self._tokens = Bucket(rate.tokens_per_minute, clock) if rate.tokens_per_minute else None
         self._sleep = sleep
 
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether there is a token quota, so that calls must say what they reserve."""
+        return self._tokens is not None
+
     @asynccontextmanager
     async def slot(self, reserved_tokens: int) -> AsyncIterator[Slot]:
         """Wait for a turn, and hold it until the call is over."""

@@ -95,6 +95,17 @@ def test_the_reservation_counts_system_messages_and_the_longest_reply(job: Job) 
     assert asyncio.run(main()) == len("be brief and kind") // 4 + 1 + len("hello there") // 4 + 1 + 1024
 
 
+def test_a_job_without_a_quota_counts_towards_that_of_another_with_its_model(job: Job) -> None:
+    paced = replace(job, rate=Rate(tokens_per_minute=1_000_000))
+
+    async def main() -> int:
+        case = case_of(job)
+        async with limited(FakeBedrock(), job, paced, stop=Stop()).admit(case, case.request.messages) as slot:
+            return slot.reserved
+
+    assert asyncio.run(main()) > 1024
+
+
 def test_no_more_calls_than_allowed_are_in_flight(job: Job) -> None:
     bedrock = FakeBedrock()
 

@@ -391,6 +391,22 @@ def test_an_empty_reply_ends_a_conversation_with_a_reason(
     assert "has no text" in rows()[0]["error"]["message"]
 
 
+@pytest.mark.parametrize("api", ["invoke", "converse"])
+def test_a_system_prompt_that_renders_to_nothing_is_none(
+    api: str, bedrock_run: Any, write_job: Any, rows: Rows
+) -> None:
+    job = write_job(
+        f"""
+        api: {api}
+        system: "{{% if tone %}}Be {{{{ tone }}}}.{{% endif %}}"
+        prompt: x
+        cases: [{{vars: {{tone: kind}}}}, {{vars: {{tone: ""}}}}]
+        """
+    )
+    assert bedrock_run("--local", job).returncode == 0
+    assert [row["request"]["system"] for row in rows()] == ["Be kind.", None]
+
+
 # --- choosing and bounding -------------------------------------------------------------------------------------------
 
 THREE = """
