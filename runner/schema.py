@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -46,50 +46,11 @@ def load(name: Name) -> dict[str, Any]:
     return schema
 
 
-@cache
-def _validator() -> Any:
-    # Imported here: it costs 70 ms, and only reading job files needs it.
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import ValidationError
-    from jsonschema.validators import extend
+# --- data -> breaches ------------------------------------------------------------------------------------------------
 
-    def keyword(holds: _Rule, validator: Any, wanted: Any, value: Any, _: object) -> Iterator[ValidationError]:
-        if not holds(validator, wanted, value):
-            yield ValidationError("")
-
-    quiet = {name: partial(keyword, holds) for name, holds in _RULES.items()}
-    return extend(Draft202012Validator, quiet)(load("job"))  # type: ignore[no-untyped-call]  # its stubs
-
-
-# jsonschema's own put the whole value into a message: with aliases that may be many times the file. Nobody sees them.
-_Rule = Callable[[Any, Any, Any], bool]
-_RULES: Final[Mapping[str, _Rule]] = {
-    "type": lambda validator, wanted, value: any(
-        validator.is_type(value, name) for name in ([wanted] if isinstance(wanted, str) else wanted)
-    ),
-    "enum": lambda _, wanted, value: isinstance(value, str) and value in wanted,
-    "pattern": lambda _, wanted, value: not isinstance(value, str) or re.search(_whole(wanted), value) is not None,
-    "minimum": lambda _, wanted, value: not (_is_number(value) and value < wanted),  # NaN is neither
-    "maximum": lambda _, wanted, value: not (_is_number(value) and value > wanted),
-    "exclusiveMinimum": lambda _, wanted, value: not (_is_number(value) and value <= wanted),
-    "minLength": lambda _, wanted, value: not isinstance(value, str) or len(value) >= wanted,
-    "maxLength": lambda _, wanted, value: not isinstance(value, str) or len(value) <= wanted,
-    "minItems": lambda _, wanted, value: not isinstance(value, list) or len(value) >= wanted,
-    "maxItems": lambda _, wanted, value: not isinstance(value, list) or len(value) <= wanted,
-    "minProperties": lambda _, wanted, value: not isinstance(value, dict) or len(value) >= wanted,
-    "maxProperties": lambda _, wanted, value: not isinstance(value, dict) or len(value) <= wanted,
-    "not": lambda validator, wanted, value: not validator.evolve(schema=wanted).is_valid(value),
-    "oneOf": lambda validator, wanted, value: sum(validator.evolve(schema=one).is_valid(value) for one in wanted) == 1,
-}
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _whole(pattern: str) -> str:
-    """With the `$` of JSON Schema: Python's also matches before a line break at the end."""
-    return pattern[:-1] + r"\Z" if pattern.endswith("$") else pattern
+# The keywords that schemas/job.schema.json uses, and no others. To import jsonschema takes as long as the rest of a
+# small `validate`, its messages hold the whole value, which aliases may make many times the file, and its `$` also
+# matches before a line break at the end. It is for the tests: they hold this to what jsonschema finds.
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +64,83 @@ class _Breach:
     schema: Mapping[str, Any]  # around the keyword
 
 
-def _breaches(document: Document) -> Iterator[_Breach]:
-    for error in _validator().iter_errors(document.data):
-        schema = error.schema if isinstance(error.schema, dict) else {}
-        yield _Breach(tuple(error.absolute_path), str(error.validator), error.validator_value, error.instance, schema)
+def _breaches(value: Any, schema: Mapping[str, Any], pointer: Pointer = ()) -> Iterator[_Breach]:
+    for keyword, wanted in schema.items():
+        if keyword in _RULES:
+            if not _RULES[keyword](wanted, value, schema):
+                yield _Breach(pointer, keyword, wanted, value, schema)
+        elif keyword in _PARTS:
+            for steps, part, its_schema in _PARTS[keyword](wanted, value, schema):
+                yield from _breaches(part, its_schema, pointer + steps)
+
+
+def _fits(value: Any, schema: Mapping[str, Any]) -> bool:
+    return next(_breaches(value, schema), None) is None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+_TYPES: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "string": lambda value: isinstance(value, str),
+    "number": _is_number,
+    "integer": lambda value: _is_number(value) and (isinstance(value, int) or value.is_integer()),
+    "boolean": lambda value: isinstance(value, bool),
+    "array": lambda value: isinstance(value, list),
+    "object": lambda value: isinstance(value, dict),
+}
+
+# Whether a value is as the keyword wants it. What a keyword does not speak of (the length of a number) is right.
+_RULES: Final[Mapping[str, Callable[[Any, Any, Mapping[str, Any]], bool]]] = {
+    "type": lambda wanted, value, _: any(
+        _TYPES[name](value) for name in ([wanted] if isinstance(wanted, str) else wanted)
+    ),
+    "enum": lambda wanted, value, _: isinstance(value, str) and value in wanted,
+    "pattern": lambda wanted, value, _: not isinstance(value, str) or re.search(_whole(wanted), value) is not None,
+    "minimum": lambda wanted, value, _: not (_is_number(value) and value < wanted),  # NaN is neither
+    "maximum": lambda wanted, value, _: not (_is_number(value) and value > wanted),
+    "exclusiveMinimum": lambda wanted, value, _: not (_is_number(value) and value <= wanted),
+    "minLength": lambda wanted, value, _: not isinstance(value, str) or len(value) >= wanted,
+    "maxLength": lambda wanted, value, _: not isinstance(value, str) or len(value) <= wanted,
+    "minItems": lambda wanted, value, _: not isinstance(value, list) or len(value) >= wanted,
+    "maxItems": lambda wanted, value, _: not isinstance(value, list) or len(value) <= wanted,
+    "minProperties": lambda wanted, value, _: not isinstance(value, dict) or len(value) >= wanted,
+    "maxProperties": lambda wanted, value, _: not isinstance(value, dict) or len(value) <= wanted,
+    "required": lambda wanted, value, _: not isinstance(value, dict) or all(key in value for key in wanted),
+    "additionalProperties": lambda _, value, schema: (  # it is `false` wherever there is one
+        not isinstance(value, dict) or value.keys() <= schema["properties"].keys()
+    ),
+    "not": lambda wanted, value, _: not _fits(value, wanted),
+    "oneOf": lambda wanted, value, _: sum(_fits(value, schema) for schema in wanted) == 1,
+}
+
+_Part = tuple[Pointer, Any, Mapping[str, Any]]  # where it is in the value, what is there, which schema it must fit
+
+# What else must fit which schema.
+_PARTS: Final[Mapping[str, Callable[[Any, Any, Mapping[str, Any]], Iterable[_Part]]]] = {
+    "properties": lambda wanted, value, _: (
+        ((key,), value[key], schema) for key, schema in wanted.items() if isinstance(value, dict) and key in value
+    ),
+    "items": lambda wanted, value, _: (
+        ((index,), item, wanted) for index, item in enumerate(value if isinstance(value, list) else ())
+    ),
+    "$ref": lambda wanted, value, _: [((), value, load("job")["$defs"][wanted.removeprefix("#/$defs/")])],
+    "allOf": lambda wanted, value, _: [((), value, schema) for schema in wanted],
+    "if": lambda wanted, value, schema: [((), value, schema["then"])] if _fits(value, wanted) else [],
+}
+
+
+def _whole(pattern: str) -> str:
+    """With the `$` of JSON Schema: Python's also matches before a line break at the end."""
+    return pattern[:-1] + r"\Z" if pattern.endswith("$") else pattern
 
 
 def check(document: Document) -> tuple[Problem, ...]:
     """The ways in which a job file breaks its schema, in the order of the file: all of them, up to some hundreds."""
-    errors = _without_consequences(list(islice(_breaches(document), _MAX_BREACHES)))
+    errors = _without_consequences(list(islice(_breaches(document.data, load("job")), _MAX_BREACHES)))
     found = (problem for error in errors for problem in _explain(error, document))
-    problems = dict.fromkeys(islice(found, _MAX_BREACHES))  # one error per missing key comes as often as keys miss
+    problems = dict.fromkeys(islice(found, _MAX_BREACHES))  # aliases lead to one place more than once
     return tuple(sorted(problems, key=_position))
 
 
