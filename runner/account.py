@@ -1,11 +1,13 @@
 """Where to call and as whom: region, endpoint, proxy, TLS, credentials and signatures. What boto3 knows.
 
-boto3 is imported where it is first used, since most commands of the command line do without it.
+botocore, which is boto3 without its resources, is imported where it is first used: most commands of the command line
+do without it, and so do calls with plain settings.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import ssl
 import threading
@@ -17,18 +19,22 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-from runner import failures
+from runner import failures, plain_settings
 from runner.hints import Target
+from runner.plain_settings import PlainKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    import boto3
+    import botocore.session
     from botocore.auth import SigV4Auth
     from botocore.awsrequest import AWSRequest
     from botocore.compat import HTTPHeaders
     from botocore.credentials import Credentials, ReadOnlyCredentials
+
+    from runner.plain_settings import PlainSettings
 
 DEFAULT_REGION = "us-east-1"
 
@@ -94,8 +100,10 @@ class Account:
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
         if region:
             return region
+        if self._plain is not None:
+            return self._plain.region or DEFAULT_REGION
         with self._lock, self._mapped(DEFAULT_REGION):
-            return self._session.region_name or DEFAULT_REGION
+            return self._session.get_config_variable("region") or DEFAULT_REGION
 
     def endpoint(self, region: str) -> str:
         """The URL that boto3 would call, without a slash at its end."""
@@ -118,32 +126,34 @@ class Account:
 
     def _find_endpoint(self, region: str) -> str:
         url = self.connection.endpoint_url
+        if url is None and self._plain is not None:
+            url = self._plain.endpoint(region)
         if url is None:
             # A client is the one public thing that puts all settings together: the AWS_ENDPOINT_URL variables, the
             # profile's `services` section, FIPS and dual stack.
             with self._mapped(region):
-                url = self._session.client("bedrock-runtime", region_name=region).meta.endpoint_url
+                url = self._session.create_client("bedrock-runtime", region_name=region).meta.endpoint_url
         if not _is_http_url(url) or "@" in urlsplit(url).netloc:  # a name and password would take the signature's place
             raise failures.bad_endpoint(url)
         return url
 
-    def credentials(self, region: str) -> Credentials:
+    def credentials(self, region: str) -> Credentials | PlainKeys:
         """The first credentials of boto3's chain. Raises CallError (credentials) if there are none."""
-        from botocore.credentials import Credentials
-
         connection = self.connection
         if connection.access_key is not None:
-            return Credentials(connection.access_key, connection.secret_key or "", method="explicit")
+            return PlainKeys(connection.access_key, connection.secret_key or "")
+        if self._plain is not None and self._plain.keys is not None:
+            return self._plain.keys
         with self._lock, self._mapped(region):
             found = self._session.get_credentials()
             if found is None:
                 raise failures.no_credentials()
             return found
 
-    def freeze(self, credentials: Credentials, region: str) -> ReadOnlyCredentials:
+    def freeze(self, credentials: Credentials | PlainKeys, region: str) -> ReadOnlyCredentials:
         """The keys to sign with, renewed if they are about to expire. Raises CallError."""
         with self._mapped(region):
-            keys = credentials.get_frozen_credentials()
+            keys = cast("ReadOnlyCredentials", credentials.get_frozen_credentials())  # PlainKeys have all that signs
         from_environment = credentials.method == "env"
         for value, variable, name in (
             (keys.access_key, "AWS_ACCESS_KEY_ID", "access key id"),
@@ -156,16 +166,10 @@ class Account:
 
     def _tls_context(self, region: str) -> ssl.SSLContext:
         """What to trust: the CA bundle of the AWS settings; without one, the system's authorities and boto3's."""
-        from botocore.httpsession import get_cert_path
-
-        bundle = None
-        if not self._is_static:
-            with self._lock, self._mapped(region):
-                bundle = self._session._session.get_config_variable("ca_bundle")  # noqa: SLF001 - boto3 has no other way
-            bundle = bundle or os.environ.get("REQUESTS_CA_BUNDLE")
+        bundle = None if self._is_static else self._ca_bundle(region) or os.environ.get("REQUESTS_CA_BUNDLE")
         if not bundle:
             context = ssl.create_default_context()
-            context.load_verify_locations(get_cert_path(True))  # noqa: FBT003 - botocore's signature
+            context.load_verify_locations(_authorities_of_boto3())
             return context
         try:
             is_folder = Path(bundle).is_dir()
@@ -175,11 +179,22 @@ class Account:
         except (OSError, ValueError) as error:
             raise failures.bad_ca_bundle(bundle, str(error)) from error
 
-    @cached_property
-    def _session(self) -> boto3.Session:
-        import boto3
+    def _ca_bundle(self, region: str) -> str | None:
+        if self._plain is not None:
+            return self._plain.ca_bundle
+        with self._lock, self._mapped(region):
+            bundle: str | None = self._session.get_config_variable("ca_bundle")
+            return bundle
 
-        return boto3.Session(profile_name=self.connection.profile)
+    @cached_property
+    def _plain(self) -> PlainSettings | None:
+        return plain_settings.read(self.connection.profile)
+
+    @cached_property
+    def _session(self) -> botocore.session.Session:
+        import botocore.session
+
+        return botocore.session.Session(profile=self.connection.profile)
 
     @contextmanager
     def _mapped(self, region: str) -> Iterator[None]:
@@ -225,17 +240,26 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+def _authorities_of_boto3() -> str:
+    """The file of authorities that botocore.httpsession names, which takes longer to import than all else of a call."""
+    try:
+        found: str = importlib.import_module("certifi").where()
+    except ModuleNotFoundError:
+        import botocore
+
+        found = str(Path(botocore.__file__).with_name("cacert.pem"))
+    return found
+
+
 def _proxy_for(url: str) -> str | None:
-    """The proxy that the environment has for `url`. What this machine serves to itself goes through none.
+    """The proxy that boto3 would use for `url`, except that what this machine serves to itself goes through none.
 
     Raises CallError if it is not a URL.
     """
-    from botocore.utils import get_environ_proxies
-
     parts = urlsplit(url)
-    if _is_loopback(parts.hostname or ""):
+    if _is_loopback(parts.hostname or "") or proxy_bypass(parts.netloc):
         return None
-    proxy: str | None = get_environ_proxies(url).get(parts.scheme)
+    proxy = getproxies().get(parts.scheme)
     if not proxy:
         return None
     proxy = proxy if "://" in proxy else f"http://{proxy}"
@@ -308,7 +332,7 @@ class Keys:
 
     def __init__(self, account: Account) -> None:
         self._account = account
-        self._credentials: Credentials | None = None
+        self._credentials: Credentials | PlainKeys | None = None
         self._frozen: ReadOnlyCredentials | None = None
         self._lock = asyncio.Lock()
         self._not_before = 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import http.server
+import io
 import json
 import os
 import shutil
@@ -17,23 +18,29 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import boto3
+import botocore.session
 import pytest
 from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
+from botocore.awsrequest import AWSRequest, AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.credentials import Credentials, RefreshableCredentials
+from botocore.httpsession import get_cert_path
+from botocore.utils import get_environ_proxies
 
+from runner import account as account_module
 from runner import bedrock as bedrock_module
-from runner import media
-from runner.account import Connection
+from runner import media, plain_settings
+from runner.account import Account, Connection
 from runner.bedrock import Bedrock
 from runner.errors import CallError, FailureCode, Place
 from runner.records import Case, Inference, Job, Message, Rate, Request, RetrySettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 KEY, SECRET, TOKEN = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCY", "FwoGZXIvYXdzE//token=="
 MODEL = "anthropic.claude-3-5-sonnet-20241022-v2:0"
@@ -487,7 +494,7 @@ class Vending:
 
 def refreshing_calls(recorder: Recorder, monkeypatch: pytest.MonkeyPatch, vending: Vending) -> None:
     credentials = RefreshableCredentials.create_from_metadata(vending(), vending, method="assume-role")
-    monkeypatch.setattr(boto3.Session, "get_credentials", lambda self: credentials)
+    monkeypatch.setattr(botocore.session.Session, "get_credentials", lambda self: credentials)
 
     async def run() -> None:
         async with Bedrock(Connection(endpoint_url=recorder.url)) as bedrock:
@@ -686,6 +693,194 @@ def test_a_proxy_that_is_none(proxy: str, keys: None, monkeypatch: pytest.Monkey
     assert "HTTPS_PROXY" in error.hint
 
 
+# --- settings that are read without boto3 ----------------------------------------------------------------------------
+
+ENV_KEYS = {"AWS_ACCESS_KEY_ID": "AKIAENV", "AWS_SECRET_ACCESS_KEY": "s"}
+STORED = "[default]\naws_access_key_id = AKIADEFAULT\naws_secret_access_key = s\n"
+WORK = "[work]\naws_access_key_id = AKIAWORK\naws_secret_access_key = s\naws_session_token = t\n"
+SERVED = "[services mine]\nbedrock_runtime =\n  endpoint_url = https://services.example\n"
+
+
+class Settings(NamedTuple):
+    """What is set on a machine. `home` are files of the home directory."""
+
+    environ: Mapping[str, str] = MappingProxyType({})
+    config: str = ""
+    credentials: str = ""
+    profile: str | None = None
+    home: tuple[str, ...] = ()
+
+
+PLAIN = {
+    "keys in the environment": Settings(ENV_KEYS),
+    "with a token": Settings({**ENV_KEYS, "AWS_SESSION_TOKEN": "t"}),
+    "and also in a file": Settings(ENV_KEYS, credentials=STORED),
+    "and a region": Settings({**ENV_KEYS, "AWS_DEFAULT_REGION": "eu-west-1"}),
+    "and a profile of the environment": Settings({**ENV_KEYS, "AWS_PROFILE": "work"}, credentials=WORK),
+    "beaten by --profile": Settings(ENV_KEYS, credentials=WORK, profile="work"),
+    "only the secret one": Settings({"AWS_SECRET_ACCESS_KEY": "s"}, credentials=STORED),
+    "keys in a file": Settings(credentials=STORED, config="[default]\nregion = eu-north-1\noutput = json\n"),
+    "in another file": Settings({"AWS_SHARED_CREDENTIALS_FILE": "~/other"}, credentials=WORK, config=STORED),
+    "in the config": Settings(config=STORED),
+    "in both": Settings(config=STORED.replace("AKIADEFAULT", "AKIACONFIG"), credentials=STORED),
+    "default with its long name": Settings(config=STORED.replace("default", "profile default")),
+    "both names of default": Settings(config=f"[profile default]\nregion = eu-west-2\n{STORED}"),
+    "a profile with a space": Settings(config=WORK.replace("work", "profile 'my work'"), profile="my work"),
+    "a section that is no profile": Settings(config=f"{STORED}[work]\nregion = eu-west-1\n"),
+    "two profile variables": Settings({"AWS_PROFILE": "x", "AWS_DEFAULT_PROFILE": "work"}, credentials=WORK),
+    "region in the credentials file": Settings(config="[default]\nregion = a\n", credentials=f"{STORED}region = b\n"),
+    "another profile with more": Settings(config="[profile sso]\nsso_session = s\n", credentials=STORED),
+    "one endpoint for all": Settings({**ENV_KEYS, "AWS_ENDPOINT_URL": "https://all.example"}),
+    "one endpoint for it": Settings(
+        {
+            **ENV_KEYS,
+            "AWS_ENDPOINT_URL": "https://all.example",
+            "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "http://its.example",
+        }
+    ),
+    "no endpoint of the other service": Settings({**ENV_KEYS, "AWS_ENDPOINT_URL_BEDROCK": "https://b.example"}),
+    "a CA bundle": Settings({**ENV_KEYS, "AWS_CA_BUNDLE": "/a"}, config="[default]\nca_bundle = /b\n"),
+    "a CA bundle in the profile": Settings(ENV_KEYS, config="[default]\nca_bundle = /b\n"),
+}
+UNUSUAL = {
+    "an expiry": Settings({**ENV_KEYS, "AWS_CREDENTIAL_EXPIRATION": "2099-01-01T00:00:00Z"}),
+    "the old name of the token": Settings({**ENV_KEYS, "AWS_SECURITY_TOKEN": "t"}),
+    "an empty variable": Settings({**ENV_KEYS, "AWS_SESSION_TOKEN": ""}),
+    "endpoints that are ignored": Settings(
+        {**ENV_KEYS, "AWS_ENDPOINT_URL": "https://all.example", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"}
+    ),
+    "FIPS": Settings({**ENV_KEYS, "AWS_USE_FIPS_ENDPOINT": "true"}),
+    "FIPS in the profile": Settings(ENV_KEYS, config="[default]\nuse_fips_endpoint = true\n"),
+    "dual stack": Settings(ENV_KEYS, config="[default]\nuse_dualstack_endpoint = true\n"),
+    "an endpoint in the profile": Settings(ENV_KEYS, config="[default]\nendpoint_url = https://own.example\n"),
+    "services": Settings(ENV_KEYS, config=f"[default]\nservices = mine\n{SERVED}"),
+    "a process": Settings(
+        config="[default]\ncredential_process = echo '"
+        '{"Version": 1, "AccessKeyId": "AKIAPROCESS", "SecretAccessKey": "s"}'
+        "'\n"
+    ),
+    "an old token in a file": Settings(credentials=f"{STORED}aws_security_token = old\naws_session_token = new\n"),
+    "models of its own": Settings(ENV_KEYS, home=(".aws/models",)),
+}
+
+
+@pytest.fixture
+def set_up(clean_environment: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Settings], None]:
+    def set_up(settings: Settings) -> None:
+        write_config(clean_environment, config=settings.config, credentials=settings.credentials)
+        (clean_environment / "other").write_text(settings.credentials)
+        for folder in settings.home:
+            (clean_environment / folder).mkdir()
+        for name, value in settings.environ.items():
+            monkeypatch.setenv(name, value)
+
+    return set_up
+
+
+def told_by_boto3(settings: Settings, region: str) -> dict[str, Any]:
+    """What boto3 would do, with the URL taken from a request that it is about to send."""
+    session = boto3.Session(profile_name=settings.profile)
+    client = session.client("bedrock-runtime", region_name=region)
+    urls = []
+
+    def keep(request: Any, **_: Any) -> AWSResponse:
+        urls.append(request.url)
+        return AWSResponse(request.url, 200, HTTPHeaders(), io.BytesIO())  # instead of sending it
+
+    client.meta.events.register("before-send", keep)
+    client.invoke_model(modelId="m", body="{}")
+    credentials = session.get_credentials()
+    assert credentials is not None
+    keys = credentials.get_frozen_credentials()
+    return {
+        "region": session.region_name or "us-east-1",
+        "endpoint": urls[0].removesuffix("/model/m/invoke"),
+        "keys": (keys.access_key, keys.secret_key, keys.token, credentials.method),
+        "ca_bundle": session._session.get_config_variable("ca_bundle"),
+    }
+
+
+def told_by_account(settings: Settings, region: str) -> dict[str, Any]:
+    account = Account(Connection(profile=settings.profile))
+    credentials = account.credentials(region)
+    keys = account.freeze(credentials, region)
+    return {
+        "region": account.region(None),
+        "endpoint": account.endpoint(region),
+        "keys": (keys.access_key, keys.secret_key, keys.token, credentials.method),
+        "ca_bundle": account._ca_bundle(region),
+    }
+
+
+@pytest.mark.parametrize("name", [*PLAIN, *UNUSUAL])
+def test_the_account_is_the_one_of_boto3(name: str, set_up: Callable[[Settings], None]) -> None:
+    settings = {**PLAIN, **UNUSUAL}[name]
+    set_up(settings)
+    assert (plain_settings.read(settings.profile) is not None) == (name in PLAIN)
+    assert told_by_account(settings, "eu-west-1") == told_by_boto3(settings, "eu-west-1")
+
+
+WRONG = {
+    "half of the keys": Settings({"AWS_ACCESS_KEY_ID": "a"}, credentials=STORED),
+    "half of the keys in a file": Settings(credentials="[default]\naws_access_key_id = a\n", config=STORED),
+    "a key without a value": Settings(credentials=f"{STORED}aws_session_token =\n"),
+    "no such profile": Settings(ENV_KEYS, profile="work"),
+    "a profile without anything": Settings(ENV_KEYS, config="[profile work]\n", profile="work"),
+    "a broken config": Settings(ENV_KEYS, config="nonsense\n"),
+    "broken credentials": Settings(ENV_KEYS, credentials="nonsense\n"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_left_to_boto3(name: str, set_up: Callable[[Settings], None]) -> None:
+    set_up(WRONG[name])
+    assert plain_settings.read(WRONG[name].profile) is None
+
+
+def test_without_keys_a_bearer_token_is_plain(set_up: Callable[[Settings], None]) -> None:
+    set_up(Settings({"AWS_BEARER_TOKEN_BEDROCK": "t"}))
+    settings = plain_settings.read(None)
+    assert settings is not None
+    assert settings.keys is None
+
+
+def test_the_endpoint_of_every_region_is_the_one_of_boto3(set_up: Callable[[Settings], None]) -> None:
+    set_up(Settings(ENV_KEYS))
+    session = boto3.Session()
+    plain = plain_settings.read(None)
+    assert plain is not None
+    regions = {
+        region
+        for partition in session.get_available_partitions()
+        for service in ("bedrock-runtime", "ec2")
+        for region in session.get_available_regions(service, partition_name=partition, allow_non_regional=True)
+    }
+    assert len(regions) > 40
+    told = {region: plain.endpoint(region) for region in {*regions, "eu-somewhere-9", "xx-west-1", "fips-us-east-1"}}
+    assert {region for region, url in told.items() if url} >= {"us-east-1", "mx-central-1", "il-central-1"}
+    assert {region for region, url in told.items() if not url} >= {"us-gov-west-1", "cn-north-1", "fips-us-east-1"}
+    for region, url in told.items():
+        if url is not None:
+            assert url == session.client("bedrock-runtime", region_name=region).meta.endpoint_url
+
+
+@pytest.mark.parametrize("no_proxy", ["", "*", "bedrock.test", ".test", "other.test"])
+@pytest.mark.parametrize(
+    "variables", [{}, {"HTTPS_PROXY": "http://p:1"}, {"https_proxy": "http://p:2"}, {"ALL_PROXY": "x"}]
+)
+def test_the_proxy_is_the_one_of_boto3(
+    variables: dict[str, str], no_proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**variables, "NO_PROXY": no_proxy}.items():
+        monkeypatch.setenv(name, value)
+    url = "https://bedrock.test"
+    assert account_module._proxy_for(url) == get_environ_proxies(url).get("https")
+
+
+def test_the_authorities_are_those_of_boto3() -> None:
+    assert account_module._authorities_of_boto3() == get_cert_path(True)
+
+
 # --- cost of import --------------------------------------------------------------------------------------------------
 
 
@@ -694,3 +889,15 @@ def test_the_import_brings_neither_boto3_nor_aiohttp() -> None:
     code = "import sys, runner.bedrock; print([m for m in ('boto3', 'botocore', 'aiohttp', 'PIL') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_plain_settings_do_without_the_session_of_botocore(keys: None) -> None:
+    code = """
+import sys
+from runner.account import Account, Connection
+account = Account(Connection())
+account.freeze(account.credentials("eu-west-1"), "eu-west-1")
+print(account.route(account.region(None)).url, {"boto3", "botocore.session", "urllib3"} & sys.modules.keys())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "https://bedrock-runtime.us-east-1.amazonaws.com set()"
