@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import sys
@@ -441,6 +442,7 @@ def main() -> None:
     code = _run_to_exit_code()
     for stream in (sys.stdout, sys.stderr):
         _let_go(stream)
+    gc.freeze()  # all memory goes with the process: Python need not look through it for garbage, which takes 30 ms
     sys.exit(int(code or ExitCode.OK))
 
 
