@@ -241,7 +241,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _authorities_of_boto3() -> str:
-    """The file of authorities that botocore.httpsession names, which takes longer to import than all else of a call."""
+    """The file that botocore.httpsession.get_cert_path names; to import that module takes some 50 ms."""
     try:
         found: str = importlib.import_module("certifi").where()
     except ModuleNotFoundError:
