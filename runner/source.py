@@ -74,20 +74,54 @@ class Document:
         return self._lines.place(index)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ListDocument:
+    """A YAML file whose top is a list; otherwise as `Document`."""
+
+    items: list[Any]
+    problems: tuple[Problem, ...]
+    _spots: array[int]
+    _lines: Lines
+
+    def place(self, index: int) -> Place:
+        """Where an item starts."""
+        return self._lines.place(self._spots[index])
+
+
 def read(path: Path, *, shown_as: str | None = None) -> Document:
     """The document of a YAML file whose top is a mapping.
 
     `shown_as` is what places call the file, by default the path as given. Raises UsageError, with every problem found,
     for what cannot be read at all; see `Document.problems` for the rest.
     """
-    shown = shown_as or str(path)
-    lines = Lines(_decoded(_file_bytes(path, shown), shown), shown)
-    _refuse_control_characters(lines)
+    lines = _lines_of(path, shown_as or str(path))
     composer = _Composer(lines)
     data = composer.compose()
     if not isinstance(data, dict):
         raise UsageError(*composer.problems, _not_a_mapping(data, lines, composer.start))
     return Document(path, data, tuple(composer.problems), composer.start, composer.spots, lines)
+
+
+def read_list(path: Path, *, shown_as: str | None = None) -> ListDocument:
+    """The document of a YAML file whose top is a list. Raises as `read` does."""
+    lines = _lines_of(path, shown_as or str(path))
+    composer = _Composer(lines)
+    items = composer.compose()
+    if not isinstance(items, list):
+        found = "empty" if items is None else "a mapping" if isinstance(items, dict) else "a single value"
+        message = f"the file must be a list of mappings, but it is {found}"
+        raise UsageError(
+            *composer.problems, Problem(message, lines.place(composer.start), "write items, as in `- name: value`")
+        )
+    spots = composer.spots[id(items)]
+    assert isinstance(spots, array)
+    return ListDocument(items, tuple(composer.problems), spots, lines)
+
+
+def _lines_of(path: Path, shown: str) -> Lines:
+    lines = Lines(_decoded(_file_bytes(path, shown), shown), shown)
+    _refuse_control_characters(lines)
+    return lines
 
 
 def read_value(text: str, *, shown_as: str) -> Any:
@@ -103,15 +137,16 @@ def read_value(text: str, *, shown_as: str) -> Any:
     value = composer.compose()
     if composer.problems:
         raise UsageError(*composer.problems)
-    if not _holds_finite(value):
+    if not holds_finite(value):
         hint = "quote it, if it is meant as text"
         raise UsageError(Problem("this is no number that JSON can hold", lines.place(0), hint))
     return value
 
 
-def _holds_finite(value: Any) -> bool:
+def holds_finite(value: Any) -> bool:
+    """Whether all numbers in a value are ones that JSON has: neither infinite nor NaN."""
     if isinstance(value, dict | list):
-        return all(map(_holds_finite, value.values() if isinstance(value, dict) else value))
+        return all(map(holds_finite, value.values() if isinstance(value, dict) else value))
     return not isinstance(value, float) or isfinite(value)
 
 
