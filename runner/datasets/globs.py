@@ -1,0 +1,238 @@
+"""A pattern such as `photos/**/*.jpg` -> the files that it names, one row each.
+
+`*`, `?` and `[...]` are as in a shell; `**` is any number of folders, none too, and as the last part everything below.
+Upper and lower case differ on every system, so that a job has the same cases everywhere. Names that start with a dot
+are matched only by a part of the pattern that starts with one. Links to files and folders are followed, but for
+folders below `**`, where a link may lead back up. Only files are matched.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass
+from fnmatch import translate
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from runner.datasets.files import DataError, DataRow
+from runner.errors import Place, Problem
+from runner.words import nearest, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_MAGIC = re.compile(r"[*?[]")
+_MAX_SUFFIXES = 5  # that a hint names
+
+
+def files(
+    pattern: str, root: Path, *, place: Place | None = None, allow_dirs: Sequence[Path] = ()
+) -> Iterator[DataRow]:
+    """The files that a pattern of a job in folder `root` names, in the order of their paths, part by part.
+
+    Each row has one value, `file`, with `path` (from the job's folder, or absolute if it lies outside), `name`, `stem`
+    and `suffix`. The order is that of code points, whatever the locale and the file system. Folders are read as rows
+    are asked for. Raises DataError, at `place`, for a pattern that is none, one that names no file, and files that lie
+    outside `root` and `allow_dirs` once links are followed.
+    """
+    walk = _Walk(pattern, root, place, allow_dirs)
+    number = 0
+    for number, path in enumerate(walk.paths(), start=1):
+        name = PurePosixPath(path)
+        file = {"path": path, "name": name.name, "stem": name.stem, "suffix": name.suffix}
+        yield DataRow(number=number, line=0, values={"file": file}, id=None)
+    if not number:
+        raise walk.no_match()
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """A folder to look into: where it is, its path in rows (ending in a slash), and which parts of the pattern
+    its entries may match, by position."""
+
+    location: str
+    shown: str
+    positions: frozenset[int]
+
+
+class _Walk:
+    def __init__(self, pattern: str, root: Path, place: Place | None, allow_dirs: Sequence[Path]) -> None:
+        self._pattern = pattern
+        self._place = place
+        self._parts, fixed = self._split()
+        self._matchers = [re.compile(translate(part)).match for part in self._parts]
+        try:
+            self._root = root.resolve()
+            self._allowed = [self._root, *(folder.resolve() for folder in allow_dirs)]
+            self._base = (root / fixed).resolve()
+        except (OSError, ValueError, RuntimeError) as error:  # a NUL, a loop of links
+            raise self._error(f"`{pattern}` is not a usable pattern: {error}") from None
+        self._base_shown = fixed
+        self._in_any_case = re.compile(translate(self._parts[-1]), re.IGNORECASE).match
+        self._other_case: str | None = None  # a file that would match but for that
+        self._suffixes: Counter[str] = Counter()  # of the files that were seen and do not match
+        self._saw_folders = False
+        self._saw_hidden = False
+
+    def paths(self) -> Iterator[str]:
+        self._refuse_outside(self._base, self._base_shown or ".")
+        if not self._base.is_dir():
+            raise self._no_folder()
+        stack = [self._entries(_Folder(str(self._base), self._prefix(), self._reach(frozenset({0}))))]
+        while stack:
+            found = next(stack[-1], None)
+            if found is None:
+                stack.pop()
+            elif isinstance(found, _Folder):
+                stack.append(self._entries(found))
+            else:
+                yield found
+
+    def no_match(self) -> DataError:
+        hints = []
+        if self._suffixes:
+            counts = [plural(count, f"{suffix} file") for suffix, count in self._suffixes.most_common(_MAX_SUFFIXES)]
+            hints.append(f"there are {', '.join(counts)}")
+        if self._other_case is not None:
+            hints.append(f"upper and lower case differ: {self._other_case!r} would match as `[jJ]` matches both")
+        if self._saw_folders and "**" not in self._parts:
+            hints.append(
+                f"`**` looks into folders: `{'/'.join([*self._pattern.split('/')[:-1], '**', self._parts[-1]])}`"
+            )
+        if self._saw_hidden:
+            hints.append("names that start with a dot are left out, unless the pattern's part starts with one")
+        if "{" in self._pattern:
+            hints.append("`{a,b}` is not expanded: use `*` and `[...]`")
+        return self._error(
+            f"no file matches `{self._pattern}`", "; ".join(hints) or "there are no files in that folder"
+        )
+
+    # The pattern
+
+    def _split(self) -> tuple[list[str], str]:
+        """The parts of the pattern from the first one with a wildcard on, and the folder before."""
+        if not self._pattern.strip():
+            raise self._error("the pattern is empty", "write one such as `photos/*.jpg`")
+        if self._pattern.endswith("/"):
+            raise self._error(f"`{self._pattern}` names folders", f"only files are matched: `{self._pattern}*`")
+        parts = [part for part in self._pattern.split("/") if part not in ("", ".")]
+        magic = next((index for index, part in enumerate(parts) if _MAGIC.search(part)), len(parts) - 1)
+        fixed, rest = parts[:magic], parts[magic:]
+        if not rest or ".." in rest:
+            raise self._error(
+                "the pattern names no files, or has `..` after a wildcard", "write one such as `../photos/*.jpg`"
+            )
+        if rest[-1] == "**":
+            rest.append("*")
+        return rest, ("/" if self._pattern.startswith("/") else "") + "/".join(fixed)
+
+    def _reach(self, positions: frozenset[int]) -> frozenset[int]:
+        """With `**` standing for no folder at all."""
+        reached = set(positions)
+        for position in sorted(positions):
+            following = position
+            while following < len(self._parts) and self._parts[following] == "**":
+                following += 1
+                reached.add(following)
+        return frozenset(reached)
+
+    def _matched(self, positions: frozenset[int], name: str) -> frozenset[int]:
+        """The positions, of parts other than `**`, that a name matches."""
+        hidden = name.startswith(".")
+        return frozenset(
+            position
+            for position in positions
+            if self._parts[position] != "**"
+            and (not hidden or self._parts[position].startswith("."))
+            and self._matchers[position](name)
+        )
+
+    # The folders
+
+    def _entries(self, folder: _Folder) -> Iterator[str | _Folder]:
+        """The files of a folder that match, and the folders in it that may have some, in order."""
+        try:
+            with os.scandir(folder.location) as scan:
+                entries = sorted(scan, key=lambda entry: entry.name)
+        except OSError as error:
+            shown = folder.shown.rstrip("/") or "."
+            raise self._error(f"the folder `{shown}` cannot be read: {error.strerror}") from None
+        last = len(self._parts) - 1
+        for entry in entries:
+            matched = self._matched(folder.positions, entry.name)
+            if entry.is_dir():
+                self._saw_folders = True
+                below = self._below(folder.positions, matched, entry)
+                if below:
+                    yield _Folder(entry.path, f"{folder.shown}{entry.name}/", self._reach(below))
+            elif last in matched:
+                yield from self._file(entry, folder.shown + entry.name)
+            else:
+                self._note_other(entry, is_candidate=last in folder.positions)
+
+    def _below(self, positions: frozenset[int], matched: frozenset[int], entry: os.DirEntry[str]) -> frozenset[int]:
+        """The positions that hold inside a folder."""
+        below = {position + 1 for position in matched if position + 1 < len(self._parts)}
+        if not entry.name.startswith(".") and not entry.is_symlink():
+            below |= {position for position in positions if self._parts[position] == "**"}
+        if below and entry.is_symlink():
+            self._refuse_outside(Path(entry.path).resolve(), entry.name)
+        return frozenset(below)
+
+    def _file(self, entry: os.DirEntry[str], shown: str) -> Iterator[str]:
+        if entry.is_symlink():
+            target = Path(entry.path).resolve()
+            if not target.exists():
+                raise self._error(f"{shown!r} is a link to a file that is not there", "remove the link, or mend it")
+            self._refuse_outside(target, shown)
+        if entry.is_file():
+            yield shown
+
+    def _note_other(self, entry: os.DirEntry[str], *, is_candidate: bool) -> None:
+        if not is_candidate:
+            return
+        if entry.name.startswith("."):
+            self._saw_hidden = True
+        else:
+            if self._other_case is None and self._in_any_case(entry.name):
+                self._other_case = entry.name
+            suffix = PurePosixPath(entry.name).suffix
+            self._suffixes[suffix if suffix.isprintable() and suffix else "other"] += 1
+
+    def _prefix(self) -> str:
+        """What stands before the names in the base folder: nothing, its path from the job's folder, or all of it."""
+        if self._base_shown and ".." not in self._base_shown.split("/") and not self._base_shown.startswith("/"):
+            return f"{self._base_shown}/"
+        inside = self._base.is_relative_to(self._root)
+        shown = (self._base.relative_to(self._root) if inside else self._base).as_posix()
+        return "" if shown == "." else f"{shown.rstrip('/')}/"
+
+    # What is wrong
+
+    def _error(self, message: str, hint: str | None = None) -> DataError:
+        return DataError(Problem(message, self._place, hint))
+
+    def _refuse_outside(self, target: Path, shown: str) -> None:
+        if not any(target.is_relative_to(folder) for folder in self._allowed):
+            folder = target if target.is_dir() else target.parent
+            raise self._error(
+                f"{shown!r} lies outside the job file's folder",
+                f"move it there, or allow its folder with --allow-dir {folder}",
+            )
+
+    def _no_folder(self) -> DataError:
+        if self._base.exists():
+            return self._error(
+                f"`{self._base_shown}` is a file, not a folder", "name it with `file:`, or its folder here"
+            )
+        missing = self._base
+        while not missing.parent.is_dir():
+            missing = missing.parent
+        try:
+            meant = nearest(missing.name, [folder.name for folder in missing.parent.iterdir() if folder.is_dir()])
+        except OSError:
+            meant = None
+        hint = f"did you mean `{meant}`?" if meant else "patterns start at the job file's folder"
+        return self._error(f"there is no folder `{self._base_shown}`", hint)
