@@ -1,4 +1,4 @@
-"""Where to call and as whom: region, endpoint, proxy, TLS, credentials and signatures. What boto3 knows.
+"""Where to call and as whom: region, endpoint, proxy, TLS and credentials. What boto3 knows.
 
 botocore, which is boto3 without its resources, is imported where it is first used: most commands of the command line
 do without it, and so do calls with plain settings.
@@ -14,24 +14,22 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from runner import failures, plain_settings
+from runner.errors import CallError
 from runner.hints import Target
 from runner.plain_settings import PlainKeys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     import botocore.session
-    from botocore.auth import SigV4Auth
-    from botocore.awsrequest import AWSRequest
-    from botocore.compat import HTTPHeaders
     from botocore.credentials import Credentials, ReadOnlyCredentials
 
     from runner.plain_settings import PlainSettings
@@ -41,6 +39,7 @@ DEFAULT_REGION = "us-east-1"
 _T = TypeVar("_T")
 
 _USABLE_SECONDS = 600  # how long credentials must still last for calls to go on while one of them fetches new ones
+_LOOK_PAUSE = 1.0  # seconds between two looks for other credentials, when calls in flight are refused together
 _REFRESH_PAUSE = 60.0  # seconds between two tries at new credentials while the old ones last
 _LAST_SECONDS = 60  # the old ones are not trusted to last
 
@@ -268,39 +267,6 @@ def _proxy_for(url: str) -> str | None:
     return proxy
 
 
-def signed(
-    url: str, headers: Mapping[str, str], body: bytes, *, region: str, keys: ReadOnlyCredentials
-) -> dict[str, str]:
-    """`headers` with the signature that boto3 would make."""
-    request_class, signer_class = _signing()
-    request = request_class(method="POST", url=url, data=body, headers=headers)
-    signer_class(keys, "bedrock", region).add_auth(request)
-    return dict(request.headers.items())
-
-
-@cache
-def _signing() -> tuple[type[AWSRequest], type[SigV4Auth]]:
-    """botocore's signature, without what it does twice over: a quarter of its time."""
-    from botocore.auth import SigV4Auth
-    from botocore.awsrequest import AWSRequest
-
-    class Request(AWSRequest):
-        @property
-        def body(self) -> Any:
-            """What was given: bytes need none of the preparation that AWSRequest makes to find its body."""
-            return self.data
-
-    class Signer(SigV4Auth):
-        def headers_to_sign(self, request: AWSRequest) -> HTTPHeaders:
-            """The same both times that they are asked for."""
-            if "headers_to_sign" not in request.context:
-                request.context["headers_to_sign"] = super().headers_to_sign(request)
-            found: HTTPHeaders = request.context["headers_to_sign"]
-            return found
-
-    return Request, Signer
-
-
 async def in_daemon_thread(work: Callable[[], _T]) -> _T:
     """asyncio.to_thread for work that may hang, as fetching credentials may: the program's end does not wait for it."""
     loop = asyncio.get_running_loop()
@@ -336,6 +302,7 @@ class Keys:
         self._frozen: ReadOnlyCredentials | None = None
         self._lock = asyncio.Lock()
         self._not_before = 0.0
+        self._looked_at = -_LOOK_PAUSE
 
     @property
     def method(self) -> str:
@@ -356,6 +323,23 @@ class Keys:
         if self._credentials is None:
             self._credentials = self._account.credentials(region)
         return self._account.freeze(self._credentials, region)
+
+    async def replaced(self, refused: ReadOnlyCredentials, region: str) -> bool:
+        """Whether there are other keys now than those that were `refused`: somebody may have logged in meanwhile.
+
+        Profiles are read anew for it, which botocore does by itself only for keys whose end it knows.
+        """
+        async with self._lock:
+            if self._frozen == refused and time.monotonic() - self._looked_at >= _LOOK_PAUSE:
+                self._looked_at = time.monotonic()
+                with suppress(CallError):  # what is wrong with the new settings is less than that the old keys ended
+                    await in_daemon_thread(partial(self._read_anew, region))
+            return self._frozen != refused
+
+    def _read_anew(self, region: str) -> None:
+        account = Account(self._account.connection)
+        credentials = account.credentials(region)
+        self._frozen, self._credentials = account.freeze(credentials, region), credentials
 
     def _must_wait(self) -> bool:
         """Whether new keys are due, and either nobody fetches them yet or the old ones may not last that long."""

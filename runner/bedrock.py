@@ -13,15 +13,16 @@ import uuid
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
 from runner import __version__, failures, media
-from runner.account import Account, Keys, in_daemon_thread, signed
+from runner.account import Account, Keys, in_daemon_thread
 from runner.errors import CallError, FailureCode
 from runner.eventstream import Decoder, EventStreamError
 from runner.hints import Target
+from runner.signing import signed
 from runner.wire import IncompleteReply, ModelFault, wire_for
 
 if TYPE_CHECKING:
@@ -96,18 +97,39 @@ class Bedrock:
         `on_text` gets the text of a streamed reply as it comes. `attempt` and `max_attempts` are told to the service.
         Raises CallError, whatever goes wrong.
         """
-        job, region = case.job, self.region_for(case.job.region)
+        region = self.region_for(case.job.region)
         route = await self._route(region)
         keys = None if self._account.bearer_token else await self._keys.get(region)
+        about = self._about(case, len(messages), attempt=attempt, max_attempts=max_attempts)
+        attempt_once = partial(self._call, case, messages, region=region, route=route, about=about, on_text=on_text)
+        try:
+            return await attempt_once(keys=keys)
+        except CallError as error:
+            if error.code is not FailureCode.CREDENTIALS or not keys or not await self._keys.replaced(keys, region):
+                raise
+        return await attempt_once(keys=await self._keys.get(region))
+
+    async def _call(  # noqa: PLR0913 - by name: what a call is made of
+        self,
+        case: Case,
+        messages: Sequence[Message],
+        *,
+        region: str,
+        route: Route,
+        keys: ReadOnlyCredentials | None,
+        about: Mapping[str, str],
+        on_text: Callable[[str], None] | None,
+    ) -> Reply:
+        job = case.job
         wire = wire_for(case)
-        url = f"{route.url}/model/{quote(job.model, safe='', errors='replace')}/{wire.operation(stream=job.stream)}"
+        url = _url(route.url, job.model, wire.operation(stream=job.stream))
         build = partial(self._build, case, messages, wire=wire, url=url, region=region, keys=keys)
         has_images = any(message.images for message in messages)
         headers, body = await asyncio.to_thread(build) if has_images else build()
-        headers |= self._about(case, len(messages), attempt=attempt, max_attempts=max_attempts)
-        target = self._target(case, region=region, route=route, keys=keys)
+        headers |= about
+        target = partial(self._target, case, region=region, route=route, keys=keys)
         exchange = _Exchange(self._http, route=route, wire=wire, target=target, on_text=on_text)
-        return await exchange.run(url, headers=headers, body=body, seconds=job.timeout)
+        return await exchange.run(url, headers=headers, body=body, stream=job.stream, seconds=job.timeout)
 
     async def _route(self, region: str) -> Route:
         if region not in self._routes:
@@ -159,6 +181,11 @@ class Bedrock:
         )
 
 
+@lru_cache(maxsize=256)
+def _url(endpoint: str, model: str, operation: str) -> str:
+    return f"{endpoint}/model/{quote(model, safe='', errors='replace')}/{operation}"
+
+
 class _Exchange:
     """One request and its reply, and how far they have come: that decides what a failure means."""
 
@@ -168,9 +195,10 @@ class _Exchange:
         *,
         route: Route,
         wire: Wire,
-        target: Target,
+        target: Callable[[], Target],
         on_text: Callable[[str], None] | None,
     ) -> None:
+        """`target` is asked for when something fails."""
         self._http = http
         self._route = route
         self._wire = wire
@@ -182,33 +210,33 @@ class _Exchange:
         self._first_token_ms: int | None = None
         self.sent = False
 
-    async def run(self, url: str, *, headers: Mapping[str, str], body: bytes, seconds: float) -> Reply:
+    async def run(self, url: str, *, headers: Mapping[str, str], body: bytes, stream: bool, seconds: float) -> Reply:
         """Send the request and read the whole reply, within `seconds`. Raises CallError."""
         import aiohttp
 
         try:
             async with asyncio.timeout(seconds) as self._deadline:
-                return await self._send(url, headers=headers, body=body)
+                return await self._send(url, headers=headers, body=body, stream=stream)
         except (IncompleteReply, EventStreamError) as error:
             raise failures.of_incomplete(error.reason, request_id=self._request_id) from error
         except ModelFault as fault:
-            raise failures.of_model_fault(fault, target=self._target, request_id=self._request_id) from fault
+            raise failures.of_model_fault(fault, target=self._target(), request_id=self._request_id) from fault
         except aiohttp.ClientError as error:
             # Not `from error`: aiohttp's exceptions carry the request, its Authorization included.
             raise self._transport_failure(error) from None
         except TimeoutError:
             raise failures.of_timeout(
-                seconds, target=self._target, sent=self.sent, request_id=self._request_id
+                seconds, target=self._target(), sent=self.sent, request_id=self._request_id
             ) from None
         except OSError as error:
             raise self._transport_failure(error) from None
 
     def _transport_failure(self, error: Exception) -> CallError:
         return failures.of_transport(
-            error, target=self._target, sent=self.sent, answered=self._answered, request_id=self._request_id
+            error, target=self._target(), sent=self.sent, answered=self._answered, request_id=self._request_id
         )
 
-    async def _send(self, url: str, *, headers: Mapping[str, str], body: bytes) -> Reply:
+    async def _send(self, url: str, *, headers: Mapping[str, str], body: bytes, stream: bool) -> Reply:
         from yarl import URL
 
         _exchange.set(self)
@@ -224,7 +252,7 @@ class _Exchange:
             self._request_id = failures.request_id(response.headers)
             if not 200 <= response.status < 300:
                 raise await self._refusal(response)
-            if self._target.stream:
+            if stream:
                 return await self._read_stream(response)
             return self._timed(self._wire.reply(await response.read(), response.headers))
 
@@ -236,7 +264,7 @@ class _Exchange:
         with suppress(aiohttp.ClientError):
             payload = await response.read()
         return failures.of_response(
-            response.status, response.headers, payload, target=self._target, request_id=self._request_id
+            response.status, response.headers, payload, target=self._target(), request_id=self._request_id
         )
 
     async def _read_stream(self, response: aiohttp.ClientResponse) -> Reply:
@@ -254,7 +282,7 @@ class _Exchange:
 
     def _take(self, event: Event, stream: ReplyStream) -> None:
         if event.headers.get(":message-type") in {"exception", "error"}:
-            raise failures.of_event(event, target=self._target, request_id=self._request_id)
+            raise failures.of_event(event, target=self._target(), request_id=self._request_id)
         text = stream.event(event)
         if not text:
             return

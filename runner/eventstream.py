@@ -62,18 +62,21 @@ class Decoder:
             if len(self._waiting) < self._needed:
                 return
             data = bytes(self._waiting)
-        view = memoryview(data)
-        start, self._needed = 0, _PRELUDE.size
+        size, start, self._needed = len(data), 0, _PRELUDE.size
         try:
-            while len(data) - start >= _PRELUDE.size:
-                total, header_length = _checked_prelude(view, start)
-                if len(data) - start < total:
+            while size - start >= _PRELUDE.size:
+                total, header_length, checksum = _PRELUDE.unpack_from(data, start)
+                if crc32(data[start : start + 8]) != checksum:
+                    raise EventStreamError("the checksum of a frame's length does not match")
+                _check_lengths(total, header_length)
+                if size - start < total:
                     self._needed = total
                     break
-                end = start + total - _U32.size
-                if crc32(view[start:end]) != _U32.unpack_from(view, end)[0]:
-                    raise EventStreamError("a frame's checksum does not match its content")
                 payload_start = start + _PRELUDE.size + header_length
+                end = start + total - _U32.size
+                # The whole frame's checksum goes on where that of its first 8 bytes ended.
+                if crc32(data[start + 8 : end], checksum) != _U32.unpack_from(data, end)[0]:
+                    raise EventStreamError("a frame's checksum does not match its content")
                 headers = self._headers(data[start + _PRELUDE.size : payload_start])
                 start += total
                 yield Event(headers, data[payload_start:end])
@@ -94,11 +97,7 @@ class Decoder:
         return headers
 
 
-def _checked_prelude(view: memoryview, start: int) -> tuple[int, int]:
-    """The total length of the frame at `start` and the length of its headers."""
-    total, header_length, checksum = _PRELUDE.unpack_from(view, start)
-    if crc32(view[start : start + 8]) != checksum:
-        raise EventStreamError("the checksum of a frame's length does not match")
+def _check_lengths(total: int, header_length: int) -> None:
     payload_length = total - header_length - _OVERHEAD
     if payload_length < 0:
         raise EventStreamError(f"a frame of {total} bytes cannot hold headers of {header_length}")
@@ -106,7 +105,6 @@ def _checked_prelude(view: memoryview, start: int) -> tuple[int, int]:
         raise EventStreamError(f"a frame has headers of {header_length} bytes; the most is {MAX_HEADERS}")
     if payload_length > MAX_PAYLOAD:
         raise EventStreamError(f"a frame has a payload of {payload_length} bytes; the most is {MAX_PAYLOAD}")
-    return total, header_length
 
 
 def _parse_headers(block: bytes) -> Mapping[str, HeaderValue]:

@@ -27,11 +27,13 @@ from jinja2.utils import LRUCache
 
 from runner.errors import Problem, UsageError
 from runner.template_problems import (
+    Names,
     Noting,
     Strict,
     failure,
     included_problem,
     line_of,
+    names_in,
     no_file,
     placed,
     syntax_problem,
@@ -131,6 +133,10 @@ class Templates:
             problem = failure(error, placed(text, line_of(error.__traceback__, template)))
         raise UsageError(problem)
 
+    def names(self, text: Text) -> Names:
+        """The variables that a template names, as far as they can be told without rendering it."""
+        return names_in(self._strict.parse(text.value)) if is_template(text.value) else Names()
+
     def _wrong_includes(self, tree: nodes.Template, text: Text) -> Iterator[Problem]:
         for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
             name = getattr(getattr(node, "template", None), "value", None)
@@ -222,6 +228,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         template: Template | None = self._compiled.get(source)
         if template is None:
             template = self.from_string(source)
+            template.globals = dict(template.globals)  # a ChainMap, and each rendering goes through it twice
             self._compiled[source] = template
         return template
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import re
 from collections import defaultdict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from jinja2 import Undefined, nodes
+from jinja2 import Undefined, meta, nodes
 from jinja2.exceptions import SecurityError, TemplateNotFound, TemplateSyntaxError
 from jinja2.runtime import StrictUndefined
 from jinja2.utils import missing
@@ -134,6 +135,38 @@ def unknown_names(tree: nodes.Template, environment: Environment, text: Text) ->
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
     meant = nearest(name[:_MAX_NAME], sorted(known))
     return f"did you mean `{meant}`?" if meant else "see the list in Jinja's template designer documentation"
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The variables that a template names. `needed`: those it cannot do without, each with the first line it is on.
+
+    With `includes` there are other files, which may name more.
+    """
+
+    all: frozenset[str] = frozenset()
+    needed: Mapping[str, int] = field(default_factory=dict)
+    includes: bool = False
+
+
+def names_in(tree: nodes.Template) -> Names:
+    """The variables of a parsed template. What it tests with `is defined` or gives a `default` is not needed."""
+    free = meta.find_undeclared_variables(tree)
+    checks = [*tree.find_all(nodes.Test), *tree.find_all(nodes.Filter)]
+    optional = {
+        check.node.name
+        for check in checks
+        if check.name in {"defined", "undefined", "default", "d"} and isinstance(check.node, nodes.Name)
+    }
+    needed: dict[str, int] = {}
+    for node in tree.find_all(nodes.Name):
+        if node.name in free - optional:
+            needed.setdefault(node.name, node.lineno)
+    includes = next(tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)), None)
+    return Names(frozenset(free), needed, includes is not None)
 
 
 # --- undefined names -------------------------------------------------------------------------------------------------

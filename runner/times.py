@@ -23,4 +23,4 @@ def now() -> datetime:
 
 def timestamp(moment: datetime) -> str:
     """UTC with milliseconds, as rows have it: 2026-11-22T17:20:03.123Z."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from base64 import b64decode
+from binascii import a2b_base64
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
+
+import orjson
 
 from runner import model_ids
 from runner.records import Reply, Usage
@@ -170,18 +172,19 @@ class _AnthropicStream:
 
     def event(self, event: Event) -> str:
         inner = _chunk(event)
-        return "" if inner is None else self.message_event(inner)
+        return "" if inner is None else self.message_event(_loads(inner))
 
     def message_event(self, event: Json) -> str:
         match event.get("type"):
-            case "message_start":
-                self._count(_object(event, "message", "message_start").get("usage"))
-            case "content_block_start":
-                return self._add(event, _object(event, "content_block", "content_block_start").get("text"))
-            case "content_block_delta":
+            case "content_block_delta":  # most events, so it comes first
                 delta = _object(event, "delta", "content_block_delta")
                 if delta.get("type") == "text_delta":
                     return self._add(event, _text_of(delta))
+            case "content_block_start":
+                text = _object(event, "content_block", "content_block_start").get("text")
+                return self._add(event, text) if isinstance(text, str) else ""
+            case "message_start":
+                self._count(_object(event, "message", "message_start").get("usage"))
             case "message_delta":
                 self._stop_reason = _object(event, "delta", "message_delta").get("stop_reason") or self._stop_reason
                 self._count(event.get("usage"))
@@ -200,10 +203,9 @@ class _AnthropicStream:
         usage = _anthropic_usage(self._usage or None) or _metrics_usage(self._metrics)
         return Reply(text=_joined(self._blocks), stop_reason=self._stop_reason, usage=usage)
 
-    def _add(self, event: Json, text: Any) -> str:
-        if not isinstance(text, str) or not text:
-            return ""
-        self._blocks.setdefault(_index(event, "index"), []).append(text)
+    def _add(self, event: Json, text: str) -> str:
+        if text:
+            self._blocks.setdefault(_index(event, "index"), []).append(text)
         return text
 
     def _count(self, usage: Any) -> None:
@@ -344,7 +346,7 @@ class RawInvokeWire(InvokeWire):
         return _dumps(request.body)
 
     def reply(self, payload: bytes, headers: Mapping[str, str]) -> Reply:
-        reply = _loads_any(payload)
+        reply = _loads_exactly(payload)
         if isinstance(reply, dict):
             if reply.get("type") in {"message", "error"}:
                 return _anthropic_reply(reply, headers)
@@ -368,7 +370,7 @@ class _RawStream:
         self._anthropic = _AnthropicStream()
         self._nova = _ConverseStream()
         self._texts: list[str] = []
-        self._chunks: list[Any] = []
+        self._chunks: list[bytes] = []
         self._metrics: Any = None
         self._stop_reason: str | None = None
 
@@ -377,10 +379,11 @@ class _RawStream:
         return self._metrics is not None or self._anthropic.done or self._nova.done
 
     def event(self, event: Event) -> str:
-        inner = _chunk(event)
-        if inner is None:
+        payload = _chunk(event)
+        if payload is None:
             return ""
-        self._chunks.append(inner)
+        self._chunks.append(payload)
+        inner = _loads(payload)
         self._metrics = inner.get(INVOCATION_METRICS, self._metrics)
         text = self._text(inner)
         if text:
@@ -394,7 +397,7 @@ class _RawStream:
             return self._nova.reply()
         if self._metrics is None:
             raise IncompleteReply("the stream ended before its last chunk, which has the invocation metrics")
-        text = "".join(self._texts) or "\n".join(json.dumps(chunk, ensure_ascii=False) for chunk in self._chunks)
+        text = "".join(self._texts) or "\n".join(map(_spelled_out, self._chunks))
         return Reply(text=_sound(text), stop_reason=self._stop_reason, usage=_metrics_usage(self._metrics))
 
     def _text(self, chunk: Json) -> str:
@@ -406,6 +409,10 @@ class _RawStream:
         text, stop_reason = _raw_text(chunk)
         self._stop_reason = stop_reason or self._stop_reason
         return text or ""
+
+
+def _spelled_out(chunk: bytes) -> str:
+    return json.dumps(_loads_exactly(chunk), ensure_ascii=False)
 
 
 def _raw_text(reply: Any) -> tuple[str | None, str | None]:
@@ -479,29 +486,34 @@ def _dumps(value: Any) -> bytes:
     return _ENCODER.encode(value).encode()
 
 
-def _loads_any(payload: bytes) -> Any:
+def _loads(payload: bytes) -> Json:
+    """A JSON object. Integers of more than 64 bits lose their last digits: no API counts so far."""
+    try:
+        value = orjson.loads(payload)
+    except orjson.JSONDecodeError:  # it takes no half of a surrogate pair, which models do send
+        value = _loads_exactly(payload)
+    if not isinstance(value, dict):
+        raise IncompleteReply("the reply is not a JSON object")
+    return value
+
+
+def _loads_exactly(payload: bytes) -> Any:
+    """Any JSON, with every digit."""
     try:
         return json.loads(payload)
     except (ValueError, RecursionError) as error:
         raise IncompleteReply(f"the reply is not whole JSON ({len(payload)} bytes came)") from error
 
 
-def _loads(payload: bytes) -> Json:
-    value = _loads_any(payload)
-    if not isinstance(value, dict):
-        raise IncompleteReply("the reply is not a JSON object")
-    return value
-
-
-def _chunk(event: Event) -> Json | None:
-    """The model's own event inside a `chunk`; None for an event of another type."""
+def _chunk(event: Event) -> bytes | None:
+    """The model's own event inside a `chunk`, as JSON; None for an event of another type."""
     if event.headers.get(":event-type") != "chunk":
         return None
     encoded = _loads(event.payload).get("bytes")
     if not isinstance(encoded, str):
         raise IncompleteReply("a chunk of the stream has no bytes")
     try:
-        return _loads(b64decode(encoded, validate=True))
+        return a2b_base64(encoded, strict_mode=True)
     except ValueError as error:
         raise IncompleteReply("a chunk of the stream is not base64") from error
 
@@ -548,22 +560,23 @@ def _joined(blocks: Mapping[int, list[str]]) -> str:
 
 
 def _sound(text: str) -> str:
-    """Text that can be written as UTF-8: JSON may bring half a surrogate pair, or both halves in two deltas."""
+    """The text with surrogate pairs joined, whose halves may have come in two deltas. A lone half stays what it is."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
     return text
+
+
+_COUNTS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
 
 
 def _usage(counts: Any, *names: str) -> Usage | None:
     """Usage from the counts of these names: input, output, cache read, cache write. None if there are none."""
-    if not isinstance(counts, dict) or not any(_is_count(counts.get(name)) for name in names):
+    if not isinstance(counts, dict):
         return None
-    numbers = [count if _is_count(count := counts.get(name)) else 0 for name in names]
-    return Usage(
-        **dict(zip(("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens"), numbers, strict=False))
-    )
+    found = {field: count for field, name in zip(_COUNTS, names, strict=False) if _is_count(count := counts.get(name))}
+    return Usage(**found) if found else None
 
 
 def _is_count(value: Any) -> TypeGuard[int]:

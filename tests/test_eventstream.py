@@ -3,7 +3,9 @@ from __future__ import annotations
 import random
 import struct
 from binascii import crc32
+from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -215,6 +217,30 @@ def test_random_frames_read_as_botocore_reads_them() -> None:
         assert [event.payload for event in ours] == [payload for _, payload in theirs]
         for event, (headers, _) in zip(ours, theirs, strict=True):
             assert {name: comparable(value) for name, value in event.headers.items()} == headers
+
+
+def test_where_the_bytes_are_cut_makes_no_difference() -> None:
+    rng = random.Random(11)
+    for _ in range(200):
+        data = b"".join(random_frame(rng) for _ in range(rng.randrange(1, 6)))
+        cuts = sorted(rng.choices(range(len(data) + 1), k=rng.randrange(0, 8)))
+        pieces = [data[start:end] for start, end in pairwise([0, *cuts, len(data)])]
+        assert decode(*pieces) == decode(data)
+
+
+def test_random_damage_gives_no_event_that_was_not_sent() -> None:
+    rng = random.Random(13)
+    for _ in range(500):
+        frames = [random_frame(rng) for _ in range(rng.randrange(1, 5))]
+        sent = [event for frame in frames for event in decode(frame)]
+        damaged = bytearray(b"".join(frames))
+        for _ in range(rng.randrange(1, 4)):
+            damaged[rng.randrange(len(damaged))] ^= rng.randrange(1, 256)
+        decoder = Decoder()
+        got: list[Event] = []
+        with suppress(EventStreamError):
+            got.extend(decoder.feed(bytes(damaged)))
+        assert got == sent[: len(got)]
 
 
 def comparable(value: object) -> object:

@@ -273,9 +273,9 @@ def test_usage_from_the_headers() -> None:
     assert reply(InvokeWire(), without, x_amzn_bedrock_input_token_count="many").usage is None
 
 
-def test_half_a_character_does_not_break_what_is_written() -> None:
+def test_half_a_character_is_kept_as_it_came() -> None:
     payload = b'{"type":"message","content":[{"type":"text","text":"a\\ud83d"}],"stop_reason":"end_turn"}'
-    assert reply(InvokeWire(), payload).text == "a\N{REPLACEMENT CHARACTER}"
+    assert reply(InvokeWire(), payload).text == "a\ud83d"
 
 
 @pytest.mark.parametrize(
@@ -371,6 +371,20 @@ def test_an_invoke_stream() -> None:
 def test_blocks_are_put_in_the_order_of_their_index() -> None:
     _, whole = read(InvokeWire().stream(), START, text_delta("two", 1), text_delta("one ", 0), STOPPING, STOP)
     assert whole.text == "one two"
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        b'\xef\xbb\xbf{"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi"}}',
+        b'{"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi", "x": "\\udc00"}}',
+        b'{"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi", "x": 1e999}}',
+        b'{"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi", "x": NaN}}',
+    ],
+)
+def test_an_event_is_read_even_if_its_json_is_not_strict(inner: bytes) -> None:
+    event_of_chunk = event("chunk", {"bytes": base64.b64encode(inner).decode()})
+    assert InvokeWire().stream().event(event_of_chunk) == "Hi"
 
 
 def test_a_character_in_two_halves_is_put_together() -> None:
@@ -527,6 +541,12 @@ def test_a_raw_stream_of_an_unknown_family_gives_its_json() -> None:
     last = {"novel": "b", "amazon-bedrock-invocationMetrics": METRICS}
     _, whole = read(RawInvokeWire().stream(), chunk({"novel": "a"}), chunk(last))
     assert [json.loads(line) for line in whole.text.splitlines()] == [{"novel": "a"}, last]
+
+
+def test_a_raw_stream_of_an_unknown_family_keeps_every_digit() -> None:
+    last = {"number": 2**64 + 1, "amazon-bedrock-invocationMetrics": METRICS}
+    _, whole = read(RawInvokeWire().stream(), chunk(last))
+    assert json.loads(whole.text) == last
 
 
 def test_a_raw_stream_without_its_last_chunk_is_not_whole() -> None:
