@@ -76,6 +76,7 @@ class Caller:
             requests_per_minute=settings.requests_per_minute,
             tokens_per_minute=settings.tokens_per_minute,
             clock=time.monotonic,
+            burst=settings.burst,
         )
 
     async def call(  # noqa: PLR0913 - one value for each thing that a request line and its headers say

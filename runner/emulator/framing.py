@@ -53,8 +53,9 @@ def chunk(document: bytes) -> dict[str, Any]:
 
 
 def to_json(document: object) -> bytes:
-    """Compact JSON in UTF-8, which holds no half of a surrogate pair."""
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+    """Compact JSON in UTF-8; half a surrogate pair, which UTF-8 does not hold, is escaped."""
+    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _header(name: str, value: str) -> bytes:

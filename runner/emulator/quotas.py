@@ -12,15 +12,19 @@ if TYPE_CHECKING:
 
 
 class Bucket:
-    """Holds one minute's worth (and at least 1), starts full, refills evenly. Settling may leave it below zero."""
+    """Holds `burst` seconds' worth (and at least 1), starts full, refills evenly. Settling may leave it below zero."""
 
-    def __init__(self, per_minute: float, *, now: float) -> None:
-        self.level = self._capacity = max(1.0, per_minute)
-        self._per_second = per_minute / 60
+    def __init__(self, per_minute: float, *, burst: float, now: float) -> None:
+        self.level = self._capacity = max(1.0, per_minute * burst / 60)
+        self._per_minute = per_minute
         self._at = now
 
+    def has(self, amount: float) -> bool:
+        """Whether so much may be taken. More than a burst needs a full bucket; more than a minute's worth is never."""
+        return self.level >= (min(amount, self._capacity) if amount <= self._per_minute else amount)
+
     def refill(self, now: float) -> None:
-        self.level = min(self._capacity, self.level + (now - self._at) * self._per_second)
+        self.level = min(self._capacity, self.level + (now - self._at) * self._per_minute / 60)
         self._at = now
 
 
@@ -42,14 +46,23 @@ class Reservation:
 
 
 class Quotas:
-    """The quotas of an account. Each key (a model or profile, and a region) has its own. `clock` gives seconds."""
+    """The quotas of an account. Each key (a model or profile, and a region) has its own. `clock` gives seconds.
+
+    `burst` is how many seconds' worth of a quota may be used at once.
+    """
 
     def __init__(
-        self, *, requests_per_minute: float | None, tokens_per_minute: float | None, clock: Callable[[], float]
+        self,
+        *,
+        requests_per_minute: float | None,
+        tokens_per_minute: float | None,
+        clock: Callable[[], float],
+        burst: float = 60,
     ) -> None:
         self._requests_per_minute = requests_per_minute
         self._tokens_per_minute = tokens_per_minute
         self._clock = clock
+        self._burst = burst
         self._requests: dict[str, Bucket] = {}
         self._tokens: dict[str, Bucket] = {}
 
@@ -58,9 +71,9 @@ class Quotas:
         requests = self._bucket(self._requests, key, self._requests_per_minute)
         tokens = self._bucket(self._tokens, key, self._tokens_per_minute)
         amount = input_tokens + max_tokens
-        if requests is not None and requests.level < 1:
+        if requests is not None and not requests.has(1):
             raise AwsError("ThrottlingException", "Too many requests, please wait before trying again.")
-        if tokens is not None and tokens.level < amount:
+        if tokens is not None and not tokens.has(amount):
             raise AwsError("ThrottlingException", "Too many tokens, please wait before trying again.")
         if requests is not None:
             requests.level -= 1
@@ -74,6 +87,6 @@ class Quotas:
         now = self._clock()
         bucket = buckets.get(key)
         if bucket is None:
-            bucket = buckets[key] = Bucket(per_minute, now=now)
+            bucket = buckets[key] = Bucket(per_minute, burst=self._burst, now=now)
         bucket.refill(now)
         return bucket

@@ -45,7 +45,7 @@ class Settings:
 
     `latency` is the time to the first byte, `pace` the time between two events of a stream. `faults` maps names from
     FAULTS to the probability that a call meets them; `seed` decides which calls do. Quotas are per model and region, as
-    token buckets that hold one minute's worth and start full. `log` gets one line per request.
+    token buckets that hold `burst` seconds' worth and start full. `log` gets one line per request.
     """
 
     host: str = "127.0.0.1"
@@ -58,6 +58,7 @@ class Settings:
     pace: float = 0
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
+    burst: float = 60
     faults: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
     log: Callable[[str], None] | None = None
@@ -78,6 +79,8 @@ class Settings:
         for name, quota in (("requests", self.requests_per_minute), ("tokens", self.tokens_per_minute)):
             if quota is not None and not 0 < quota < float("inf"):
                 yield f"{name}_per_minute must be more than 0, not {quota}"
+        if not 0 < self.burst < float("inf"):
+            yield f"burst must be more than 0 seconds, not {self.burst}"
         yield from self._fault_problems()
 
     def _fault_problems(self) -> Iterable[str]:

@@ -48,6 +48,25 @@ def test_requests_start_with_a_minutes_worth_and_come_back_evenly(clock: Clock) 
     assert [allowed(quotas) for _ in range(61)].count(None) == 60
 
 
+def test_a_shorter_burst_holds_less_and_grants_the_same(clock: Clock) -> None:
+    quotas = Quotas(requests_per_minute=600, tokens_per_minute=None, clock=clock, burst=1)
+    assert [allowed(quotas) for _ in range(20)].count(None) == 10
+    clock.now += 0.5
+    assert [allowed(quotas) for _ in range(20)].count(None) == 5
+    clock.now += 3600
+    assert [allowed(quotas) for _ in range(20)].count(None) == 10
+
+
+def test_a_call_larger_than_a_burst_waits_for_a_full_bucket(clock: Clock) -> None:
+    quotas = Quotas(requests_per_minute=None, tokens_per_minute=6000, clock=clock, burst=1)
+    assert allowed(quotas, input_tokens=50, max_tokens=450) is None
+    clock.now += 4.9
+    assert allowed(quotas, input_tokens=50, max_tokens=450) is not None
+    clock.now += 0.2
+    assert allowed(quotas, input_tokens=50, max_tokens=450) is None
+    assert allowed(quotas, input_tokens=1, max_tokens=6000) is not None
+
+
 def test_tokens_are_reserved_with_the_whole_of_max_tokens(clock: Clock) -> None:
     quotas = Quotas(requests_per_minute=None, tokens_per_minute=1000, clock=clock)
     assert allowed(quotas, input_tokens=100, max_tokens=500) is None
