@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 ROW_SCHEMA = "bedrock-run/result/1"
 
+_REPLAY_HINT = "the case is new, or what it asks has changed: run it without --replay, and keep its row with the others"
+
 
 class Calls(Protocol):
     """Makes calls, and says when each may begin."""
@@ -73,9 +75,12 @@ class Answerer:
     async def answer(self, case: Case) -> Row:
         """The row of one case, whatever becomes of it.
 
-        When the run stops before anything was paid for there is none: StoppedError or CancelledError goes through.
-        Replies that have come are kept, and attempts that may be on the bill.
+        When the run stops before anything was paid for there is none, and StoppedError or CancelledError goes through:
+        so the case stays pending. What concerns the account stops the run. Replies that have come are kept, and
+        attempts that may be on the bill.
         """
+        if case.fault is not None:
+            return self._unasked(case, CallError(FailureCode.INPUT, case.fault.message, hint=case.fault.hint))
         started_at = timestamp(now())
         attempts: list[AttemptRecord] = []
         replies: list[Reply] = []
@@ -83,13 +88,25 @@ class Answerer:
         try:
             await self._converse(case, replies, attempts)
         except CallError as failed:
+            if failed.code.concerns_account and not _is_paid(replies, attempts):
+                raise StoppedError from failed
             error = failed
         except (StoppedError, CancelledError):
-            if not replies and not any(attempt["possibly_billed"] for attempt in attempts):
+            if not _is_paid(replies, attempts):
                 raise
             got = f"after reply {len(replies)} of the conversation" if replies else "before a reply had come"
             error = CallError(FailureCode.STOPPED, f"the run was stopped {got}")
         return self._row(case, replies, attempts, error=error, started_at=started_at)
+
+    async def replay(self, case: Case) -> Row:
+        """The row of a case that no earlier row answers, where nothing may be called."""
+        if case.fault is not None:
+            return await self.answer(case)
+        missing = CallError(FailureCode.NO_ROW, "no earlier row answers this case", hint=_REPLAY_HINT)
+        return self._unasked(case, missing)
+
+    def _unasked(self, case: Case, error: CallError) -> Row:
+        return self._row(case, (), [], error=error, started_at=timestamp(now()))
 
     async def _converse(self, case: Case, replies: list[Reply], attempts: list[AttemptRecord]) -> None:
         history: list[Message] = []
@@ -153,12 +170,34 @@ class Answerer:
             started_at=started_at,
             finished_at=timestamp(now()),
             version=__version__,
+            matrix=None if case.matrix is None else dict(case.matrix),
         )
 
     def _cost(self, model: str, replies: Sequence[Reply]) -> float | None:
         costs = [self._models.cost(model, reply.usage) for reply in replies]
         known = [cost for cost in costs if cost is not None]
         return round(sum(known), 9) if costs and len(known) == len(costs) else None
+
+
+def _is_paid(replies: Sequence[Reply], attempts: Sequence[AttemptRecord]) -> bool:
+    return bool(replies) or any(attempt["possibly_billed"] for attempt in attempts)
+
+
+def judged_again(case: Case, row: Row) -> Row:
+    """An earlier row as it is for the case now: its place in the job and its verdicts may have changed."""
+    verdicts = [] if row["output"] is None else _verdicts(case, row["output"], row["latency_ms"] or 0)
+    return {
+        **row,
+        "job": case.job.name,
+        "case": case.id,
+        "index": case.index,
+        "repeat": case.repeat,
+        "status": _status(verdicts, None),
+        "vars": dict(case.vars),
+        "request": describe_request(case.request),
+        "assertions": verdicts,
+        "matrix": None if case.matrix is None else dict(case.matrix),
+    }
 
 
 def describe_request(request: Request) -> dict[str, Any]:

@@ -3,40 +3,74 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import random
+from functools import partial
 from typing import TYPE_CHECKING
 
-from runner.errors import CallError
-from runner.limits import Limiter
-from runner.records import Rate
-from runner.stop import account_stop
+from runner import models
+from runner.errors import CallError, ExitCode
+from runner.limits import Lane, Places
+from runner.pacing import FIRST_LIMIT, Pacer
+from runner.records import Rate, exchanges
+from runner.stop import StopReason, account_stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from contextlib import AbstractAsyncContextManager
 
     from runner.bedrock import Bedrock
-    from runner.limits import Slot
+    from runner.limits import Turn
     from runner.records import Case, Job, Message, Reply
     from runner.stop import Stop
 
+_MOST_IN_FLIGHT = 4000  # where the user gives no number and the system allows more
+_OTHER_FILES = 100  # open files that are not connections
+
 
 class LimitedCalls:
-    """The calls of a run, at most `in_flight` of them at once.
+    """The calls of a run, at most `in_flight` of them at once; None for as many as prove useful.
 
-    Jobs that call the same model in the same region share its quotas, as they do at AWS.
+    Jobs that call the same model in the same region share its quotas, as they do at AWS. The engine asks for `room`
+    before it begins a case and tells when it has `left`. Made and used within a running event loop.
     """
 
-    def __init__(self, bedrock: Bedrock, jobs: Iterable[Job], *, in_flight: int, stop: Stop) -> None:
+    def __init__(
+        self,
+        bedrock: Bedrock,
+        jobs: Iterable[Job],
+        *,
+        in_flight: int | None,
+        stop: Stop,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
         self._bedrock = bedrock
         self._stop = stop
-        self._in_flight = asyncio.Semaphore(in_flight)
-        self._lanes = {lane: self._limiter(together) for lane, together in _lanes(bedrock, jobs).items()}
+        self._uniform = uniform
+        self._chosen = in_flight
+        self._places = Places(most_in_flight() if in_flight is None else in_flight)
+        self._jobs: dict[_Key, list[Job]] = {}
+        for job in jobs:
+            self._jobs.setdefault(self._key(job), []).append(job)
+        self._lanes: dict[_Key, Lane] = {}
+        stop.when_requested(self._close)
 
-    def admit(self, case: Case, messages: Sequence[Message]) -> AbstractAsyncContextManager[Slot]:
-        """Wait for the turn of a call; it is held as long as the context."""
-        lane = self._lanes[_lane(self._bedrock, case.job)]
-        return lane.slot(_reservation(case, messages) if lane.counts_tokens else 0)
+    async def room(self, case: Case) -> None:
+        """Wait until `case` should begin: when few others wait for their turn. StoppedError if the run is stopping."""
+        self._stop.check()
+        await self._lane(case.job).room()
+
+    def left(self, case: Case) -> None:
+        """A case that had found `room` is over, whatever came of it."""
+        self._lane(case.job).left()
+
+    def admit(self, case: Case, messages: Sequence[Message]) -> Turn:
+        """The turns of a call: entered for each attempt, they wait for one and hold it. Entering raises StoppedError
+        if the run is stopping.
+        """
+        lane = self._lane(case.job)
+        return lane.turn(
+            reserved=_reservation(case, messages) if lane.counts_tokens else 0,
+            begun=len(messages) > len(next(exchanges(case.request))),
+        )
 
     async def call(
         self, case: Case, messages: Sequence[Message], attempt: int, *, on_text: Callable[[str], None] | None
@@ -52,26 +86,68 @@ class LimitedCalls:
                 self._stop.request(account_stop(error))
             raise
 
-    def _limiter(self, jobs: Sequence[Job]) -> Limiter:
+    def _key(self, job: Job) -> _Key:
+        return job.model, self._bedrock.region_for(job.region)
+
+    def _lane(self, job: Job) -> Lane:
+        key = self._key(job)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = self._new_lane(key, self._jobs.get(key, [job]))
+        return lane
+
+    def _new_lane(self, key: _Key, jobs: Sequence[Job]) -> Lane:
         rate = Rate(
             requests_per_minute=_least(job.rate.requests_per_minute for job in jobs),
             tokens_per_minute=_least(job.rate.tokens_per_minute for job in jobs),
         )
-        return Limiter(in_flight=self._in_flight, rate=rate, clock=time.monotonic, sleep=self._stop.sleep)
+        facts = models.load().find(key[0])
+        return Lane(
+            places=self._places,
+            pacer=Pacer(
+                limit=min(FIRST_LIMIT, self._places.count) if self._chosen is None else self._chosen,
+                ceiling=self._places.count,
+                eager=self._chosen is not None,
+                uniform=self._uniform,
+            ),
+            rate=rate,
+            burndown=1 if facts is None else facts.burndown,
+            loop=asyncio.get_running_loop(),
+            on_hopeless=partial(self._give_up, key),
+        )
+
+    def _close(self) -> None:
+        for lane in self._lanes.values():
+            lane.close()
+
+    def _give_up(self, key: _Key, error: CallError, seconds: float, attempts: int) -> None:
+        model, region = key
+        again = "rows so far are kept: when the service answers again, run the same command again"
+        self._stop.request(
+            StopReason(
+                exit_code=ExitCode.STOPPED,
+                message=f"no call to {model} in {region} has succeeded for {seconds / 60:.0f} minutes: {attempts} "
+                f"attempts failed, the last with {error.code.value}: {error.message}",
+                hint=f"{error.hint}; {again}" if error.hint else again,
+            )
+        )
 
 
-_Lane = tuple[str, str]  # model and region: what a quota is for
+_Key = tuple[str, str]  # model and region: what a quota is for
 
 
-def _lane(bedrock: Bedrock, job: Job) -> _Lane:
-    return job.model, bedrock.region_for(job.region)
-
-
-def _lanes(bedrock: Bedrock, jobs: Iterable[Job]) -> dict[_Lane, list[Job]]:
-    lanes: dict[_Lane, list[Job]] = {}
-    for job in jobs:
-        lanes.setdefault(_lane(bedrock, job), []).append(job)
-    return lanes
+def most_in_flight() -> int:
+    """How many connections this process may open. Raises its soft limit of open files as far as the system allows."""
+    try:
+        import resource
+    except ImportError:  # not on Windows, where sockets are no files
+        return _MOST_IN_FLIGHT
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_IN_FLIGHT + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return _MOST_IN_FLIGHT if soft == resource.RLIM_INFINITY else max(1, min(_MOST_IN_FLIGHT, soft - _OTHER_FILES))
 
 
 def _least(quotas: Iterable[float | None]) -> float | None:

@@ -6,7 +6,7 @@ import gc
 import os
 import re
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -19,10 +19,13 @@ from runner.words import nearest, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
-    from runner.cases import Selection
+    from runner.cases import CaseList, Selection
     from runner.job import Overrides
     from runner.records import Job
+    from runner.results.earlier import Earlier
+
 
 _PATH = click.Path(path_type=Path)
 
@@ -148,12 +151,14 @@ _replies = click.option(
 )
 @click.option("--profile", metavar="NAME", help="AWS profile.  [default: as for the AWS CLI]")
 @_choice_of_cases
+@click.option("--fresh", is_flag=True, help="Call every case again.  [default: keep the rows that answer a case]")
+@click.option("--replay", is_flag=True, help="Never call: a case that no earlier row answers is an error.")
 @click.option(
     "-j",
     "--max-concurrency",
     metavar="N",
     type=click.IntRange(min=1),
-    help="Cap on calls in flight, of all jobs together.  [default: 8, or more where a job's max_concurrency is]",
+    help="Cap on calls in flight, of all jobs together.  [default: found by itself]",
 )
 @click.option(
     "--rpm",
@@ -174,7 +179,8 @@ _replies = click.option(
     metavar="USD",
     type=float,
     callback=_finite,
-    help="Begin no further call when this much is spent; those in flight still finish.  [default: none]",
+    help="Begin no case that could cost more than is left of this, those in flight counted at their most.  "
+    "[default: none]",
 )
 @click.option(
     "--max-failures",
@@ -191,7 +197,7 @@ def run(jobs: tuple[Path, ...], output: str, *, local: bool, dry_run: bool, **gi
     """Run jobs, and write one row for each case to outputs/NAME.jsonl."""
     _check_run_options(local=local, output=output, **given)
     if dry_run:
-        return _dry_run(jobs, **given)
+        return _dry_run(jobs, output=output, local=local, **given)
     from runner.account import Connection
     from runner.run import RunOptions
     from runner.run import run as run_jobs
@@ -209,8 +215,8 @@ def run(jobs: tuple[Path, ...], output: str, *, local: bool, dry_run: bool, **gi
             **{
                 name: given[name]
                 for name in (
-                    "allow_dirs", "as_json", "max_concurrency", "max_cost", "max_failures", "prices", "quiet",
-                    "replies", "rpm", "tpm", "verbose",
+                    "allow_dirs", "as_json", "fresh", "max_concurrency", "max_cost", "max_failures", "prices", "quiet",
+                    "replay", "replies", "rpm", "tpm", "verbose",
                 )
             },
         )
@@ -223,11 +229,10 @@ def run(jobs: tuple[Path, ...], output: str, *, local: bool, dry_run: bool, **gi
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing if all is well.")
 def validate(jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], quiet: bool, **given: Any) -> int:
     """Check jobs and all their cases; touches no network, needs no AWS set-up."""
-    loaded, counts = _load(jobs, allow_dirs=allow_dirs, **given)
+    lists = _load(jobs, allow_dirs=allow_dirs, **given)
     if not quiet:
-        for job in loaded:
-            count = counts[job.name]
-            say(f"ok  {job.path}: {plural(count, 'case')}")
+        for cases in lists:
+            say(f"ok  {cases.job.path}: {plural(cases.count(), 'case')}")
     return ExitCode.OK
 
 
@@ -240,8 +245,7 @@ def render(jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], **given: Any
 
     from runner import preview
 
-    loaded, _ = _load(jobs, allow_dirs=allow_dirs, **given)
-    for request in preview.requests(loaded, _selection(**given), allow_dirs):
+    for request in preview.requests(_load(jobs, allow_dirs=allow_dirs, **given)):
         click.echo(json.dumps(request, ensure_ascii=False))
     return ExitCode.OK
 
@@ -311,6 +315,14 @@ def _list_faults(ctx: click.Context, _option: click.Parameter, value: bool) -> N
 @click.option("--rpm", type=float, help="Requests per minute that are granted, per model and region.  [default: any]")
 @click.option("--tpm", type=float, help="Tokens per minute that are granted, reserved as Bedrock does.  [default: any]")
 @click.option(
+    "--burst",
+    metavar="TIME",
+    callback=_duration,
+    default="1m",
+    show_default=True,
+    help="How much of a quota may be used at once, as the time in which it is granted.",
+)
+@click.option(
     "--fault",
     "faults",
     metavar="NAME=SHARE",
@@ -373,19 +385,28 @@ def _check_run_options(*, local: bool, output: str, **given: Any) -> None:
         problems.append(Problem("-o - has no standard output to write to", hint="give a folder, or open it"))
     if output == "-" and given["as_json"]:
         problems.append(Problem("-o - and --json both write to standard output", hint="leave one out"))
+    if given["replay"] and given["fresh"]:
+        problems.append(Problem("--replay never calls, and --fresh calls every case", hint="leave one out"))
+    if output == "-" and given["replay"]:
+        problems.append(Problem("--replay has no rows with -o -", hint="give the folder of the rows, or leave -o out"))
     if given["quiet"] and given["verbose"]:
         problems.append(Problem("-q and -v exclude each other", hint="leave one out"))
     if problems:
         raise UsageError(*problems)
 
 
-def _dry_run(jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], as_json: bool, **given: Any) -> int:
+def _dry_run(jobs: tuple[Path, ...], *, output: str, local: bool, as_json: bool, **given: Any) -> int:
     import json
 
     from runner import models, preview
+    from runner.results import earlier_rows
 
-    loaded, _ = _load(jobs, allow_dirs=allow_dirs, **given)
-    estimate = preview.dry_run(loaded, _selection(**given), allow_dirs, models.load(given["prices"]))
+    def earlier(job: Job) -> AbstractContextManager[Earlier | None]:
+        if output == "-" or given["fresh"]:
+            return nullcontext()
+        return earlier_rows(Path(output, f"{job.name}.jsonl"), accept_local=local or given["replay"])
+
+    estimate = preview.dry_run(_load(jobs, **given), models.load(given["prices"]), earlier)
     if as_json:
         emit(json.dumps(estimate, indent=2))
     else:
@@ -394,12 +415,10 @@ def _dry_run(jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], as_json: b
     return ExitCode.OK
 
 
-def _load(
-    jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], **given: Any
-) -> tuple[tuple[Job, ...], dict[str, int]]:
-    from runner import cases
+def _load(jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], **given: Any) -> tuple[CaseList, ...]:
+    from runner import loading
 
-    return cases.load(jobs, overrides=_overrides(**given), selection=_selection(**given), allow_dirs=allow_dirs)
+    return loading.load(jobs, overrides=_overrides(**given), selection=_selection(**given), allow_dirs=allow_dirs)
 
 
 def _overrides(*, model: str | None, variables: tuple[str, ...], **_: Any) -> Overrides:

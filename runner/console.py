@@ -48,6 +48,9 @@ class Console:
     def finished(self, case: Case, row: Row) -> None:
         """The row is on disk."""
 
+    def kept(self, case: Case, row: Row) -> None:
+        """An earlier row answers the case; its assertions were evaluated again."""
+
     def stopping(self, reason: StopReason, grace: float) -> None:
         """A signal has come; calls in flight have `grace` seconds."""
 
@@ -65,6 +68,10 @@ class Quiet(Console):
         self._hinted: set[str] = set()
 
     def finished(self, case: Case, row: Row) -> None:
+        for line in outcome_lines(case, row, self._hinted):
+            say(line)
+
+    def kept(self, case: Case, row: Row) -> None:
         for line in outcome_lines(case, row, self._hinted):
             say(line)
 
@@ -200,7 +207,10 @@ def _cells(text: str) -> int:
 
 
 def case_name(case: Case) -> str:
-    return f"{case.job.name} [{case.id}]" if case.job.cases else case.job.name
+    if not case.job.cases and case.matrix is None and case.job.repeat == 1:
+        return case.job.name
+    repeat = f" #{case.repeat + 1}" if case.job.repeat > 1 else ""
+    return f"{case.job.name} [{case.id}]{repeat}"
 
 
 def outcome_lines(case: Case, row: Row, hinted: set[str]) -> Iterator[str]:
@@ -238,20 +248,40 @@ def summary_lines(summary: Summary) -> Iterator[str]:
     """The end of a run: counts, calls, tokens, cost, time, and where the rows are."""
     total = summary.total
     for path, count in summary.set_aside.items():
-        yield f"note: {plural(count, 'earlier row')} that nothing replaces went to {path}"
-    if not total.calls and not summary.lost_calls:
+        yield f"note: {plural(count, 'earlier row')} that the job no longer has went to {path}"
+    if not total.done and not summary.lost_calls:
         return
     yield f"{counts(total)} in {duration(summary.elapsed)}"
-    yield f"{_calls(total)}; {total.usage.input_tokens:,} tokens in, {total.usage.output_tokens:,} out{_cost(summary)}"
+    if total.kept:
+        called = f"{total.called:,} called" if total.called else "nothing was called"
+        yield f"{total.kept:,} kept from earlier runs, {called}"
+    if total.calls:
+        tokens = f"{total.usage.input_tokens:,} tokens in, {total.usage.output_tokens:,} out"
+        yield f"{_calls(total)}; {tokens}{_cost(summary)}"
+    yield from _notes(summary)
+    for job in summary.jobs.values():
+        if job.tally.done and job.output != "-":
+            yield f"rows: {job.output}" + (f" ({outcomes(job.tally)})" if len(summary.jobs) > 1 else "")
+
+
+def _notes(summary: Summary) -> Iterator[str]:
+    total = summary.total
+    for job in summary.jobs.values():
+        if job.tally.failed and not job.failed_cases:
+            times = f"{job.min_pass} of {job.repeat} times"
+            yield f"note: every case of {job.name} passed at least {times}, as min_pass asks"
+        if (enough := job.tally.sufficient_max_tokens) is not None:
+            refused = plural(job.tally.refused_for_tokens, "call was", "calls were")
+            yield (
+                f"note: {refused} throttled for tokens: each reserves max_tokens of {job.tally.max_tokens:,}, "
+                f"and the longest reply of {job.name} had {job.tally.longest_reply:,}; `max_tokens: {enough}` would do"
+            )
     if total.cut_at_max_tokens:
         cut = plural(total.cut_at_max_tokens, "reply was", "replies were")
         yield f"note: {cut} cut at max_tokens; raise inference.max_tokens to get all of it"
     if total.possibly_billed or summary.lost_calls:
         lost = plural(total.possibly_billed + summary.lost_calls, "call")
         yield f"note: {lost} may be on the bill without a reply to show for it"
-    for job in summary.jobs.values():
-        if job.tally.done and job.output != "-":
-            yield f"rows: {job.output}" + (f" ({outcomes(job.tally)})" if len(summary.jobs) > 1 else "")
 
 
 def stop_lines(summary: Summary, hinted: set[str]) -> Iterator[str]:
@@ -264,7 +294,7 @@ def stop_lines(summary: Summary, hinted: set[str]) -> Iterator[str]:
         yield f"hint: {stopped.hint}"
     if summary.total.pending:
         pending = plural(summary.total.pending, "case has", "cases have")
-        yield f"{pending} no row of this run; the next run calls all cases"
+        yield f"{pending} no row yet; the same command goes on"
 
 
 def counts(tally: Tally) -> str:
@@ -297,11 +327,14 @@ def dry_run_lines(estimate: dict[str, Any]) -> Iterator[str]:
     totals = [{"name": "in all", **estimate["total"]}] if len(estimate["jobs"]) > 1 else []
     for entry in (*estimate["jobs"], *totals):
         cost = entry["worst_case_cost_usd"]
+        kept = f" ({entry['kept']:,} kept from earlier runs)" if entry["kept"] else ""
         yield (
-            f"{entry['name']}: {plural(entry['cases'], 'case')}, {plural(entry['calls'], 'call')}, "
+            f"{entry['name']}: {plural(entry['cases'], 'case')}{kept}, {plural(entry['calls'], 'call')}, "
             f"about {entry['input_tokens']:,} tokens in, at most {entry['max_output_tokens']:,} out, "
             + ("cost not known" if cost is None else f"at most {money(cost)}")
         )
+        if entry["faults"]:
+            yield f"{entry['name']}: {plural(entry['faults'], 'case')} cannot be rendered and will be in error"
     yield "nothing was sent; input tokens are estimates, and the cost assumes that every reply is as long as it may be"
 
 

@@ -1,72 +1,119 @@
-"""Cases -> rows: workers answer, one writer makes rows durable, and a stop ends it all in order."""
+"""Cases -> rows: each case is begun when there is room for it, one writer makes rows durable, and a stop ends it all in
+order.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from runner.errors import ExitCode, StoppedError, UsageError
+from runner.resume import Kept
 from runner.stop import StopReason
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from runner.records import Case, Row
+    from runner.results.earlier import EarlierRow
     from runner.stop import Stop
+
+_SYNC_SECONDS = 0.01  # from one sync to the next, while calls are under way
+_SLICE = 0.01  # seconds that making cases may hold up the calls under way
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The cases of one job, each made when it is asked for, and how many of them may be in progress at once."""
+    """The cases of one job, to be called or kept, each made when it is asked for; and how many may be in progress.
 
-    cases: Iterator[Case]
-    concurrency: int
+    None among them is nothing but an occasion to let others run. `in_threads`: making one takes long (it reads images).
+    """
+
+    cases: Iterator[Case | Kept | None]
+    concurrency: int | None = None
+    in_threads: bool = False
+
+
+class Finished(NamedTuple):
+    """A case and its row. `earlier` is what it was in an earlier run, where nothing was called."""
+
+    case: Case
+    row: Row
+    earlier: EarlierRow | None = None
+
+
+class Steps(Protocol):
+    """How a case that must be called is run."""
+
+    async def admit(self, case: Case) -> None:
+        """Wait until the case may begin. StoppedError if it may not any more."""
+
+    async def answer(self, case: Case) -> Row:
+        """Make the row of a case that was admitted."""
+
+
+class Store(Protocol):
+    """Where rows go."""
+
+    def append(self, item: Finished) -> None:
+        """Take a row, so that it survives this process. Raises OSError."""
+
+    def sync(self) -> None:
+        """Make durable what was appended. Called in a thread. Raises OSError."""
 
 
 class Engine:
     """Runs works together.
 
-    `answer` makes a row of a case; `write`, called in a thread, makes rows durable; then `finished` is told of each.
+    A case takes its `steps`; `judge` makes the row of a kept one. Rows go to the `store`, and when they are durable
+    `finished` is told of each.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it works with, by name
         self,
         *,
-        answer: Callable[[Case], Awaitable[Row]],
-        write: Callable[[Sequence[Row]], None],
-        finished: Callable[[Case, Row], None],
+        steps: Steps,
+        judge: Callable[[Case, Row], Row],
+        store: Store,
+        finished: Callable[[Finished], None],
         stop: Stop,
         grace: float,
     ) -> None:
-        self._answer = answer
-        self._write = write
+        self._steps = steps
+        self._judge = judge
+        self._store = store
         self._finished = finished
         self._stop = stop
         self._grace = grace
-        self._rows: asyncio.Queue[tuple[Case, Row] | None] = asyncio.Queue(maxsize=1000)
+        # What was handed to the store and is to be synced, each with who waits for that; None is the end.
+        self._appended: asyncio.Queue[tuple[Finished, asyncio.Future[None]] | None] = asyncio.Queue()
+        self._unanswered = 0  # cases in progress that have no row yet
+        self._all_answered = asyncio.Event()
         self._bug: Exception | None = None
         self.lost_calls = 0  # attempts whose rows could not be written
 
     async def run(self, works: Sequence[Work]) -> None:
         """Run to the end or to a stop. Every row that came is on disk by then."""
-        writer = asyncio.create_task(self._write_rows())
-        workers = [asyncio.create_task(self._work(work.cases)) for work in works for _ in range(work.concurrency)]
+        syncing = asyncio.create_task(self._sync_rows())
+        feeders = [asyncio.create_task(self._feed(work)) for work in works]
         try:
-            await self._until_done(workers)
+            await self._until_done(feeders)
         finally:
-            await self._rows.put(None)
-            await writer
+            self._appended.put_nowait(None)
+            await syncing
             if self._bug is not None:
                 raise self._bug
 
-    async def _until_done(self, workers: Sequence[asyncio.Task[None]]) -> None:
-        all_done = asyncio.ensure_future(asyncio.wait(workers))
+    async def _until_done(self, feeders: Sequence[asyncio.Task[None]]) -> None:
+        all_done = asyncio.ensure_future(asyncio.wait(feeders))
         await _first(all_done, self._stop.requested())
         if not all_done.done():
             await self._let_calls_end(all_done)
-        for worker in workers:
-            worker.cancel()
+        for feeder in feeders:
+            feeder.cancel()
         await all_done
 
     async def _let_calls_end(self, all_done: asyncio.Future[Any]) -> None:
@@ -75,44 +122,141 @@ class Engine:
         if not all_done.done():
             await _first(all_done, self._stop.at_once(), timeout=self._grace)
 
-    async def _work(self, cases: Iterator[Case]) -> None:
+    async def _feed(self, work: Work) -> None:
+        """Begin the cases of a job one after another, as there is room, and see all of them to their end."""
+        under_way: set[asyncio.Task[None]] = set()
         try:
-            for case in cases:
-                if self._stop.reason is not None:
-                    return
-                await self._rows.put((case, await self._answer(case)))
+            await self._begin_all(work, under_way)
+            await asyncio.gather(*under_way)
+        finally:  # if this is cancelled, so are they
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way)
+
+    async def _begin_all(self, work: Work, under_way: set[asyncio.Task[None]]) -> None:
+        try:
+            await self._begin(work, under_way)
         except StoppedError:
             return
-        except UsageError as error:  # the files were in order before the first call
+        except UsageError as error:  # the file of its rows was in order before the first call
             self._stop.request(_changed_meanwhile(error))
         except Exception as error:
             self._stop_for_bug(error)
 
-    async def _write_rows(self) -> None:
-        """Write rows in groups, as many as came while the last group was being synced."""
+    async def _begin(self, work: Work, under_way: set[asyncio.Task[None]]) -> None:
+        places = asyncio.Semaphore(work.concurrency) if work.concurrency else None
+
+        def ended(task: asyncio.Task[None]) -> None:
+            under_way.discard(task)
+            if places:
+                places.release()
+
+        async for item in self._items(work):
+            if isinstance(item, Kept):
+                self._keep(item)
+                continue
+            if places:
+                await places.acquire()
+            await self._steps.admit(item)
+            self._stop.check()
+            task = asyncio.create_task(self._call(item))
+            under_way.add(task)
+            task.add_done_callback(ended)
+
+    async def _items(self, work: Work) -> AsyncIterator[Case | Kept]:
+        """What there is to do, without holding up the loop while it is found."""
+        done = object()
+        since = time.monotonic()
+        while True:
+            item = await asyncio.to_thread(next, work.cases, done) if work.in_threads else next(work.cases, done)
+            if item is done:
+                return
+            if time.monotonic() - since > _SLICE:
+                await asyncio.sleep(0)
+                self._stop.check()
+                since = time.monotonic()
+            if item is not None:
+                yield cast("Case | Kept", item)
+
+    def _keep(self, kept: Kept) -> None:
+        """The row is on disk already; should its verdict or its place have changed, that can be made again."""
+        item = Finished(kept.case, self._judge(kept.case, kept.earlier.row), kept.earlier)
+        if self._append(item):
+            self._finished(item)
+
+    async def _call(self, case: Case) -> None:
+        """Run a case until its row is durable: until then it counts as in progress."""
+        self._unanswered += 1
+        self._all_answered.clear()
+        try:
+            try:
+                row = await self._steps.answer(case)
+            finally:
+                self._answered()
+            item = Finished(case, row)
+            if self._append(item):
+                durable = asyncio.get_running_loop().create_future()
+                self._appended.put_nowait((item, durable))
+                await durable
+        except (StoppedError, asyncio.CancelledError):
+            return
+        except Exception as error:
+            self._stop_for_bug(error)
+
+    def _append(self, item: Finished) -> bool:
+        """Hand a row to the store; whether it took it. If not, the run stops."""
+        try:
+            self._store.append(item)
+        except OSError as error:
+            self._lose([item], error)
+            return False
+        return True
+
+    def _lose(self, items: Sequence[Finished], error: OSError) -> None:
+        self.lost_calls += sum(len(item.row["attempts"]) for item in items if item.earlier is None)
+        self._stop.request(cannot_write(error))
+
+    async def _sync_rows(self) -> None:
+        """Sync rows in groups, and tell of each row when it is durable."""
+        synced_at = -_SYNC_SECONDS
         ended = False
         while not ended:
-            group = [await self._rows.get()]
-            while not self._rows.empty():
-                group.append(self._rows.get_nowait())
+            group = [await self._appended.get()]
+            await self._gather(synced_at + _SYNC_SECONDS - time.monotonic())
+            while not self._appended.empty():
+                group.append(self._appended.get_nowait())
             ended = group[-1] is None
-            answered = [item for item in group if item is not None]
-            if answered:
-                await self._keep(answered)
+            waiting = [item for item in group if item is not None]
+            if waiting:
+                await self._sync([item for item, _ in waiting])
+                synced_at = time.monotonic()
+            for _, durable in waiting:
+                if not durable.done():
+                    durable.set_result(None)
 
-    async def _keep(self, answered: Sequence[tuple[Case, Row]]) -> None:
+    async def _gather(self, seconds: float) -> None:
+        """Let more rows come before the next sync; not for longer than there are calls that may bring some."""
+        if seconds > 0 and self._unanswered:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._all_answered.wait(), seconds)
+
+    def _answered(self) -> None:
+        self._unanswered -= 1
+        if not self._unanswered:
+            self._all_answered.set()
+
+    async def _sync(self, items: Sequence[Finished]) -> None:
         try:
-            await asyncio.to_thread(self._write, [row for _, row in answered])
+            await asyncio.to_thread(self._store.sync)
         except OSError as error:
-            self.lost_calls += sum(len(row["attempts"]) for _, row in answered)
-            self._stop.request(cannot_write(error))
+            self._lose(items, error)
             return
-        except Exception as error:  # the queue must still be emptied, or the workers would wait for ever
+        except Exception as error:  # the queue must still be emptied, or the cases would wait for ever
             self._stop_for_bug(error)
             return
         try:
-            for case, row in answered:
-                self._finished(case, row)
+            for item in items:
+                self._finished(item)
         except Exception as error:
             self._stop_for_bug(error)
 

@@ -68,6 +68,7 @@ class FailureCode(StrEnum):
     CREDENTIALS = "credentials"  # none, expired or not accepted
     NOT_FOUND = "not_found"  # the model cannot be called by this id here
     STOPPED = "stopped"  # the run ended in the middle of the case
+    NO_ROW = "no_row"  # --replay, and no earlier row answers the case
 
     @property
     def retryable(self) -> bool:
@@ -90,6 +91,11 @@ _RETRYABLE = frozenset(
     }
 )
 _ACCOUNT = frozenset({FailureCode.QUOTA, FailureCode.DENIED, FailureCode.CREDENTIALS, FailureCode.NOT_FOUND})
+
+
+def refused_for_tokens(code: str | None, message: str | None) -> bool:
+    """Whether an attempt was throttled because of its tokens, which a smaller max_tokens may mend."""
+    return code == FailureCode.THROTTLED and "token" in (message or "").lower()
 
 
 class StoppedError(Exception):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
 from runner import model_ids, models, schema, source, times
@@ -14,6 +15,8 @@ from runner.errors import Place, Problem, UsageError
 from runner.records import (
     Api,
     AssertionSpec,
+    CaseFile,
+    CaseGlob,
     CaseSpec,
     Inference,
     Job,
@@ -22,6 +25,7 @@ from runner.records import (
     Role,
     Text,
     Turn,
+    Variant,
 )
 from runner.template import Templates, is_name, is_template
 from runner.words import shorten
@@ -81,7 +85,15 @@ def _load(path: Path, overrides: Overrides) -> tuple[Job | None, list[Problem]]:
     if problems:
         return None, _in_order(problems)[: source.MAX_PROBLEMS]
     job = _Builder(document).job(overrides)
-    return job, _in_order([*_wrong_api(document, job), *_refused_by_model(document, job)])
+    of_models = (
+        problem for each in jobs_of(job) for problem in (*_wrong_api(document, each), *_refused(document, each))
+    )
+    return job, _in_order(of_models)
+
+
+def jobs_of(job: Job) -> tuple[Job, ...]:
+    """The job itself or, with a matrix, the jobs of its variants: what calls which model, and how."""
+    return tuple(variant.job for variant in job.variants) or (job,)
 
 
 def _in_order(problems: Iterable[Problem]) -> list[Problem]:
@@ -132,6 +144,7 @@ def _assertions(document: Document) -> Iterator[tuple[Pointer, Any]]:
 
 def _variables(document: Document) -> Iterator[tuple[Pointer, Any]]:
     yield ("vars",), document.data.get("vars")
+    yield ("matrix",), document.data.get("matrix")
     for pointer, case in _items(document.data.get("cases"), ("cases",)):
         yield (*pointer, "vars"), _get(case, "vars")
 
@@ -159,6 +172,12 @@ def _templates(document: Document) -> Iterator[tuple[Pointer, Any]]:
     for pointer, assertion in _assertions(document):
         yield (*pointer, "value"), _get(assertion, "value")
     yield from _leaves(data.get("body"), ("body",))
+
+
+def _setting(document: Document, name: str) -> Pointer:
+    """Where a setting of `inference` is given: there, or in the matrix."""
+    in_matrix = name in (_get(document.data, "matrix") or {})
+    return ("matrix", name) if in_matrix else ("inference", name)
 
 
 # --- checks ----------------------------------------------------------------------------------------------------------
@@ -203,6 +222,81 @@ def _case_id_problems(document: Document) -> Iterator[Problem]:
                 place,
                 "give each case an `id` of its own; without one it is the case's position, counting from 1",
             )
+
+
+_MATRIX_SETTINGS: Final = ("max_tokens", "temperature", "top_p", "top_k")  # beside `model`: those of `inference`
+# Settings that someone may try to vary; as names of variables they would do nothing.
+_NOT_IN_MATRIX: Final = frozenset(
+    {"api", "assert", "body", "cases", "extra", "inference", "max_concurrency", "max_cost", "models", "prompt", "rate"}
+    | {"region", "repeat", "retry", "stop", "stream", "system", "timeout", "turns"}
+)
+MAX_VARIANTS: Final = 10_000
+
+
+def _matrix_problems(document: Document) -> Iterator[Problem]:
+    matrix = document.data.get("matrix")
+    if not isinstance(matrix, dict):
+        return
+    for name, values in matrix.items():
+        if name in _NOT_IN_MATRIX:
+            yield Problem(
+                f"`{name}` cannot vary in a matrix",
+                document.place(("matrix", name), key=True),
+                f"what can: model, {', '.join(_MATRIX_SETTINGS)}, and variables, which templates name",
+            )
+        seen: list[Any] = []
+        for pointer, value in _items(values, ("matrix", name)):
+            if any(value == other and type(value) is type(other) for other in seen):
+                yield Problem(f"`{name}` has this value twice", document.place(pointer), "remove one of them")
+            seen.append(value)
+    size = math.prod(len(values) for values in matrix.values() if isinstance(values, list))
+    if size > MAX_VARIANTS:
+        yield Problem(
+            f"the matrix has {size:,} combinations; at most {MAX_VARIANTS:,} are taken",
+            document.place(("matrix",), key=True),
+            "shorten it; for many values of a variable use `cases`",
+        )
+    if "body" in document.data:
+        for name in _MATRIX_SETTINGS:
+            if name in matrix:
+                yield Problem(
+                    f"`{name}` has no effect beside `body`, which is the whole request",
+                    document.place(("matrix", name), key=True),
+                    "write it into `body` as a variable, as in `{{ n }}`",
+                )
+
+
+def _repeat_problems(document: Document) -> Iterator[Problem]:
+    repeat, min_pass = document.data.get("repeat", 1), document.data.get("min_pass")
+    if isinstance(repeat, int) and isinstance(min_pass, int) and min_pass > repeat > 0:
+        yield Problem(
+            f"`min_pass` is {min_pass}, and each case is run {_times(repeat)}",
+            document.place(("min_pass",)),
+            f"set `repeat: {min_pass}` or more, or lower `min_pass`",
+        )
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"
+
+
+def _case_source_problems(document: Document) -> Iterator[Problem]:
+    """`cases` as a mapping: just one of `file` and `glob`."""
+    cases = document.data.get("cases")
+    if not isinstance(cases, dict):
+        return
+    given = [name for name in ("file", "glob") if name in cases]
+    if len(given) == 2:
+        place = document.place(("cases", "glob"), key=True)
+        yield Problem("`file` and `glob` cannot both be given", place, "keep one of them")
+    elif not given and not cases.keys() - {"delimiter"}:
+        yield Problem(
+            "`cases` names no file", document.place(("cases",)), "write `{file: rows.csv}` or `{glob: photos/*.jpg}`"
+        )
+    elif given == ["glob"] and "delimiter" in cases:
+        yield Problem(
+            "`delimiter` has no meaning for `glob`", document.place(("cases", "delimiter"), key=True), "remove it"
+        )
 
 
 def _turn_problems(document: Document) -> Iterator[Problem]:
@@ -315,6 +409,9 @@ _CHECKS: Final[tuple[Callable[[Document], Iterator[Problem]], ...]] = (
     _template_problems,
     _regex_problems,
     _case_id_problems,
+    _case_source_problems,
+    _matrix_problems,
+    _repeat_problems,
     _turn_problems,
     _body_problems,
     _variable_name_problems,
@@ -347,7 +444,7 @@ def _wrong_api(document: Document, job: Job) -> Iterator[Problem]:
 # --- what a model refuses --------------------------------------------------------------------------------------------
 
 
-def _refused_by_model(document: Document, job: Job) -> Iterator[Problem]:
+def _refused(document: Document, job: Job) -> Iterator[Problem]:
     """What Bedrock would answer with a ValidationException to every call, as far as the model is known."""
     facts = models.load().find(job.model)
     if facts is None:
@@ -364,7 +461,7 @@ def _refused_by_model(document: Document, job: Job) -> Iterator[Problem]:
             if value is not None and (name, value) != ("temperature", 1):  # 1 is what it does anyway
                 yield Problem(
                     f"`{job.model}` takes no `{name}`",
-                    document.place(("inference", name), key=True),
+                    document.place(_setting(document, name), key=True),
                     "remove it; if this is out of date, `extra:` sends it all the same",
                 )
 
@@ -380,8 +477,36 @@ class _Builder:
         self._data = document.data
 
     def job(self, overrides: Overrides) -> Job:
+        job = self._job(overrides)
+        chosen = {
+            *overrides.vars,
+            *(["model"] if overrides.model else []),
+        }  # on the command line, instead of all others
+        axes = {name: values for name, values in self._data.get("matrix", {}).items() if name not in chosen}
+        if not axes:
+            return job
+        combinations = (dict(zip(axes, values, strict=True)) for values in product(*axes.values()))
+        variants = tuple(self._variant(job, values) for values in combinations)
+        return replace(job, variants=variants, matrix_place=self._document.place(("matrix",), key=True))
+
+    def _variant(self, job: Job, values: Mapping[str, Any]) -> Variant:
+        model = values.get("model", job.model)
+        settings = {name: value for name, value in values.items() if name in _MATRIX_SETTINGS}
+        variables = {name: value for name, value in values.items() if name != "model" and name not in settings}
+        of_variant = replace(
+            job,
+            model=model,
+            api=_resolved_api(self._data.get("api", "auto"), model, body=job.body is not None),
+            inference=_inference({**self._data.get("inference", {}), **settings}),
+            vars={**job.vars, **variables},
+            fixed_vars={**variables, **job.fixed_vars},
+        )
+        return Variant(values=_plain(values), job=of_variant)
+
+    def _job(self, overrides: Overrides) -> Job:
         data = self._data
         model = overrides.model or data["model"]
+        repeat = int(data.get("repeat", 1))
         body = data.get("body")
         return Job(
             path=self._document.path,
@@ -395,14 +520,15 @@ class _Builder:
             api=_resolved_api(data.get("api", "auto"), model, body=body is not None),
             stream=data.get("stream", False),
             inference=_inference(data.get("inference", {})),
-            vars={**data.get("vars", {}), **overrides.vars},
+            vars=data.get("vars", {}),
             system=self._text(("system",)) if "system" in data else None,
             turns=self._turns(),
             body=None if body is None else self._body(body, ("body",)),
             extra=_plain(data.get("extra", {})),
-            cases=tuple(
-                self._case(case, pointer, overrides) for pointer, case in _items(data.get("cases"), ("cases",))
-            ),
+            cases=self._cases(data.get("cases")),
+            fixed_vars=overrides.vars,
+            repeat=repeat,
+            min_pass=int(data.get("min_pass", repeat)),
             assertions=self._assertions(data.get("assert"), ("assert",)),
             rate=_rate(data.get("rate", {})),
             max_concurrency=_integer(data.get("max_concurrency")),
@@ -441,12 +567,25 @@ class _Builder:
             return [self._body(item, (*pointer, index)) for index, item in enumerate(value)]
         return Text(value, self._document.place(pointer)) if isinstance(value, str) else _plain(value)
 
-    def _case(self, case: Mapping[str, Any], pointer: Pointer, overrides: Overrides) -> CaseSpec:
-        variables = case.get("vars", {})
+    def _cases(self, cases: Any) -> tuple[CaseSpec, ...] | CaseFile | CaseGlob:
+        place = self._document.place(("cases",))
+        match cases:
+            case str():
+                return CaseFile(path=cases, place=place)
+            case {"file": file}:
+                return CaseFile(
+                    path=file, place=self._document.place(("cases", "file")), delimiter=cases.get("delimiter")
+                )
+            case {"glob": pattern}:
+                return CaseGlob(pattern=pattern, place=self._document.place(("cases", "glob")))
+            case _:
+                return tuple(self._case(case, pointer) for pointer, case in _items(cases, ("cases",)))
+
+    def _case(self, case: Mapping[str, Any], pointer: Pointer) -> CaseSpec:
         return CaseSpec(
             place=self._document.place(pointer),
             id=str(case["id"]) if "id" in case else None,
-            vars={name: overrides.vars.get(name, value) for name, value in variables.items()},
+            vars=case.get("vars", {}),
             assertions=self._assertions(case.get("assert"), (*pointer, "assert")),
             tags=frozenset(case.get("tags", ())),
         )

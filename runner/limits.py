@@ -1,117 +1,335 @@
-"""How many calls may be under way, and how fast they may start. Clock and sleep are passed in."""
+"""The lanes in which calls wait for their turn: one for each model and region, since quotas are for these.
+
+`Lane.serve` is the one place that starts calls. It runs whenever a call comes or ends, and when the pace says so. A
+lane that waits for its pace or for a quota holds none of the places in flight that all lanes share.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from runner.errors import CallError, FailureCode, StoppedError, refused_for_tokens
+from runner.quotas import Quota
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Callable
+    from types import TracebackType
 
-    from runner.records import Rate, Usage
+    from runner.pacing import Pacer, Start
+    from runner.quotas import Taking
+    from runner.records import Rate, Reply, Usage
+
+HOPELESS_AFTER: Final = 180.0  # seconds in which nothing succeeded
+_HOPELESS_FAILURES: Final = 5  # and so many attempts failed
+_MOST_WEIGHT: Final = 16.0
+_SHARERS: Final = 8  # cases among which the probes of a quiet lane are shared, so that none spends all its attempts
 
 
-_ROUNDING = 1e-6  # of a token: less than this is missing only because floats are rounded
+class Places:
+    """The calls that may be in flight in all lanes together; lanes that wait for a place get it in their order."""
 
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._free = count
+        self._waiting: dict[Lane, None] = {}
 
-class Bucket:
-    """A token bucket that refills at `per_minute` and holds one second's worth, so that starts are spread evenly.
+    def take(self, lane: Lane) -> bool:
+        """Take a place. If there is none, the lane is served when there is."""
+        if not self._free:
+            self._waiting[lane] = None
+            return False
+        self._free -= 1
+        return True
 
-    A taking larger than the bucket waits for it to be full and leaves it in debt; the next waits until that is paid.
-    """
-
-    def __init__(self, per_minute: float, clock: Callable[[], float]) -> None:
-        self._rate = per_minute / 60
-        self._capacity = max(self._rate, 1.0)
-        self._level = self._capacity
-        self._clock = clock
-        self._at = clock()
-
-    def wait_for(self, amount: float) -> float:
-        """Seconds until `amount` may be taken; 0 if now."""
-        self._refill()
-        missing = min(amount, self._capacity) - self._level
-        return missing / self._rate if missing > _ROUNDING else 0.0
-
-    def take(self, amount: float) -> None:
-        self._refill()
-        self._level -= amount
-
-    def give_back(self, amount: float) -> None:
-        self._refill()
-        self._level = min(self._capacity, self._level + amount)
-
-    def _refill(self) -> None:
-        now = self._clock()
-        self._level = min(self._capacity, self._level + (now - self._at) * self._rate)
-        self._at = now
+    def give_back(self) -> None:
+        self._free += 1
+        while self._free and self._waiting:
+            lane = next(iter(self._waiting))
+            del self._waiting[lane]
+            lane.serve()
 
 
 class Slot:
-    """One call's share of the quotas: `reserved` tokens, until it is known how many were used."""
+    """One call: the tokens that it reserves, and what became of its attempts."""
+
+    __slots__ = ("attempts", "outcome", "reserved", "too_large")
 
     def __init__(self, reserved: int) -> None:
         self.reserved = reserved
-        self.used = reserved
+        self.attempts = 0
+        self.outcome: Reply | CallError | None = None
+        self.too_large = 0  # attempts that were refused for their tokens
 
-    def settle(self, usage: Usage | None) -> None:
-        """The call is over and used so many tokens."""
-        if usage is not None:
-            self.used = usage.input_tokens + usage.cache_write_tokens + usage.output_tokens
+    def settle(self, outcome: Reply | CallError) -> None:
+        """Tell what became of the attempt. One that was cut is not settled."""
+        self.outcome = outcome
+        if isinstance(outcome, CallError) and refused_for_tokens(outcome.code, outcome.message):
+            self.too_large += 1
+
+    @property
+    def weight(self) -> float:
+        """How many gaps it takes before it. A large call needs a bucket that has filled, and small ones keep it empty,
+        so after its second refusal it waits for longer, at the head of the queue.
+        """
+        return min(_MOST_WEIGHT, 2.0 ** (self.too_large - 1)) if self.too_large > 1 else 1.0
 
 
-class Limiter:
-    """Admits the calls to one model in one region: as many at once as `in_flight` allows, at the pace of the quotas.
+class Turn:
+    """One call's turns in a lane: entered for each attempt, it waits for a turn and holds it until it is left."""
 
-    First come, first served, so that a large call is not held up by small ones. Tokens are reserved as Bedrock does,
-    input + max_tokens at the start, and the rest given back at the end.
+    __slots__ = ("_begun", "_lane", "called", "slot", "start", "takings")
+
+    def __init__(self, lane: Lane, slot: Slot, *, begun: bool) -> None:
+        self._lane = lane
+        self._begun = begun
+        self.slot = slot
+        self.called: asyncio.Future[None] | None = None
+        self.start: Start | None = None
+        self.takings: list[tuple[Quota, Taking]] = []
+
+    @property
+    def goes_first(self) -> bool:
+        """A case that has begun goes before those that have not."""
+        return self._begun or self.slot.attempts > 0
+
+    async def __aenter__(self) -> Slot:
+        await self._lane.enter(self)
+        return self.slot
+
+    async def __aexit__(
+        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
+    ) -> None:
+        self._lane.leave(self)
+
+
+class Lane:
+    """Admits the calls to one model in one region, at the limit and pace of `pacer` and within the quotas of `rate`.
+
+    `burndown` is how much a token of output counts. `on_hopeless` is told when nothing has succeeded for so long that
+    nothing will: the last error, for how many seconds, and the attempts that failed in them.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a lane stands on, by name
         self,
         *,
-        in_flight: asyncio.Semaphore,
+        places: Places,
+        pacer: Pacer,
         rate: Rate,
-        clock: Callable[[], float],
-        sleep: Callable[[float], Awaitable[None]],
+        burndown: float,
+        loop: asyncio.AbstractEventLoop,
+        on_hopeless: Callable[[CallError, float, int], None],
     ) -> None:
-        self._queue = asyncio.Lock()
-        self._in_flight = in_flight
-        self._requests = Bucket(rate.requests_per_minute, clock) if rate.requests_per_minute else None
-        self._tokens = Bucket(rate.tokens_per_minute, clock) if rate.tokens_per_minute else None
-        self._sleep = sleep
+        self._places = places
+        self._pacer = pacer
+        self._requests = Quota(rate.requests_per_minute) if rate.requests_per_minute else None
+        self._tokens = Quota(rate.tokens_per_minute) if rate.tokens_per_minute else None
+        self._burndown = burndown
+        self._loop = loop
+        self._on_hopeless = on_hopeless
+        self._begun: deque[Turn] = deque()
+        self._new: deque[Turn] = deque()
+        self._in_flight: dict[Start, None] = {}  # oldest first
+        self._unripe: deque[Start] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._cases = 0  # begun and not yet over
+        self._doors: deque[asyncio.Future[None]] = deque()  # where new cases wait
+        self._failures = 0  # since the last success
+        self._failing_since = 0.0
+        self._closed = False
 
     @property
     def counts_tokens(self) -> bool:
         """Whether there is a token quota, so that calls must say what they reserve."""
         return self._tokens is not None
 
-    @asynccontextmanager
-    async def slot(self, reserved_tokens: int) -> AsyncIterator[Slot]:
-        """Wait for a turn, and hold it until the call is over."""
-        slot = Slot(reserved_tokens)
-        await self._admit(reserved_tokens)
+    # --- cases -------------------------------------------------------------------------------------------------------
+
+    async def room(self) -> None:
+        """Wait until another case should begin, and count it as begun until `left`. StoppedError once closed.
+
+        There is room when so few cases are ready that the pipe might run dry. A case that sleeps before its next
+        attempt counts as ready, so that an outage does not begin all the cases there are.
+        """
+        while not self._closed and not self._has_room():
+            door = self._loop.create_future()
+            self._doors.append(door)
+            await door
+        if self._closed:
+            raise StoppedError
+        self._cases += 1
+
+    def left(self) -> None:
+        """A case that had found `room` is over."""
+        self._cases -= 1
+        self._open_doors()
+
+    def _has_room(self) -> bool:
+        ready = self._cases - len(self._in_flight)
+        return ready < (_SHARERS if self._pacer.quiet else self._pacer.lookahead())
+
+    def _open_doors(self) -> None:
+        """Let one case in; when it has come to its call the next is let in, or at the next end of a call."""
+        while self._doors and self._has_room():
+            door = self._doors.popleft()
+            if not door.done():
+                door.set_result(None)
+                return
+
+    # --- calls -------------------------------------------------------------------------------------------------------
+
+    def turn(self, *, reserved: int, begun: bool) -> Turn:
+        """The turns of a call that reserves so many tokens. `begun`: an earlier call of its case has been made."""
+        return Turn(self, Slot(reserved), begun=begun)
+
+    def close(self) -> None:
+        """Start nothing more: who waits gets StoppedError."""
+        self._closed = True
+        for turn in (*self._begun, *self._new):
+            assert turn.called is not None
+            if not turn.called.done():
+                turn.called.set_exception(StoppedError())
+        for door in self._doors:
+            if not door.done():
+                door.set_result(None)
+
+    async def enter(self, turn: Turn) -> None:
+        """Wait for the turn of an attempt."""
+        if self._closed:
+            raise StoppedError
+        turn.slot.outcome = None
+        turn.called = self._loop.create_future()
+        (self._begun if turn.goes_first else self._new).append(turn)
+        self.serve()
         try:
-            yield slot
-        finally:
-            self._in_flight.release()
-            if self._tokens is not None:
-                self._tokens.give_back(slot.reserved - slot.used)
+            await turn.called
+        except asyncio.CancelledError:
+            if not turn.called.cancelled():  # it was called at the same moment
+                self.leave(turn)
+            raise
 
-    async def _admit(self, reserved_tokens: int) -> None:
-        async with self._queue:
-            await self._in_flight.acquire()
-            try:
-                await self._take(self._requests, 1)
-                await self._take(self._tokens, reserved_tokens)
-            except BaseException:
-                self._in_flight.release()
-                raise
+    def leave(self, turn: Turn) -> None:
+        """The attempt is over: learn from what became of it, and make room."""
+        start, outcome, now = turn.start, turn.slot.outcome, self._loop.time()
+        assert start is not None
+        del self._in_flight[start]
+        for quota, taking in turn.takings:
+            quota.settle(taking, self._charge(outcome, taking) if quota is self._tokens else 1, now)
+        turn.takings.clear()
+        self._learn(start, outcome, now)
+        self._places.give_back()
+        self.serve()
 
-    async def _take(self, bucket: Bucket | None, amount: int) -> None:
-        if bucket is None:
+    def serve(self) -> None:
+        """Start the calls that may start now, and see to it that the next is started when it may."""
+        now = self._loop.time()
+        self._ripen(now)
+        while not self._closed and (queue := self._next_queue()) is not None:
+            if self._pacer.full:
+                if self._unripe:
+                    self._wake(self._pacer.ripe_at(self._unripe[0]), now)
+                break
+            turn = queue[0]
+            at = self._ready_at(turn.slot, now)
+            if at > now:
+                self._wake(at, now)
+                break
+            if not self._places.take(self):
+                break
+            queue.popleft()
+            self._start(turn, now)
+        self._open_doors()
+
+    def _next_queue(self) -> deque[Turn] | None:
+        """The queue whose head is next. In a quiet lane the probes are made by whoever has made the fewest attempts."""
+        for queue in (self._begun, self._new):
+            while queue and queue[0].called is not None and queue[0].called.done():  # cancelled meanwhile
+                queue.popleft()
+        if self._pacer.quiet:
+            if not self._new and self._begun:
+                fewest = min(range(len(self._begun)), key=lambda index: self._begun[index].slot.attempts)
+                self._begun.rotate(-fewest)
+            return self._new or self._begun or None
+        return self._begun or self._new or None
+
+    def _ready_at(self, slot: Slot, now: float) -> float:
+        at = self._pacer.ready_at(slot.weight)
+        if self._requests is not None:
+            at = max(at, self._requests.ready_at(1, now))
+        if self._tokens is not None:
+            at = max(at, self._tokens.ready_at(slot.reserved, now))
+        return at
+
+    def _start(self, turn: Turn, now: float) -> None:
+        turn.start = start = self._pacer.start(now)
+        turn.slot.attempts += 1
+        if self._requests is not None:
+            turn.takings.append((self._requests, self._requests.take(1, now)))
+        if self._tokens is not None:
+            turn.takings.append((self._tokens, self._tokens.take(turn.slot.reserved, now)))
+        self._in_flight[start] = None
+        self._unripe.append(start)
+        assert turn.called is not None
+        turn.called.set_result(None)
+
+    def _wake(self, at: float, now: float) -> None:
+        if self._timer is not None:
+            if self._timer.when() <= at:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_later(at - now, self._woken)
+
+    def _woken(self) -> None:
+        self._timer = None
+        self.serve()
+
+    # --- what became of calls ----------------------------------------------------------------------------------------
+
+    @property
+    def _wanted(self) -> bool:
+        return bool(self._begun or self._new or self._doors)
+
+    def _ripen(self, now: float) -> None:
+        unripe, pacer = self._unripe, self._pacer
+        while unripe and (unripe[0].known or pacer.ripe_at(unripe[0]) <= now):
+            start = unripe.popleft()
+            if not start.known:
+                pacer.ripened(start, now, wanted=self._wanted)
+
+    def _charge(self, outcome: Reply | CallError | None, taking: Taking) -> float:
+        """The tokens that count in the end. A call that was refused has taken none; of others it is not known."""
+        if isinstance(outcome, CallError):
+            return 0 if outcome.code in _UNCHARGED else taking.amount
+        usage: Usage | None = None if outcome is None else outcome.usage
+        if usage is None:
+            return taking.amount
+        return usage.input_tokens + usage.cache_write_tokens + usage.output_tokens * self._burndown
+
+    def _learn(self, start: Start, outcome: Reply | CallError | None, now: float) -> None:
+        if outcome is None or (isinstance(outcome, CallError) and outcome.code in _UNSENT):
+            self._pacer.abandoned(start)
+        elif not isinstance(outcome, CallError) or not outcome.code.retryable:  # an answer, if not a good one
+            self._failures = 0
+            self._pacer.succeeded(start, now, wanted=self._wanted)
+        else:
+            if outcome.code is FailureCode.THROTTLED:
+                self._pacer.throttled(start, now)
+            else:
+                self._pacer.failed(start, now)
+            self._count_failure(outcome, now)
+
+    def _count_failure(self, error: CallError, now: float) -> None:
+        if not self._failures:
+            self._failing_since = now
+        self._failures += 1
+        seconds = now - self._failing_since
+        if seconds < HOPELESS_AFTER or self._failures < _HOPELESS_FAILURES:
             return
-        while (wait := bucket.wait_for(amount)) > 0:
-            await self._sleep(wait)
-        bucket.take(amount)
+        oldest = next(iter(self._in_flight), None)
+        if oldest is None or oldest.time >= self._failing_since:  # else there is a slow call that may yet succeed
+            self._on_hopeless(error, seconds, self._failures)
+
+
+_UNSENT = frozenset({FailureCode.INPUT, FailureCode.STOPPED})
+_UNCHARGED = _UNSENT | {FailureCode.THROTTLED, FailureCode.NETWORK}

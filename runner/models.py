@@ -47,12 +47,14 @@ class ModelFacts:
     """One model under one id. Requests with more than `long_context_above` input tokens cost `long_context` instead.
 
     `refuses` may hold `sampling` (temperature, top_p, top_k) and `prefill` (an assistant message at the end).
+    `burndown` is how many tokens of the quota a token of output takes; it changes no price.
     """
 
     price: Price
     long_context: Price | None = None
     long_context_above: int = 0
     refuses: frozenset[str] = frozenset()
+    burndown: int = 1
 
     def cost(self, usage: Usage) -> float:
         """What one call that used `usage` costs, in USD."""
@@ -90,7 +92,8 @@ class Models:
             if problem is not None:
                 problems.append(Problem(problem, document.place([model]), _PRICE_HINT))
             else:
-                facts[model] = ModelFacts(price=Price(**prices))
+                known = facts.get(model)
+                facts[model] = ModelFacts(price=Price(**prices), burndown=known.burndown if known else 1)
         if problems:
             raise UsageError(*problems)
         return Models(facts)
@@ -150,4 +153,5 @@ def _facts(entry: dict[str, Any]) -> ModelFacts:
         else None,
         long_context_above=long["above_input_tokens"] if long else 0,
         refuses=frozenset(entry.get("refuses", ())),
+        burndown=entry.get("burndown", 1),
     )

@@ -5,25 +5,39 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from runner import cases, estimate, media, wire
+from runner import estimate, media, wire
+from runner.errors import UsageError
 from runner.records import Usage, exchanges
+from runner.rendering import Renderer
+from runner.resume import Kept, cases_and_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
+    from runner.cases import CaseList
     from runner.models import Models
     from runner.records import Case, Job
+    from runner.results.earlier import Earlier
 
 
-def requests(jobs: Sequence[Job], selection: cases.Selection, allow_dirs: Sequence[Path]) -> Iterator[dict[str, Any]]:
+def requests(lists: Sequence[CaseList]) -> Iterator[dict[str, Any]]:
     """The first request of each case: its body is just what is sent.
 
     A live conversation goes on with what the model answers, so its later turns are told in `then`, as text.
     """
-    for job in jobs:
-        for case in cases.Renderer(job, allow_dirs).cases(selection):
+    for cases in lists:
+        for case in _rendered(cases):
             yield _request(case)
+
+
+def _rendered(cases: CaseList) -> Iterator[Case]:
+    """Every case. Raises UsageError at one that cannot be rendered."""
+    renderer = Renderer(cases.job, cases.allow_dirs)
+    for case in map(renderer.case, cases):
+        if case.fault is not None:
+            raise UsageError(case.fault)
+        yield case
 
 
 def _request(case: Case) -> dict[str, Any]:
@@ -47,15 +61,21 @@ def _request(case: Case) -> dict[str, Any]:
 
 
 def dry_run(
-    jobs: Sequence[Job], selection: cases.Selection, allow_dirs: Sequence[Path], known: Models
+    lists: Sequence[CaseList], known: Models, earlier: Callable[[Job], AbstractContextManager[Earlier | None]]
 ) -> dict[str, Any]:
-    """Cases, calls, tokens and worst-case cost, by job and in all. `cost_usd` is None where a price is not known."""
-    every = [_estimate(job, selection, allow_dirs, known) for job in jobs]
+    """Cases, those that `earlier` rows answer, and of the others calls, tokens and worst-case cost; by job and in all.
+
+    Costs are None where a price is not known.
+    """
+    every = []
+    for cases in lists:
+        with earlier(cases.job) as rows:
+            every.append(_estimate(cases, known, rows))
     estimates = [entry for entry in every if entry["cases"]]
     costs = [entry["worst_case_cost_usd"] for entry in estimates]
     total = {
         name: sum(entry[name] for entry in estimates)
-        for name in ("cases", "calls", "input_tokens", "max_output_tokens")
+        for name in ("cases", "kept", "faults", "calls", "input_tokens", "max_output_tokens")
     }
     return {
         "total": {**total, "worst_case_cost_usd": None if None in costs else round(sum(costs), 6)},
@@ -63,21 +83,32 @@ def dry_run(
     }
 
 
-def _estimate(job: Job, selection: cases.Selection, allow_dirs: Sequence[Path], known: Models) -> dict[str, Any]:
-    count, calls, usage, cost = 0, 0, Usage(), 0.0
-    facts = known.find(job.model)
-    for case in cases.Renderer(job, allow_dirs).cases(selection):
+def _estimate(cases: CaseList, known: Models, earlier: Earlier | None) -> dict[str, Any]:
+    kept = faults = calls = 0
+    usage, cost = Usage(), 0.0
+    models = {variant.job.model: known.find(variant.job.model) for variant in cases.variants}
+    for case in cases_and_rows(cases, Renderer(cases.job, cases.allow_dirs), earlier):
+        if case is None:
+            continue
+        if isinstance(case, Kept):
+            kept += 1
+            continue
+        if case.fault is not None:
+            faults += 1
+            continue
         worst = estimate.worst_case(case.request)
-        count += 1
         calls += len(worst)
         usage = sum(worst, usage)
+        facts = models[case.job.model]
         cost += sum(map(facts.cost, worst)) if facts else 0.0
     return {
-        "name": job.name,
-        "model": job.model,
-        "cases": count,
+        "name": cases.job.name,
+        "model": ", ".join(models),
+        "cases": cases.count(),
+        "kept": kept,
+        "faults": faults,
         "calls": calls,
         "input_tokens": usage.input_tokens,
         "max_output_tokens": usage.output_tokens,
-        "worst_case_cost_usd": round(cost, 6) if facts else None,
+        "worst_case_cost_usd": round(cost, 6) if all(models.values()) else None,
     }

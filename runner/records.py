@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
@@ -9,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from runner.errors import Place
+    from runner.errors import Place, Problem
 
 Api = Literal["invoke", "converse"]
 Role = Literal["user", "assistant"]
@@ -49,13 +50,30 @@ class AssertionSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseSpec:
-    """One entry of `cases:`. `id` is None where the position is to serve."""
+    """One entry of `cases:`, or one row of a file. `id` is None where the position is to serve."""
 
     place: Place
     id: str | None = None
     vars: Mapping[str, Any] = field(default_factory=dict)
     assertions: tuple[AssertionSpec, ...] = ()
     tags: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseGlob:
+    """`cases: {glob: ...}`: each file that matches is a case."""
+
+    pattern: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseFile:
+    """`cases: {file: ...}`: each row of the file is a case. `delimiter` None: found from its header."""
+
+    path: str  # as the job file wrote it
+    place: Place
+    delimiter: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,10 +104,28 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """One combination of the values of a job's matrix, and the job with these values."""
+
+    values: Mapping[str, Any]
+    job: Job
+
+    @property
+    def label(self) -> str:
+        """`model=amazon.nova-lite-v1:0, temperature=0`; it tells the cases of the variants apart."""
+        return ", ".join(f"{name}={_as_label(value)}" for name, value in self.values.items())
+
+
+def _as_label(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """A job file as one value. Exactly one of `turns` and `body` is given.
 
-    `body` is a JSON value whose strings are `Text`. `api` is resolved: never `auto`.
+    `body` is a JSON value whose strings are `Text`. `api` is resolved: never `auto`. `variants` is empty without a
+    matrix; a variant's own job has none, and its `vars` hold the variant's variables.
     """
 
     path: Path
@@ -108,13 +144,18 @@ class Job:
     turns: tuple[Turn, ...]
     body: Any
     extra: Mapping[str, Any]
-    cases: tuple[CaseSpec, ...]  # empty: the job is one case
+    cases: tuple[CaseSpec, ...] | CaseFile | CaseGlob  # an empty list: the job is one case
     assertions: tuple[AssertionSpec, ...]
     rate: Rate
     max_concurrency: int | None
     retry: RetrySettings
     timeout: float  # seconds, for one attempt, from connecting to the last byte read
     max_cost: float | None  # USD
+    fixed_vars: Mapping[str, Any] = field(default_factory=dict)  # of matrix and command line: they win over a case's
+    variants: tuple[Variant, ...] = ()
+    matrix_place: Place | None = None
+    repeat: int = 1
+    min_pass: int = 1  # how many repetitions of a case must pass
 
 
 # --- what is asked ---------------------------------------------------------------------------------------------------
@@ -177,7 +218,7 @@ class Assertion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One case, ready to be called."""
+    """One case, ready to be called; or with a `fault`, which says why it cannot be."""
 
     job: Job
     id: str
@@ -187,6 +228,8 @@ class Case:
     request: Request
     assertions: tuple[Assertion, ...]
     repeat: int = 0
+    matrix: Mapping[str, Any] | None = None
+    fault: Problem | None = None
 
 
 # --- what came back --------------------------------------------------------------------------------------------------
@@ -296,3 +339,4 @@ class Row(TypedDict):
     started_at: str
     finished_at: str
     version: str
+    matrix: dict[str, Any] | None

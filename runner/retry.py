@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from runner.limits import Slot
     from runner.records import AttemptRecord, Reply, RetrySettings
 
-THROTTLED_BASE = 1.0  # seconds: a quota refills slowly
-OTHER_BASE = 0.25
+# Seconds. It is short for throttled calls too: the lane holds the pace, whatever the number of those who wait.
+FIRST_BACKOFF = 0.25
 LONGEST_HINT = 300.0  # seconds: the most that a server may ask for
 
 
@@ -41,11 +41,11 @@ def backoff(
 ) -> float:
     """Seconds to wait after attempt number `attempt` (from 1) failed with `error`.
 
-    Full jitter under a ceiling that doubles up to `max_backoff`. What the server asks for comes first and the jitter on
-    top, so that calls which were refused together do not come back together.
+    Full jitter under a ceiling that triples up to `max_backoff`: the first wait is short, and yet 8 attempts span a
+    minute. What the server asks for comes first and the jitter on top, so that calls which were refused together do not
+    come back together.
     """
-    base = THROTTLED_BASE if error.code is FailureCode.THROTTLED else OTHER_BASE
-    ceiling = min(max_backoff, base * 2.0 ** min(attempt - 1, 64))
+    ceiling = min(max_backoff, FIRST_BACKOFF * 3.0 ** min(attempt - 1, 64))
     return min(error.retry_after or 0.0, LONGEST_HINT) + uniform(0.0, ceiling)
 
 
@@ -63,13 +63,13 @@ async def call_with_retries(  # noqa: PLR0913 - clock and chance are handed in, 
 ) -> Reply:
     """Call `attempt(number)`, number from 1, until it gives a reply or it makes no sense to go on.
 
-    Each attempt waits for its turn in `admit()` first, which is no part of its time. Appends every attempt to
-    `attempts`, the last one too. Raises the last CallError. Any other exception is not ours to judge and goes through
-    at once.
+    `admit()` gives the turns of the call: each attempt enters them and waits, which is no part of its time, and leaves
+    them before it sleeps. Appends every attempt to `attempts`, the last one too. Raises the last CallError. Any other
+    exception is not ours to judge and goes through at once.
     """
     call = _Call(
         attempt=attempt,
-        admit=admit,
+        turns=admit(),
         max_attempts=settings.max_attempts,
         max_backoff=settings.max_backoff,
         attempts=attempts,
@@ -99,7 +99,7 @@ class _Call:
     """One call and its attempts so far, in the shape that tenacity asks for."""
 
     attempt: Callable[[int], Awaitable[Reply]]
-    admit: Callable[[], AbstractAsyncContextManager[Slot]]
+    turns: AbstractAsyncContextManager[Slot]
     max_attempts: int
     max_backoff: float
     attempts: list[AttemptRecord]
@@ -113,20 +113,21 @@ class _Call:
 
     async def once(self) -> Reply:
         """Make the next attempt and record it."""
-        async with self.admit() as slot:
+        async with self.turns as slot:
             self.number += 1
             started_at, start = self.now(), self.monotonic()
             try:
                 reply = await self.attempt(self.number)
             except CallError as error:
                 self._record(error, started_at, start)
+                slot.settle(error)
                 raise
             except asyncio.CancelledError:
                 cut = CallError(FailureCode.STOPPED, "cut, because the run was stopped", possibly_billed=True)
                 self._record(cut, started_at, start)
                 raise
             self._record(reply, started_at, start)
-            slot.settle(reply.usage)
+            slot.settle(reply)
             return reply
 
     async def again(self) -> Reply:

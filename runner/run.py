@@ -3,35 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import time
-from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner import cases, console, models
+from runner import console, loading, models
 from runner.account import Connection
-from runner.answer import Answerer
+from runner.answer import Answerer, judged_again
 from runner.bedrock import Bedrock
 from runner.calls import LimitedCalls
+from runner.cases import EVERYTHING, CaseList, Selection
 from runner.engine import Engine, Work, cannot_write
-from runner.errors import CallError, ExitCode, FailureCode, Problem, UsageError
-from runner.job import NO_OVERRIDES, Overrides
+from runner.errors import CallError, ExitCode, Problem, UsageError
+from runner.guard import Guard
+from runner.job import NO_OVERRIDES, Overrides, jobs_of
 from runner.records import Rate
+from runner.rendering import Renderer
 from runner.results import Outputs
-from runner.stop import Stop, StopReason, account_stop, on_signals
+from runner.resume import cases_and_rows
+from runner.stop import Stop, account_stop, on_signals
 from runner.summary import JobSummary, Summary, Tally
-from runner.words import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from runner.engine import Finished
     from runner.models import Models
     from runner.records import Case, Job, Row
 
-_IN_FLIGHT = 8  # calls at once, where nothing else is said
 _GRACE = 5.0  # seconds that calls in flight are given after Ctrl-C
 
 
@@ -45,7 +48,7 @@ class RunOptions:
     replies: Path | None = None
     connection: Connection = field(default_factory=Connection)
     overrides: Overrides = NO_OVERRIDES
-    selection: cases.Selection = cases.EVERYTHING
+    selection: Selection = EVERYTHING
     allow_dirs: Sequence[Path] = ()
     max_concurrency: int | None = None
     rpm: float | None = None
@@ -53,6 +56,8 @@ class RunOptions:
     max_cost: float | None = None
     max_failures: int | None = None
     prices: Path | None = None
+    fresh: bool = False
+    replay: bool = False
     as_json: bool = False
     quiet: bool = False
     verbose: bool = False
@@ -60,12 +65,16 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Plan:
-    """What is to be done: jobs that are in order, and the cases of each that are to run."""
+    """What is to be done: the cases of jobs that are in order."""
 
     options: RunOptions
-    jobs: Sequence[Job]
-    counts: Mapping[str, int]
+    lists: Sequence[CaseList]
+    counts: Mapping[str, int]  # of cases, by name of the job
     models: Models
+
+    @property
+    def jobs(self) -> list[Job]:
+        return [cases.job for cases in self.lists]
 
 
 def run(options: RunOptions) -> ExitCode:
@@ -73,7 +82,9 @@ def run(options: RunOptions) -> ExitCode:
     plan = _plan(options)
     summary = _empty_summary(plan)
     screen = _console(plan, summary)
-    outputs = Outputs(options.output, {job.name: cases.indexes(job, options.selection) for job in plan.jobs})
+    outputs = _outputs(plan)
+    for notice in outputs.notices():
+        console.say(f"note: {notice}")
     try:
         with _connection(options) as connection:
             asyncio.run(_call_all(plan, connection, outputs, summary, screen))
@@ -81,9 +92,8 @@ def run(options: RunOptions) -> ExitCode:
         summary.stopped = account_stop(error)
     finally:
         screen.close()
-        misplaced = outputs.close()
-    for name, failure in misplaced.items():
-        summary.jobs[name].output = outputs.part(name)
+        misplaced = outputs.close(complete=_covered(plan, summary))
+    for failure in misplaced.values():
         summary.stopped = summary.stopped or cannot_write(failure)
     summary.set_aside = outputs.set_aside()
     screen.end(summary)
@@ -94,96 +104,142 @@ def run(options: RunOptions) -> ExitCode:
 
 def _plan(options: RunOptions) -> _Plan:
     known = models.load(options.prices)
-    jobs, counts = cases.load(
+    lists = loading.load(
         options.jobs, overrides=options.overrides, selection=options.selection, allow_dirs=options.allow_dirs
     )
-    chosen = [_at_rate(job, options) for job in jobs if counts[job.name]]
-    _check_budgets(chosen, options, known)
-    return _Plan(options=options, jobs=chosen, counts=counts, models=known)
+    counts = {cases.job.name: cases.count() for cases in lists}
+    chosen = [cases for cases in lists if counts[cases.job.name]]
+    _check_budgets([cases.job for cases in chosen], options, known)
+    return _Plan(options=options, lists=chosen, counts=counts, models=known)
+
+
+def _outputs(plan: _Plan) -> Outputs:
+    options = plan.options
+    positions = {cases.job.name: ((case.position, case.repeat) for case in cases) for cases in plan.lists}
+    return Outputs(options.output, positions, accept_local=options.local or options.replay)
+
+
+def _covered(plan: _Plan, summary: Summary) -> set[str]:
+    """The jobs of which every case has its row now, so that what else is in their files is not wanted any more."""
+    options = plan.options
+    if options.replay:  # to put rows away because of an edit that may be taken back is for a run that calls
+        return set()
+    finished = {
+        name
+        for name, job in summary.jobs.items()
+        # Where a fresh call failed, the row that was there still answers its case.
+        if job.tally.pending == 0 and not (options.fresh and job.tally.errors)
+    }
+    return {cases.job.name for cases in plan.lists if cases.covers_job} & finished
+
+
+def _tune_garbage_collection() -> None:
+    """What is here now stays, and calls leave few cycles: to look for them less often saves a tenth of a call."""
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
 
 
 async def _call_all(
     plan: _Plan, connection: Connection, outputs: Outputs, summary: Summary, screen: console.Console
 ) -> None:
+    options = plan.options
     stop = Stop()
-    bounds = [_concurrency(job, plan.options) for job in plan.jobs]
     began = time.monotonic()
     async with Bedrock(connection) as bedrock:
-        await bedrock.prepare(job.region for job in plan.jobs)
+        if not options.replay:
+            await bedrock.prepare(job.region for job in plan.jobs)
         calls = LimitedCalls(
-            bedrock, plan.jobs, in_flight=plan.options.max_concurrency or max(_IN_FLIGHT, *bounds), stop=stop
+            bedrock,
+            [_at_rate(each, options) for job in plan.jobs for each in jobs_of(job)],
+            in_flight=options.max_concurrency,
+            stop=stop,
         )
         answerer = Answerer(
             calls=calls, where=_where(bedrock, plan), models=plan.models, watcher=screen, sleep=stop.sleep
         )
+        guard = Guard(
+            answerer.answer,
+            stop,
+            models=plan.models,
+            max_cost=options.max_cost,
+            max_cost_of_jobs={job.name: job.max_cost for job in plan.jobs if job.max_cost is not None},
+            max_failures=options.max_failures,
+        )
 
-        def finished(case: Case, row: Row) -> None:
-            summary.add(row)
-            screen.finished(case, row)
+        def finished(item: Finished) -> None:
+            kept = item.earlier is not None
+            summary.add(item.row, kept=kept)
+            (screen.kept if kept else screen.finished)(item.case, item.row)
 
-        guard = _Guard(answerer, stop, plan.options)
-        engine = Engine(answer=guard.answer, write=outputs.write, finished=finished, stop=stop, grace=_GRACE)
+        engine = Engine(
+            steps=_Replay(answerer) if options.replay else _Calling(guard, calls),
+            judge=judged_again,
+            store=_Store(outputs),
+            finished=finished,
+            stop=stop,
+            grace=_GRACE,
+        )
+        _tune_garbage_collection()
         screen.begin()
         with on_signals(stop, lambda reason: screen.stopping(reason, _GRACE)):
-            await engine.run(
-                [Work(_cases(job, plan.options), bound) for job, bound in zip(plan.jobs, bounds, strict=True)]
-            )
+            await engine.run([_work(cases, outputs, options) for cases in plan.lists])
     summary.lost_calls = engine.lost_calls
     summary.stopped = None if stop.reason and stop.reason.moot_when_done and summary.complete else stop.reason
     summary.elapsed = time.monotonic() - began
 
 
-def _cases(job: Job, options: RunOptions) -> Iterator[Case]:
-    return cases.Renderer(job, options.allow_dirs).cases(options.selection)
+class _Calling:
+    """How cases are run: begun when there is money and room for them."""
 
+    def __init__(self, guard: Guard, calls: LimitedCalls) -> None:
+        self._guard = guard
+        self._calls = calls
 
-def _concurrency(job: Job, options: RunOptions) -> int:
-    """How many cases of a job may be in progress at once: no more than any of its caps."""
-    caps = [cap for cap in (options.max_concurrency, job.max_concurrency) if cap is not None]
-    return min(caps, default=_IN_FLIGHT)
-
-
-_UNSENT = {FailureCode.NETWORK, FailureCode.INPUT}  # what fails before a connection is made
-
-
-class _Guard:
-    """Answers cases, and stops the run when an answer says so: a budget spent, too many failures, no connection."""
-
-    def __init__(self, answerer: Answerer, stop: Stop, options: RunOptions) -> None:
-        self._answerer = answerer
-        self._stop = stop
-        self._options = options
-        self._spent: defaultdict[str, float] = defaultdict(float)  # USD by job
-        self._failed = 0
-        self._connected = False  # whether any connection could ever be made
+    async def admit(self, case: Case) -> None:
+        if case.fault is None:
+            await self._guard.admit(case)
+            await self._calls.room(case)
 
     async def answer(self, case: Case) -> Row:
-        row = await self._answerer.answer(case)
-        self._spent[case.job.name] += row["cost_usd"] or 0.0
-        self._failed += row["status"] != "passed"
-        self._connected |= any(attempt["code"] not in _UNSENT for attempt in row["attempts"])
-        for reason in self._reasons_to_stop(case.job, row):
-            self._stop.request(reason)
-        return row
-
-    def _reasons_to_stop(self, job: Job, row: Row) -> Iterator[StopReason]:
-        for spent, budget, name in (
-            (sum(self._spent.values()), self._options.max_cost, "--max-cost"),
-            (self._spent[job.name], job.max_cost, f"max_cost of {job.name}"),
-        ):
-            if budget is not None and spent >= budget:
-                yield _early(
-                    f"the budget is spent: {console.money(spent)} ({name} {budget:g}; calls in flight add to it)"
-                )
-        bound = self._options.max_failures
-        if bound is not None and self._failed >= bound:
-            yield _early(f"{plural(self._failed, 'case')} failed (--max-failures {bound})")
-        if row["error"] is not None and not self._connected:
-            yield _early(row["error"]["message"], hint=row["error"]["hint"])
+        try:
+            return await self._guard.answer(case)
+        finally:
+            if case.fault is None:
+                self._calls.left(case)
 
 
-def _early(message: str, hint: str | None = None) -> StopReason:
-    return StopReason(exit_code=ExitCode.STOPPED, message=message, hint=hint, moot_when_done=True)
+class _Replay:
+    """How cases are run with --replay: what no earlier row answers is an error."""
+
+    def __init__(self, answerer: Answerer) -> None:
+        self.answer = answerer.replay
+
+    async def admit(self, case: Case) -> None:
+        """Nothing is called, so there is nothing to wait for."""
+
+
+class _Store:
+    """The row files, as the engine sees them: earlier rows stay where they are, unless something about them changed."""
+
+    def __init__(self, outputs: Outputs) -> None:
+        self._outputs = outputs
+        self.sync = outputs.sync
+
+    def append(self, item: Finished) -> None:
+        if item.earlier is None:
+            self._outputs.append(item.row)
+        elif item.row != item.earlier.row:
+            self._outputs.revise(item.earlier, item.row)
+
+
+def _work(cases: CaseList, outputs: Outputs, options: RunOptions) -> Work:
+    job = cases.job
+    caps = [cap for cap in (options.max_concurrency, job.max_concurrency) if cap is not None]
+    return Work(
+        cases_and_rows(cases, Renderer(job, cases.allow_dirs), None if options.fresh else outputs.earlier(job.name)),
+        concurrency=min(caps, default=None),
+        in_threads=any(turn.images for turn in job.turns),
+    )
 
 
 def _at_rate(job: Job, options: RunOptions) -> Job:
@@ -199,12 +255,13 @@ def _check_budgets(jobs: Sequence[Job], options: RunOptions, known: Models) -> N
     """A budget can't be held for a model whose price is not known; better to say so than to run on."""
     unpriced = [
         Problem(
-            f"no price is known for model {job.model}, so the budget can't be held",
+            f"no price is known for model {model}, so the budget can't be held",
             job.model_place,
             hint="give its price with --prices FILE, or run without --max-cost and max_cost",
         )
         for job in jobs
-        if (options.max_cost is not None or job.max_cost is not None) and known.find(job.model) is None
+        for model in dict.fromkeys(each.model for each in jobs_of(job))
+        if (options.max_cost is not None or job.max_cost is not None) and known.find(model) is None
     ]
     if unpriced:
         raise UsageError(*unpriced)
@@ -218,10 +275,12 @@ def _empty_summary(plan: _Plan) -> Summary:
             path=str(job.path),
             output="-" if output is None else str(output / f"{job.name}.jsonl"),
             tally=Tally(cases=plan.counts[job.name]),
+            repeat=job.repeat,
+            min_pass=job.min_pass,
         )
         for job in plan.jobs
     }
-    total = Tally(cases=sum(plan.counts.values()))
+    total = Tally(cases=sum(plan.counts[job.name] for job in plan.jobs))
     prices = f"{plan.options.prices} and {models.as_of()}" if plan.options.prices else models.as_of()
     return Summary(jobs=jobs, endpoint_is_local=plan.options.local, prices=prices, total=total)
 

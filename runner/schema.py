@@ -66,10 +66,9 @@ class _Breach:
 
 def _breaches(value: Any, schema: Mapping[str, Any], pointer: Pointer = ()) -> Iterator[_Breach]:
     for keyword, wanted in schema.items():
-        if keyword in _RULES:
-            if not _RULES[keyword](wanted, value, schema):
-                yield _Breach(pointer, keyword, wanted, value, schema)
-        elif keyword in _PARTS:
+        if keyword in _RULES and not _RULES[keyword](wanted, value, schema):
+            yield _Breach(pointer, keyword, wanted, value, schema)
+        if keyword in _PARTS:
             for steps, part, its_schema in _PARTS[keyword](wanted, value, schema):
                 yield from _breaches(part, its_schema, pointer + steps)
 
@@ -108,8 +107,8 @@ _RULES: Final[Mapping[str, Callable[[Any, Any, Mapping[str, Any]], bool]]] = {
     "minProperties": lambda wanted, value, _: not isinstance(value, dict) or len(value) >= wanted,
     "maxProperties": lambda wanted, value, _: not isinstance(value, dict) or len(value) <= wanted,
     "required": lambda wanted, value, _: not isinstance(value, dict) or all(key in value for key in wanted),
-    "additionalProperties": lambda _, value, schema: (  # it is `false` wherever there is one
-        not isinstance(value, dict) or value.keys() <= schema["properties"].keys()
+    "additionalProperties": lambda wanted, value, schema: (  # `false`; a schema is among the parts below
+        wanted is not False or not isinstance(value, dict) or value.keys() <= schema["properties"].keys()
     ),
     "not": lambda wanted, value, _: not _fits(value, wanted),
     "oneOf": lambda wanted, value, _: sum(_fits(value, schema) for schema in wanted) == 1,
@@ -121,6 +120,11 @@ _Part = tuple[Pointer, Any, Mapping[str, Any]]  # where it is in the value, what
 _PARTS: Final[Mapping[str, Callable[[Any, Any, Mapping[str, Any]], Iterable[_Part]]]] = {
     "properties": lambda wanted, value, _: (
         ((key,), value[key], schema) for key, schema in wanted.items() if isinstance(value, dict) and key in value
+    ),
+    "additionalProperties": lambda wanted, value, schema: (
+        ((key,), item, wanted)
+        for key, item in (value.items() if wanted and isinstance(value, dict) else ())
+        if key not in schema["properties"]
     ),
     "items": lambda wanted, value, _: (
         ((index,), item, wanted) for index, item in enumerate(value if isinstance(value, list) else ())
@@ -153,7 +157,7 @@ def _position(problem: Problem) -> tuple[int, int]:
 
 # Keys of the design that are built later: they are known, and refused because they would do nothing yet.
 _LATER: Final[Mapping[str, frozenset[str]]] = {
-    "job": frozenset({"matrix", "repeat", "min_pass", "thresholds"}),
+    "job": frozenset({"thresholds"}),
     "content": frozenset({"documents"}),
 }
 
@@ -221,6 +225,15 @@ _FOREIGN: Final[Mapping[str, Mapping[str, str]]] = {
         "type": "write `text:` and `images:` as keys",
         "source": "use `images: [PATH]`",
     },
+    "cases": {
+        "path": "use `file: rows.csv`",
+        "files": "use `glob: PATTERN`",
+        "pattern": "use `glob: PATTERN`",
+        "separator": "use `delimiter:`",
+        "id": "start each case with a dash, as in `- id: squares`",
+        "vars": "start each case with a dash, as in `- vars: {topic: squares}`",
+        "assert": "start each case with a dash, as in `- vars: {topic: squares}`",
+    },
     "case": {
         "name": "use `id:`",
         "description": "use `id:`, which names the case",
@@ -254,7 +267,7 @@ def _where(pointer: Sequence[str | int]) -> str:
     match list(pointer):
         case []:
             return "job"
-        case ["inference" | "rate" | "retry" as name]:
+        case ["inference" | "rate" | "retry" | "cases" | "matrix" as name]:
             return str(name)
         case ["turns", int()]:
             return "turn"
@@ -436,7 +449,8 @@ _TYPE_WORDS: Final = {
 }
 _SHAPES: Final = {
     "turns": "start each turn with a dash, as in `- user: text`",
-    "cases": "write a list, as in `- vars: {topic: squares}`",
+    "cases": "write a list, as in `- vars: {topic: squares}`, or the name of a file of rows, as in `rows.csv`",
+    "matrix": "write `{model: [ID, ID], tone: [formal, friendly]}`",
     "assert": 'write a list, as in `- {type: contains, value: "text"}`',
     "turn": "write `- user: text` or `- assistant: text`",
     "user": "write a text, or `{text: ..., images: [PATH]}`",
@@ -454,8 +468,6 @@ def _wrong_type(error: _Breach, pointer: Pointer, document: Document) -> Explana
     wanted = [error.wanted] if isinstance(error.wanted, str) else list(error.wanted)
     value = error.value
     name = dotted(pointer) or "the job"
-    if pointer == ("cases",) and isinstance(value, (str, dict)):
-        return "cases from a file are not supported by this version of bedrock-run", _SHAPES["cases"]
     if value is None:
         return f"`{name}` has no value", _null_hint(pointer, document)
     words = "a duration" if "pattern" in error.schema and _is_duration(error) else _alternatives(wanted)
@@ -482,7 +494,7 @@ def _type_hint(error: _Breach, wanted: list[str], pointer: Pointer) -> str:
         return f"`{value}` is a text in YAML 1.2: write `{meant}`"
     if isinstance(value, str) and re.fullmatch(r"true|false|[-+]?[0-9]*\.?[0-9]+", value.strip(), re.IGNORECASE):
         return f"remove the quotes: `{value.strip()}`"
-    if "string" in wanted and isinstance(value, (bool, int, float)):
+    if "string" in wanted and isinstance(value, (bool, int, float)) and pointer != ("cases",):
         return f'quote it: `"{str(value).lower() if isinstance(value, bool) else value}"`'
     if wanted == ["array"] and isinstance(value, str) and pointer[-1] not in ("turns", "assert"):
         return f"write a list: `[{shorten(value)}]`"
@@ -580,7 +592,7 @@ def _wrong_pattern(error: _Breach, pointer: Pointer, _: Document) -> Explanation
         return f"`{name}` is empty", f"write a text{_example(error)}"
     if _is_duration(error):
         return f"`{name}` must be a duration, not {kind(value)}", _duration_hint(value)
-    if pointer == ("model",):
+    if pointer == ("model",) or pointer[:2] == ("matrix", "model"):
         return f"`{shorten(value)}` cannot be a model id", _model_hint(value)
     if pointer == ("region",):
         return f"`{shorten(value)}` is not an AWS region", "write its code, as in `us-east-1`"

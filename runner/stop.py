@@ -44,6 +44,7 @@ class Stop:
         self._requested = asyncio.Event()
         self._cutting = asyncio.Event()
         self._at_once = asyncio.Event()
+        self._callbacks: list[Callable[[], None]] = []
 
     def request(self, reason: StopReason) -> None:
         """Start nothing new. A second request that cuts calls ends the moment they were given."""
@@ -55,9 +56,16 @@ class Stop:
         elif reason.cuts_calls:
             both = f"{reason.message}, after: {self.reason.message}"
             self.reason = replace(reason, message=both, hint=self.reason.hint)
-        self._requested.set()
+        if not self._requested.is_set():
+            self._requested.set()
+            for callback in self._callbacks:
+                callback()
         if reason.cuts_calls:
             self._cutting.set()
+
+    def when_requested(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called when the run begins to stop."""
+        self._callbacks.append(callback)
 
     def check(self) -> None:
         """Raise StoppedError if the run is stopping."""

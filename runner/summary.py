@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from runner.errors import ExitCode
+from runner.errors import ExitCode, refused_for_tokens
 from runner.records import Usage
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 class Tally:
     """Running totals of one job, or of several."""
 
-    cases: int = 0  # to run
+    cases: int = 0  # to run, repetitions counted
+    kept: int = 0  # answered by rows of earlier runs
     passed: int = 0
     failed: int = 0
     errors: int = 0
@@ -25,6 +27,9 @@ class Tally:
     retries: int = 0
     possibly_billed: int = 0  # attempts whose reply was not used, but that may be on the bill
     cut_at_max_tokens: int = 0
+    refused_for_tokens: int = 0  # attempts
+    longest_reply: int = 0  # tokens
+    max_tokens: int = 0  # the most that a request allowed
     usage: Usage = field(default_factory=Usage)
     cost_usd: float | None = None  # of the rows whose price is known
     unpriced: int = 0  # rows with usage but no known price
@@ -37,8 +42,23 @@ class Tally:
     def pending(self) -> int:
         return self.cases - self.done
 
-    def add(self, row: Row) -> None:
-        """Count one finished row."""
+    @property
+    def called(self) -> int:
+        """Finished cases that this run made calls for, or tried to."""
+        return self.done - self.kept
+
+    @property
+    def sufficient_max_tokens(self) -> int | None:
+        """Where calls were throttled because max_tokens reserves much more than replies need: a figure that would do.
+
+        It leaves a quarter above the longest reply.
+        """
+        enough = ceil(self.longest_reply * 1.25 / 50) * 50
+        needless = self.longest_reply and not self.cut_at_max_tokens and enough * 2 <= self.max_tokens
+        return enough if self.refused_for_tokens and needless else None
+
+    def add(self, row: Row, *, kept: bool) -> None:
+        """Count one finished row. What a kept one cost was paid by the run that called it."""
         match row["status"]:
             case "passed":
                 self.passed += 1
@@ -46,10 +66,19 @@ class Tally:
                 self.failed += 1
             case "error":
                 self.errors += 1
+        if kept:
+            self.kept += 1
+            return
         self.calls += len(row["attempts"])
         self.retries += sum(1 for attempt in row["attempts"][:-1] if attempt["code"])
         self.possibly_billed += sum(1 for attempt in row["attempts"] if attempt["possibly_billed"])
         self.cut_at_max_tokens += row["stop_reason"] in {"max_tokens", "length"}
+        self.refused_for_tokens += sum(
+            refused_for_tokens(attempt["code"], attempt["message"]) for attempt in row["attempts"]
+        )
+        replies = [reply["usage"]["output_tokens"] for reply in row["replies"] if reply["usage"]]
+        self.longest_reply = max(self.longest_reply, *replies, 0)
+        self.max_tokens = max(self.max_tokens, row["request"].get("inference", {}).get("max_tokens", 0))
         if row["usage"] is not None:
             self.usage += Usage(**row["usage"])
             self.unpriced += row["cost_usd"] is None
@@ -63,6 +92,19 @@ class JobSummary:
     path: str
     output: str  # the file of its rows, or "-"
     tally: Tally
+    repeat: int = 1
+    min_pass: int = 1  # of the repetitions of a case
+    failed_cases: int = 0  # cases of which too few repetitions passed
+    _repetitions: dict[int, list[bool]] = field(default_factory=dict)  # of cases under way: which of them passed
+
+    def add(self, row: Row, *, kept: bool) -> None:
+        """Count one finished row."""
+        self.tally.add(row, kept=kept)
+        repetitions = self._repetitions.setdefault(row["index"], [])
+        repetitions.append(row["status"] == "passed")
+        if len(repetitions) == self.repeat:
+            del self._repetitions[row["index"]]
+            self.failed_cases += sum(repetitions) < self.min_pass
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,10 +120,10 @@ class Summary:
     lost_calls: int = 0
     set_aside: dict[str, int] = field(default_factory=dict)  # rows of earlier runs, by the file they were moved to
 
-    def add(self, row: Row) -> None:
+    def add(self, row: Row, *, kept: bool) -> None:
         """Count a row of one of the jobs."""
-        self.total.add(row)
-        self.jobs[row["job"]].tally.add(row)
+        self.total.add(row, kept=kept)
+        self.jobs[row["job"]].add(row, kept=kept)
 
     @property
     def complete(self) -> bool:
@@ -94,7 +136,8 @@ class Summary:
             return self.stopped.exit_code
         if self.total.errors or not self.complete:
             return ExitCode.INCOMPLETE
-        return ExitCode.ASSERTION_FAILED if self.total.failed else ExitCode.OK
+        failed = any(job.failed_cases for job in self.jobs.values())
+        return ExitCode.ASSERTION_FAILED if failed else ExitCode.OK
 
     def to_json(self) -> dict[str, Any]:
         """The object that `--json` prints."""
@@ -115,12 +158,15 @@ class Summary:
 def _tally_json(tally: Tally) -> dict[str, Any]:
     return {
         "cases": tally.cases,
+        "kept": tally.kept,
+        "called": tally.called,
         "passed": tally.passed,
         "failed": tally.failed,
         "errors": tally.errors,
         "pending": tally.pending,
         "calls": tally.calls,
         "retries": tally.retries,
+        "sufficient_max_tokens": tally.sufficient_max_tokens,
         "possibly_billed_attempts": tally.possibly_billed,
         "input_tokens": tally.usage.input_tokens,
         "output_tokens": tally.usage.output_tokens,

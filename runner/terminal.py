@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from functools import partial
 from typing import IO, TYPE_CHECKING, cast
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from runner.retry import RetryNotice
     from runner.stop import StopReason
     from runner.summary import Summary, Tally
+
+
+_UPDATE_SECONDS = 0.05
 
 
 class Screen:
@@ -108,6 +112,13 @@ class Conversation(Section):
         style = {"passed": "green", "failed": "red", "error": "red"}[row["status"]]
         self._screen.write(" · ".join([row["status"], *facts]), f"dim {style}")
 
+    def kept(self, case: Case, row: Row) -> None:
+        for message in case.request.messages:
+            self._say("User" if message.role == "user" else "Assistant (scripted)", message.text, "cyan")
+        self._say("Assistant", row["output"] or "", "green")
+        _write_outcome(self._screen, case, row)
+        self._screen.write(f"{row['status']} · kept from {row['finished_at']}", "dim")
+
     def close(self) -> None:
         self._end_of_speech()
 
@@ -136,6 +147,7 @@ class Bar(Section):
             console=screen.rich,
             expand=True,
         )
+        self._updated_at = -_UPDATE_SECONDS
         name = Text(plain(job.name)).markup
         self._task = self._progress.add_task(name, total=tally.cases, rate="", spent="", start=False)
 
@@ -155,7 +167,16 @@ class Bar(Section):
             self._screen.write(f"passed {case_name(case)}", "green")
         self._update()
 
+    def kept(self, case: Case, row: Row) -> None:
+        _write_outcome(self._screen, case, row)
+        self._update()
+
     def _update(self) -> None:
+        """Bring the bar up to date; not for each of a thousand rows in a second, since rich takes its time."""
+        now = time.monotonic()
+        if now - self._updated_at < _UPDATE_SECONDS and not self.complete:
+            return
+        self._updated_at = now
         speed = self._progress.tasks[self._task].speed
         self._progress.update(
             self._task,
@@ -208,8 +229,14 @@ class Terminal(Console):
         self._show(case, lambda section: section.retrying(case, notice))
 
     def finished(self, case: Case, row: Row) -> None:
+        self._done(case, row, lambda section: section.finished(case, row))
+
+    def kept(self, case: Case, row: Row) -> None:
+        self._done(case, row, lambda section: section.kept(case, row))
+
+    def _done(self, case: Case, row: Row, event: Callable[[Section], None]) -> None:
         if self._in_front(case) or self._sections[case.job.name].keeps(row):
-            self._show(case, lambda section: section.finished(case, row))
+            self._show(case, event)
         while self._order and self._sections[self._order[0]].complete:
             self._next_section()
 

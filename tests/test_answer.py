@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from runner import cases, models
+from runner import loading, models
 from runner.answer import Answerer
 from runner.console import Console
 from runner.errors import CallError, FailureCode, StoppedError
 from runner.limits import Slot
 from runner.records import Case, Reply, Row, Usage
+from runner.rendering import Renderer
 
 
 class Calls:
@@ -39,8 +40,8 @@ def reply(text: str) -> Reply:
 
 
 def row_of(write_job: Any, text: str, *outcomes: Reply | BaseException) -> Row:
-    (jobs, _) = cases.load([write_job(text)])
-    (case,) = cases.Renderer(jobs[0]).cases(cases.EVERYTHING)
+    (cases,) = loading.load([write_job(text)])
+    (case,) = map(Renderer(cases.job).case, cases)
     answerer = Answerer(
         calls=Calls(*outcomes),
         where=lambda case: ("us-east-1", "local"),

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from runner import cases
+from runner import loading
 from runner.bedrock import Bedrock
-from runner.calls import LimitedCalls
-from runner.errors import CallError, FailureCode, StoppedError
-from runner.records import Case, Job, Rate, Reply
-from runner.stop import Stop
+from runner.calls import LimitedCalls, most_in_flight
+from runner.cases import CaseList
+from runner.errors import CallError, ExitCode, FailureCode, StoppedError
+from runner.records import Case, Job, Message, Rate, Reply, Usage
+from runner.rendering import Renderer
+from runner.stop import Stop, StopReason
 
 REPLY = Reply(text="hi", stop_reason="end_turn", usage=None)
 
@@ -42,18 +45,18 @@ class FakeBedrock:
 
 
 def case_of(job: Job) -> Case:
-    (case,) = cases.Renderer(job).cases(cases.EVERYTHING)
+    (case,) = map(Renderer(job).case, CaseList(job))
     return case
 
 
 @pytest.fixture
 def job(write_job: Any) -> Job:
     path: Path = write_job("system: be brief and kind\nprompt: hello there")
-    ((job,), _) = cases.load([path])
-    return job
+    (cases,) = loading.load([path])
+    return cases.job
 
 
-def limited(bedrock: FakeBedrock, *jobs: Job, stop: Stop, in_flight: int = 8) -> LimitedCalls:
+def limited(bedrock: FakeBedrock, *jobs: Job, stop: Stop, in_flight: int | None = 8) -> LimitedCalls:
     return LimitedCalls(cast("Bedrock", bedrock), jobs, in_flight=in_flight, stop=stop)
 
 
@@ -62,22 +65,14 @@ def test_jobs_of_one_model_and_region_share_its_quota(job: Job) -> None:
     elsewhere = replace(slow, region="eu-west-1")
 
     async def main() -> list[str]:
-        stop = Stop()
-        waits: list[float] = []
-
-        async def sleep(seconds: float) -> None:
-            waits.append(seconds)
-            raise StoppedError
-
-        stop.sleep = sleep  # type: ignore[method-assign]
-        calls = limited(FakeBedrock(), job, slow, elsewhere, stop=stop)
+        calls = limited(FakeBedrock(), job, slow, elsewhere, stop=Stop())
         outcomes = []
         for which in (slow, job, elsewhere):
             case = case_of(which)
             try:
-                async with calls.admit(case, case.request.messages):
+                async with asyncio.timeout(0.05), calls.admit(case, case.request.messages):
                     outcomes.append("at once")
-            except StoppedError:
+            except TimeoutError:
                 outcomes.append("waits")
         return outcomes
 
@@ -133,3 +128,87 @@ def test_what_concerns_the_account_stops_the_run_before_the_next_call(job: Job) 
             await calls.call(case_of(job), (), 1, on_text=None)
 
     asyncio.run(main())
+
+
+def test_a_later_call_of_a_case_counts_as_begun(job: Job) -> None:
+    case = case_of(job)
+    first = case.request.messages
+
+    async def main() -> list[bool]:
+        calls = limited(FakeBedrock(), job, stop=Stop())
+        later = (*first, Message(role="assistant", text="a"), Message(role="user", text="b"))
+        return [calls.admit(case, messages).goes_first for messages in (first, later)]
+
+    assert asyncio.run(main()) == [False, True]
+
+
+def test_a_stop_sends_away_who_waits_for_a_turn_or_for_room(job: Job) -> None:
+    async def main() -> None:
+        stop, case = Stop(), case_of(job)
+        calls = limited(FakeBedrock(), job, stop=stop, in_flight=1)
+
+        async def wait_for_turn() -> None:
+            async with calls.admit(case, case.request.messages):
+                pytest.fail("a stopped run makes no call")
+
+        async def wait_for_room() -> None:
+            while True:
+                await calls.room(case)
+
+        async with calls.admit(case, case.request.messages):
+            waiting = [asyncio.ensure_future(wait_for_turn()), asyncio.ensure_future(wait_for_room())]
+            await asyncio.sleep(0.01)
+            stop.request(StopReason(exit_code=ExitCode.STOPPED, message="enough"))
+            for waiter in waiting:
+                with pytest.raises(StoppedError):
+                    await waiter
+        with pytest.raises(StoppedError):
+            await calls.room(case)
+
+    asyncio.run(main())
+
+
+def test_where_nothing_succeeds_any_more_the_run_stops_and_says_how_to_go_on(job: Job) -> None:
+    async def main() -> Stop:
+        stop, case = Stop(), case_of(job)
+        calls = limited(FakeBedrock(), job, stop=stop)
+        calls._lane(job)._on_hopeless(CallError(FailureCode.NETWORK, "no route to host", hint="check"), 190.0, 31)
+        with pytest.raises(StoppedError):
+            await calls.room(case)
+        return stop
+
+    reason = asyncio.run(main()).reason
+    assert reason is not None
+    assert reason.exit_code is ExitCode.STOPPED
+    assert reason.message == (
+        f"no call to {job.model} in us-east-1 has succeeded for 3 minutes: 31 attempts failed, the last with network: "
+        "no route to host"
+    )
+    assert reason.hint == ("check; rows so far are kept: when the service answers again, run the same command again")
+
+
+def test_output_of_a_model_burns_down_as_the_table_says(job: Job) -> None:
+    paced = replace(job, model="anthropic.claude-opus-4-8", rate=Rate(tokens_per_minute=16_000))
+
+    async def main() -> str:
+        case = case_of(paced)
+        calls = limited(FakeBedrock(), paced, stop=Stop())
+        async with calls.admit(case, case.request.messages) as slot:
+            slot.settle(replace(REPLY, usage=Usage(output_tokens=1024)))
+        try:
+            async with asyncio.timeout(0.05), calls.admit(case, case.request.messages):
+                return "at once"
+        except TimeoutError:
+            return "waits"  # 15 times 1,024 are taken, which leaves no room for another 1,024
+
+    assert asyncio.run(main()) == "waits"
+
+
+def test_without_a_number_as_many_are_in_flight_as_files_may_be_open() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (300, hard))
+        raised = most_in_flight()
+        assert raised == 4000 if hard < 0 or hard >= 4100 else raised == hard - 100
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -53,7 +53,7 @@ def test_the_faults_it_shows_exist() -> None:
 
 
 def test_the_example_job_runs(bedrock_run: Any, rows: Any, tmp_path: Path) -> None:
-    (example,) = (block for block in blocks("yaml") if "cases:" in block)
+    (example,) = (block for block in blocks("yaml") if "name: my-tutor" in block)
     (tmp_path / "my-tutor.yaml").write_text(example)
     shutil.copytree(ROOT / "prompts" / "images", tmp_path / "images")
     done = bedrock_run("--local", "my-tutor.yaml")
@@ -104,8 +104,8 @@ def test_help_needs_nothing_heavy() -> None:
 
 def test_validating_needs_neither_aws_nor_images_nor_a_terminal() -> None:
     script = (
-        "import sys; from pathlib import Path; from runner import cases\n"
-        "cases.load([Path('prompts/basic.yaml')]); print([m for m in sys.modules if m in set(sys.argv[1:])])"
+        "import sys; from pathlib import Path; from runner import loading\n"
+        "loading.load([Path('prompts/basic.yaml')]); print([m for m in sys.modules if m in set(sys.argv[1:])])"
     )
     heavy = ["boto3", "botocore", "aiohttp", "rich", "PIL"]
     done = subprocess.run([sys.executable, "-c", script, *heavy], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from runner.engine import Engine, Work
+from runner.engine import Engine, Finished, Work
 from runner.errors import ExitCode, Problem, StoppedError, UsageError
 from runner.records import Case, Row
+from runner.results.earlier import EarlierRow
+from runner.resume import Kept
 from runner.stop import Stop, StopReason
 
 INTERRUPT = StopReason(exit_code=ExitCode.INTERRUPTED, message="interrupted", cuts_calls=True)
 DENIED = StopReason(exit_code=ExitCode.STOPPED, message="denied")
 
 
-def numbers(count: int) -> Iterator[Case]:
-    return cast("Iterator[Case]", iter(range(count)))
+def numbers(count: int) -> Iterator[Case | Kept | None]:
+    return cast("Iterator[Case | Kept | None]", iter(range(count)))
 
 
 class Recorder:
@@ -29,13 +33,28 @@ class Recorder:
         self.stop = Stop()
         self.lost_calls = 0
 
-    def finished(self, case: Case, row: Row) -> None:
-        self.log.append(("finished", case))
+    async def admit(self, case: Case) -> None:
+        self.log.append(("admitted", case))
 
-    def write(self, rows: Sequence[Row]) -> None:
-        self.log.extend(("written", row) for row in rows)
+    def judge(self, case: Case, row: Row) -> Row:
+        return row
 
-    def run(self, answer: Callable[[Case], Awaitable[Any]], *works: Work, grace: float = 60.0) -> None:
+    def finished(self, item: Finished) -> None:
+        self.log.append(("kept" if item.earlier else "finished", item.case))
+
+    def append(self, item: Finished) -> None:
+        self.log.append(("appended", item.case))
+
+    def sync(self) -> None:
+        synced = set(self.cases("synced"))
+        self.log.extend(("synced", case) for case in self.cases("appended") if case not in synced)
+
+    def run(
+        self,
+        answer: Callable[[Case], Awaitable[Any]],
+        *works: Work,
+        grace: float = 60.0,
+    ) -> None:
         async def started(case: Case) -> Any:
             self.log.append(("started", case))
             try:
@@ -45,7 +64,15 @@ class Recorder:
                 raise
 
         async def main() -> None:
-            engine = Engine(answer=started, write=self.write, finished=self.finished, stop=self.stop, grace=grace)
+            steps = SimpleNamespace(admit=self.admit, answer=started)
+            engine = Engine(
+                steps=steps,
+                judge=self.judge,
+                store=SimpleNamespace(append=self.append, sync=self.sync),
+                finished=self.finished,
+                stop=self.stop,
+                grace=grace,
+            )
             try:
                 await engine.run(works)
             finally:
@@ -62,13 +89,18 @@ async def echo(case: Case) -> Any:
     return case
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - whatever it is that makes it true
+        await asyncio.sleep(0)
+
+
 def test_every_case_is_answered_written_and_only_then_finished() -> None:
     recorder = Recorder()
     recorder.run(echo, Work(numbers(50), 4), Work(numbers(0), 4))
     assert sorted(recorder.cases("finished")) == list(range(50))
     for number in range(50):
         order = [name for name, case in recorder.log if case == number]
-        assert order == ["started", "written", "finished"]
+        assert order == ["admitted", "started", "appended", "synced", "finished"]
 
 
 def test_one_at_a_time_is_the_plain_loop() -> None:
@@ -81,9 +113,9 @@ def test_cases_are_made_as_they_are_needed() -> None:
     recorder = Recorder()
     ahead: list[int] = []
 
-    def cases() -> Iterator[Case]:
+    def cases() -> Iterator[Case | Kept | None]:
         for number in range(20):
-            ahead.append(number - len(recorder.cases("written")))
+            ahead.append(number - len(recorder.cases("synced")))
             yield cast("Case", number)
 
     async def slow(case: Case) -> Any:
@@ -177,17 +209,18 @@ def test_sleep_passes_time_when_nothing_stops_it() -> None:
     asyncio.run(main())
 
 
-def test_rows_that_cannot_be_written_stop_the_run_and_do_not_count() -> None:
+@pytest.mark.parametrize("step", ["append", "sync"])
+def test_rows_that_cannot_be_written_stop_the_run_and_do_not_count(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder()
 
-    def full(rows: Sequence[Row]) -> None:
+    def full(*_: Any) -> None:
         raise OSError(28, "No space left on device", "outputs/a.jsonl")
 
     async def paid(case: Case) -> Any:
         await asyncio.sleep(0)
         return {"attempts": [{}]}
 
-    recorder.write = full  # type: ignore[method-assign]
+    monkeypatch.setattr(recorder, step, full)
     recorder.run(paid, Work(numbers(5000), 4))
     assert recorder.lost_calls == len(recorder.cases("started"))
     assert recorder.stop.reason is not None
@@ -197,7 +230,7 @@ def test_rows_that_cannot_be_written_stop_the_run_and_do_not_count() -> None:
     assert len(recorder.cases("started")) < 5000
 
 
-@pytest.mark.parametrize("where", ["answer", "write", "finished"])
+@pytest.mark.parametrize("where", ["answer", "append", "sync", "finished"])
 def test_a_bug_ends_the_run_and_is_raised(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder()
 
@@ -218,7 +251,7 @@ def test_a_bug_ends_the_run_and_is_raised(where: str, monkeypatch: pytest.Monkey
 def test_a_file_that_changed_meanwhile_stops_the_run() -> None:
     recorder = Recorder()
 
-    def cases() -> Iterator[Case]:
+    def cases() -> Iterator[Case | Kept | None]:
         yield from numbers(1)
         raise UsageError(Problem("image a.png has gone"))
 
@@ -226,3 +259,81 @@ def test_a_file_that_changed_meanwhile_stops_the_run() -> None:
     assert recorder.cases("finished") == [0]
     assert recorder.stop.reason is not None
     assert "a.png has gone" in recorder.stop.reason.message
+
+
+def test_a_kept_row_is_written_and_told_without_a_call() -> None:
+    recorder = Recorder()
+    kept = cast("Any", [Kept(cast("Case", 7), EarlierRow(0, cast("Row", {}))), None, 8])
+    recorder.run(echo, Work(iter(kept), 1))
+    assert recorder.cases("started") == [8]
+    assert recorder.cases("kept") == [7]
+    assert sorted(recorder.cases("appended")) == [7, 8]
+
+
+def test_a_case_waits_until_it_is_admitted_and_the_others_go_on() -> None:
+    recorder = Recorder()
+
+    async def admit(case: Case) -> None:
+        if cast("int", case) == 2:
+            await until(lambda: len(recorder.cases("finished")) == 2)
+
+    recorder.admit = admit  # type: ignore[method-assign]
+    recorder.run(echo, Work(numbers(5)))
+    assert recorder.cases("started").index(2) == 2
+    assert sorted(recorder.cases("finished")) == [0, 1, 2, 3, 4]
+
+
+def test_a_slow_job_does_not_hold_up_another() -> None:
+    recorder = Recorder()
+
+    async def answer(case: Case) -> Any:
+        if cast("Any", case) in {"a", "b"}:
+            await until(lambda: len(recorder.cases("finished")) >= 20)
+        return await echo(case)
+
+    recorder.run(answer, Work(cast("Any", iter("ab")), 1), Work(numbers(20), 2))
+    assert recorder.cases("finished") == [*range(20), "a", "b"]
+
+
+def test_making_cases_in_threads_gives_the_same() -> None:
+    recorder = Recorder()
+    recorder.run(echo, Work(numbers(50), 4, in_threads=True))
+    assert sorted(recorder.cases("finished")) == list(range(50))
+
+
+def test_making_cases_for_long_does_not_hold_up_the_calls() -> None:
+    recorder = Recorder()
+
+    def cases() -> Iterator[Case | Kept | None]:
+        yield from numbers(1)
+        while not recorder.cases("finished"):  # without its turn the case could never be finished
+            time.sleep(0.001)
+            yield None
+
+    recorder.run(echo, Work(cases()))
+    assert recorder.cases("finished") == [0]
+
+
+def test_a_case_is_in_progress_until_its_row_is_on_disk() -> None:
+    recorder = Recorder()
+    recorder.run(echo, Work(numbers(40), 3))
+    begun = written = 0
+    for event, _ in recorder.log:
+        begun += event == "started"
+        written += event == "synced"
+        assert begun - written <= 3
+    assert written == 40
+
+
+def test_an_interrupt_cuts_the_calls_also_while_a_case_waits_for_a_place() -> None:
+    recorder = Recorder()
+
+    async def answer(case: Case) -> Any:
+        recorder.stop.request(INTERRUPT)
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            return {"attempts": [{}]}  # its reply may be on the bill
+
+    recorder.run(answer, Work(numbers(3), 1), grace=0.01)
+    assert recorder.cases("finished") == [0]

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from runner import job, model_ids, schema, times
+from runner.cases import CaseList
 from runner.errors import Place, UsageError
 from runner.job import Overrides
-from runner.records import AssertionSpec, Inference, Job, Rate, RetrySettings, Text
+from runner.records import AssertionSpec, CaseFile, CaseGlob, CaseSpec, Inference, Job, Rate, RetrySettings, Text
+from runner.rendering import Renderer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,7 +99,7 @@ def test_the_example_of_the_design(tmp_path: Path) -> None:
         ("user", 16, 1),
     ]
     assert loaded.turns[2].images == (Text("images/example.png", place(17, 16)),)
-    (case,) = loaded.cases
+    (case,) = listed(loaded)
     assert (case.id, case.vars, case.place) == ("squares", {"topic": "squares"}, place(19, 5))
     assert case.assertions == (AssertionSpec(type="contains", place=place(21, 14), value=Text("**2", place(21, 38))),)
     assert loaded.assertions == (
@@ -168,9 +170,10 @@ def test_cases_and_assertions(tmp_path: Path) -> None:
         MINIMAL + "cases:\n- {}\n- {id: 7, tags: [a], assert: [{type: not-regex, value: 'x+'}]}\n"
         "- {assert: [{type: not-latency, threshold: 1m}, {type: regex, value: '{{ a }}('}]}\n",
     )
-    assert [case.id for case in loaded.cases] == [None, "7", None]
-    assert loaded.cases[1].tags == {"a"}
-    specs = [*loaded.cases[1].assertions, *loaded.cases[2].assertions]
+    specs_of_cases = listed(loaded)
+    assert [case.id for case in specs_of_cases] == [None, "7", None]
+    assert specs_of_cases[1].tags == {"a"}
+    specs = [*specs_of_cases[1].assertions, *specs_of_cases[2].assertions]
     assert [(spec.type, spec.negated, spec.threshold) for spec in specs] == [
         ("regex", True, None),
         ("latency", True, 60.0),
@@ -182,8 +185,49 @@ def test_overrides_win_over_job_and_case(tmp_path: Path) -> None:
     content = MINIMAL + "vars: {a: 1, b: 1}\ncases:\n- vars: {a: 2, c: 2}\n"
     loaded = load(tmp_path, content, Overrides(model="amazon.nova-lite-v1:0", vars={"a": 9, "d": 9}))
     assert (loaded.model, loaded.api) == ("amazon.nova-lite-v1:0", "converse")
-    assert loaded.vars == {"a": 9, "b": 1, "d": 9}
-    assert {**loaded.vars, **loaded.cases[0].vars} == {"a": 9, "b": 1, "c": 2, "d": 9}
+    (case,) = map(Renderer(loaded).case, CaseList(loaded))
+    assert case.vars == {"a": 9, "b": 1, "c": 2, "d": 9}
+
+
+def test_a_matrix_makes_a_variant_of_each_combination(tmp_path: Path) -> None:
+    matrix = "matrix: {model: [amazon.nova-lite-v1:0, us.amazon.nova-pro-v1:0], temperature: [0, 1], tone: [dry]}\n"
+    loaded = load(tmp_path, MINIMAL + "inference: {max_tokens: 5}\n" + matrix)
+    found = [
+        (variant.label, variant.job.model, variant.job.api, variant.job.inference.temperature, variant.job.vars)
+        for variant in loaded.variants
+    ]
+    lite, pro = "amazon.nova-lite-v1:0", "us.amazon.nova-pro-v1:0"
+    assert found == [
+        (f"model={model}, temperature={temperature}, tone=dry", model, "converse", temperature, {"tone": "dry"})
+        for model in (lite, pro)
+        for temperature in (0, 1)
+    ]
+    assert {variant.job.inference.max_tokens for variant in loaded.variants} == {5}
+
+
+def test_what_the_command_line_sets_is_no_longer_varied(tmp_path: Path) -> None:
+    matrix = "matrix: {model: [amazon.nova-lite-v1:0], n: [1, 2]}\n"
+    (one, two) = load(tmp_path, MINIMAL + matrix, Overrides(model="amazon.nova-pro-v1:0")).variants
+    assert {one.job.model, two.job.model} == {"amazon.nova-pro-v1:0"}
+    assert load(tmp_path, MINIMAL + matrix, Overrides(model="amazon.nova-pro-v1:0", vars={"n": 3})).variants == ()
+
+
+def test_repeat_and_min_pass(tmp_path: Path) -> None:
+    assert (load(tmp_path, MINIMAL).repeat, load(tmp_path, MINIMAL).min_pass) == (1, 1)
+    assert load(tmp_path, MINIMAL + "repeat: 5\n").min_pass == 5
+    assert load(tmp_path, MINIMAL + "repeat: 5\nmin_pass: 4\n").min_pass == 4
+
+
+def test_cases_from_a_file_or_a_glob(tmp_path: Path) -> None:
+    short = load(tmp_path, MINIMAL + "cases: rows.csv\n").cases
+    assert isinstance(short, CaseFile)
+    assert (short.path, short.delimiter, short.place.line) == ("rows.csv", None, 3)
+    long = load(tmp_path, MINIMAL + "cases: {file: rows.csv, delimiter: ';'}\n").cases
+    assert isinstance(long, CaseFile)
+    assert long.delimiter == ";"
+    glob = load(tmp_path, MINIMAL + "cases: {glob: '*.jpg'}\n").cases
+    assert isinstance(glob, CaseGlob)
+    assert glob.pattern == "*.jpg"
 
 
 @pytest.mark.parametrize(
@@ -354,9 +398,14 @@ def test_a_damaged_file_is_a_job_or_a_usage_error(seed: int, tmp_path: Path) -> 
     assert outcomes == {"refused", "loaded"}
 
 
+def listed(loaded: Job) -> tuple[CaseSpec, ...]:
+    assert isinstance(loaded.cases, tuple)
+    return loaded.cases
+
+
 def assert_whole(loaded: Job) -> None:
     assert bool(loaded.turns) != (loaded.body is not None)
-    json.dumps([loaded.vars, loaded.extra, [case.vars for case in loaded.cases]], allow_nan=False)
+    json.dumps([loaded.vars, loaded.extra, [case.vars for case in listed(loaded)]], allow_nan=False)
     values: dict[str, Any] = {field.name: getattr(loaded, field.name) for field in fields(loaded)}
     assert values["name"]
     assert values["timeout"] > 0

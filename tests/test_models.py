@@ -69,6 +69,29 @@ def test_every_wrong_price_is_told_with_its_place(tmp_path: Path) -> None:
     assert all(problem.hint for problem in problems)
 
 
+@pytest.mark.parametrize(
+    ("model", "burndown"),
+    [
+        ("us.anthropic.claude-opus-4-8", 15),
+        ("anthropic.claude-opus-5-5", 10),
+        ("global.anthropic.claude-sonnet-5", 10),
+        ("eu.anthropic.claude-3-7-sonnet-20250219-v1:0", 5),
+        (SONNET, 5),
+        ("anthropic.claude-opus-4-7", 5),
+        ("anthropic.claude-sonnet-5-5", 1),
+        ("anthropic.claude-3-5-haiku-20241022-v1:0", 1),
+        ("amazon.nova-pro-v1:0", 1),
+    ],
+)
+def test_how_many_tokens_of_a_quota_a_token_of_output_takes(model: str, burndown: int, tmp_path: Path) -> None:
+    path = tmp_path / "prices.yaml"
+    path.write_text(f"{model}: {{input: 1, output: 2}}\n")
+    for known in (models.load(), models.load(path)):
+        facts = known.find(model)
+        assert facts is not None
+        assert facts.burndown == burndown
+
+
 def test_the_table_has_a_date() -> None:
     assert models.as_of() == "2026-11-22"
 

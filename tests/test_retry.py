@@ -94,17 +94,17 @@ def test_every_attempt_is_recorded() -> None:
     )
     assert world.call() is REPLY
     assert world.numbers == [1, 2, 3]
-    assert world.slept == [1.0, 0.5]
+    assert world.slept == [0.25, 0.75]
     assert [(a["code"], a["waited_ms"], a["request_id"], a["possibly_billed"]) for a in world.attempts] == [
         ("throttled", 0, "req-1", False),
-        ("timeout", 1000, None, True),
-        (None, 500, "req-ok", False),
+        ("timeout", 250, None, True),
+        (None, 750, "req-ok", False),
     ]
     assert world.attempts[0]["message"] == "it was throttled"
-    assert world.attempts[2]["started_at"] == "2026-11-22T17:20:04.524Z"
+    assert world.attempts[2]["started_at"] == "2026-11-22T17:20:04.024Z"
     assert [(n.attempt, n.max_attempts, n.wait, n.error.code) for n in world.notices] == [
-        (1, 8, 1.0, FailureCode.THROTTLED),
-        (2, 8, 0.5, FailureCode.TIMEOUT),
+        (1, 8, 0.25, FailureCode.THROTTLED),
+        (2, 8, 0.75, FailureCode.TIMEOUT),
     ]
 
 
@@ -164,6 +164,31 @@ def test_cancelling_ends_an_attempt_and_a_wait() -> None:
     asyncio.run(run())
 
 
+def test_each_attempt_has_its_turn_and_tells_what_became_of_it() -> None:
+    told: list[Any] = []
+
+    class Told(Slot):
+        def settle(self, outcome: Reply | CallError) -> None:
+            told.append(outcome)
+
+    class Turns:
+        async def __aenter__(self) -> Slot:
+            told.append("turn")
+            return Told(0)
+
+        async def __aexit__(self, *_: object) -> None:
+            told.append("left")
+
+    failure = error(FailureCode.THROTTLED)
+    world = World(failure, REPLY)
+
+    async def sleep(_: float) -> None:
+        told.append("asleep")
+
+    asyncio.run(call_with_retries(world.attempt, admit=Turns, settings=RetrySettings(), attempts=[], sleep=sleep))
+    assert told == ["turn", failure, "left", "asleep", "turn", REPLY, "left"]
+
+
 def test_calls_side_by_side_do_not_mix() -> None:
     async def run() -> list[list[AttemptRecord]]:
         async def attempt(number: int) -> Reply:
@@ -190,19 +215,19 @@ def test_calls_side_by_side_do_not_mix() -> None:
 @pytest.mark.parametrize(
     ("code", "attempt", "retry_after", "wait"),
     [
-        (FailureCode.THROTTLED, 1, None, 1.0),
-        (FailureCode.THROTTLED, 2, None, 2.0),
-        (FailureCode.THROTTLED, 5, None, 16.0),
+        (FailureCode.THROTTLED, 1, None, 0.25),
+        (FailureCode.THROTTLED, 2, None, 0.75),
+        (FailureCode.THROTTLED, 5, None, 20.25),
         (FailureCode.THROTTLED, 6, None, 30.0),
         (FailureCode.THROTTLED, 10_000, None, 30.0),
         (FailureCode.TRANSIENT, 1, None, 0.25),
-        (FailureCode.TIMEOUT, 3, None, 1.0),
-        (FailureCode.NETWORK, 4, None, 2.0),
+        (FailureCode.TIMEOUT, 3, None, 2.25),
+        (FailureCode.NETWORK, 4, None, 6.75),
         (FailureCode.INCOMPLETE, 20, None, 30.0),
         (FailureCode.TRANSIENT, 1, 7.0, 7.25),
-        (FailureCode.THROTTLED, 1, 60.0, 61.0),
-        (FailureCode.THROTTLED, 1, 86_400.0, 301.0),
-        (FailureCode.THROTTLED, 1, 0.0, 1.0),
+        (FailureCode.THROTTLED, 1, 60.0, 60.25),
+        (FailureCode.THROTTLED, 1, 86_400.0, 300.25),
+        (FailureCode.THROTTLED, 1, 0.0, 0.25),
     ],
 )
 def test_the_longest_wait(code: FailureCode, attempt: int, retry_after: float | None, wait: float) -> None:

@@ -1,0 +1,142 @@
+"""What ends a run early: a budget, too many failures, a run in which nothing succeeds, no connection at all."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from runner import console, estimate
+from runner.errors import ExitCode, FailureCode
+from runner.stop import StopReason
+from runner.words import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+
+    from runner.models import Models
+    from runner.records import Case, Row
+    from runner.stop import Stop
+
+HOPELESS_ERRORS = 100  # cases in a row whose calls failed, with none between them that succeeded
+
+_UNSENT = {FailureCode.NETWORK, FailureCode.INPUT}  # what fails before a connection is made
+
+
+class Budget:
+    """USD that may be spent. What is under way is held at the most that it may cost, until it is known."""
+
+    def __init__(self, limit: float, name: str) -> None:
+        self.limit = limit
+        self.name = name
+        self.spent = 0.0
+        self.held = 0.0
+
+    def has_room_for(self, cost: float) -> bool:
+        return self.spent + self.held + cost <= self.limit
+
+
+class Guard:
+    """Watches what begins and what comes of it, and stops the run when it must not go on."""
+
+    def __init__(  # noqa: PLR0913 - what it watches, by name
+        self,
+        answer: Callable[[Case], Awaitable[Row]],
+        stop: Stop,
+        *,
+        models: Models,
+        max_cost: float | None,
+        max_cost_of_jobs: Mapping[str, float],
+        max_failures: int | None,
+    ) -> None:
+        """`max_cost` is for the whole run, `max_cost_of_jobs` by name of the job; both in USD."""
+        self._answer = answer
+        self._stop = stop
+        self._models = models
+        self._budget_of_run = [] if max_cost is None else [Budget(max_cost, "--max-cost")]
+        self._budgets_of_jobs = {
+            name: [Budget(limit, f"max_cost of {name}")] for name, limit in max_cost_of_jobs.items()
+        }
+        self._max_failures = max_failures
+        self._freed = asyncio.Event()
+        self._failed = 0
+        self._errors_in_a_row = 0
+        self._connected = False  # whether any connection could ever be made
+
+    async def admit(self, case: Case) -> None:
+        """Wait until the case can be paid for, whatever it and what is under way may cost. StoppedError if it never
+        can.
+        """
+        budgets = self._budgets(case)
+        if not budgets:
+            return
+        cost = sum(self._worst_costs(case))
+        while lacking := [budget for budget in budgets if not budget.has_room_for(cost)]:
+            if not any(budget.held for budget in lacking):
+                self._stop.request(_no_room(lacking[0], cost))
+            self._stop.check()
+            self._freed.clear()
+            await self._freed.wait()
+        for budget in budgets:
+            budget.held += cost
+
+    async def answer(self, case: Case) -> Row:
+        """The row of a case that was admitted."""
+        row = None
+        try:
+            row = await self._answer(case)
+        finally:
+            self._settle(case, row)
+        for reason in self._reasons_to_stop(case, row):
+            self._stop.request(reason)
+        return row
+
+    def _budgets(self, case: Case) -> Sequence[Budget]:
+        return (*self._budget_of_run, *self._budgets_of_jobs.get(case.job.name, ())) if case.fault is None else ()
+
+    def _worst_costs(self, case: Case) -> list[float]:
+        """What each call of a case costs if its reply is as long as it may be, in USD."""
+        facts = self._models.find(case.job.model)
+        assert facts is not None  # a run with a budget begins only where all prices are known
+        return [facts.cost(usage) for usage in estimate.worst_case(case.request)]
+
+    def _settle(self, case: Case, row: Row | None) -> None:
+        budgets = self._budgets(case)
+        if not budgets:
+            return
+        worst = self._worst_costs(case)
+        lost = sum(attempt["possibly_billed"] for attempt in row["attempts"]) if row else 0
+        spent = ((row["cost_usd"] or 0.0) if row else 0.0) + lost * max(worst)
+        for budget in budgets:
+            budget.held = max(0.0, budget.held - sum(worst))
+            budget.spent += spent
+        self._freed.set()
+
+    def _reasons_to_stop(self, case: Case, row: Row) -> Iterator[StopReason]:
+        error = row["error"]
+        self._failed += row["status"] != "passed"
+        if self._max_failures is not None and self._failed >= self._max_failures:
+            yield _early(f"{plural(self._failed, 'case')} failed (--max-failures {self._max_failures})")
+        if case.fault is not None:  # nothing was sent, which says nothing about what is
+            return
+        self._connected |= any(attempt["code"] not in _UNSENT for attempt in row["attempts"])
+        self._errors_in_a_row = 0 if error is None else self._errors_in_a_row + 1
+        if error is not None and not self._connected:
+            yield _early(error["message"], hint=error["hint"])
+        elif error is not None and self._errors_in_a_row >= HOPELESS_ERRORS:
+            yield _early(
+                f"{self._errors_in_a_row} cases in a row failed, the last with {error['code']}: {error['message']}",
+                hint=error["hint"] or "mend the cause, then run the same command again: what was answered is kept",
+            )
+
+
+def _no_room(budget: Budget, cost: float) -> StopReason:
+    return StopReason(
+        exit_code=ExitCode.STOPPED,
+        message=f"the budget is spent: {console.money(budget.spent)} of {console.money(budget.limit)} ({budget.name}), "
+        f"and the next case may cost up to {console.money(cost)}",
+        hint="raise it and run the same command again; a lower max_tokens makes the most that a case may cost less",
+    )
+
+
+def _early(message: str, hint: str | None = None) -> StopReason:
+    return StopReason(exit_code=ExitCode.STOPPED, message=message, hint=hint, moot_when_done=True)

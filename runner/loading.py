@@ -1,0 +1,180 @@
+"""Job files -> jobs and their cases, with everything that can be found wrong before anything is sent."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from runner import datasets
+from runner.cases import EVERYTHING, CaseList, data_source
+from runner.datasets.files import DataError
+from runner.errors import Problem, UsageError
+from runner.job import NO_OVERRIDES
+from runner.job import load as load_jobs
+from runner.records import CaseFile, CaseGlob, Text
+from runner.rendering import Renderer
+from runner.template import Templates
+from runner.template_problems import placed
+from runner.words import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from runner.cases import Selection
+    from runner.job import Overrides
+    from runner.records import Job
+
+_NAMED_CASES = 3  # how many cases a problem names before it says how many more there are
+_NAMED_IDS = 10
+
+
+def load(
+    paths: Sequence[Path],
+    *,
+    overrides: Overrides = NO_OVERRIDES,
+    selection: Selection = EVERYTHING,
+    allow_dirs: Sequence[Path] = (),
+) -> tuple[CaseList, ...]:
+    """The cases of the jobs of some files, all found to be in order. Jobs of which no case is chosen are left out.
+
+    Cases in a list are rendered once, before anything is sent. A file of rows is read through once: its structure, its
+    ids and the columns that the templates need; a row whose template fails later is a case at fault.
+    Raises one UsageError with all problems of all files and cases. What many cases share is said once.
+    """
+    jobs, problems = load_jobs(paths, overrides=overrides)
+    lists = [CaseList(each, selection, allow_dirs) for each in jobs]
+    problems = (*problems, *(problem for cases in lists for problem in _problems(cases)))
+    if problems:
+        raise UsageError(*problems)
+    if not any(cases.count() for cases in lists):
+        raise UsageError(_nothing_selected(lists, selection))
+    return tuple(lists)
+
+
+def _problems(cases: CaseList) -> Iterator[Problem]:
+    yield from _unused_variables(cases.job)
+    match cases.job.cases:
+        case CaseFile() as file:
+            yield from _problems_of_file(cases, file)
+        case CaseGlob():
+            yield from _problems_of_glob(cases)
+        case _:
+            yield from _problems_of_cases(cases)
+
+
+def _problems_of_cases(cases: CaseList) -> Iterator[Problem]:
+    renderer = Renderer(cases.job, cases.allow_dirs)
+    found: dict[Problem, list[str]] = {}
+    for chosen in cases.unrepeated():
+        for problem in renderer.examine(chosen)[1]:
+            found.setdefault(problem, []).append(chosen.id)
+    return (_naming_cases(problem, ids) for problem, ids in found.items())
+
+
+def _problems_of_glob(cases: CaseList) -> Iterator[Problem]:
+    assert isinstance(cases.job.cases, CaseGlob)
+    glob = cases.job.cases
+    try:
+        cases.rows_known = sum(1 for _ in cases.rows())
+    except DataError as error:
+        yield error.problem
+        return
+    yield from _undefined_names(cases.job, ("file",), f"a case of `{glob.pattern}` has the variable `file`")
+
+
+def _problems_of_file(cases: CaseList, file: CaseFile) -> Iterator[Problem]:
+    try:
+        survey = datasets.survey(data_source(cases.job, file))
+    except DataError as error:
+        yield error.problem
+        return
+    yield from survey.problems
+    cases.rows_known = survey.rows
+    if survey.columns:
+        columns = ", ".join(f"`{column}`" for column in survey.columns)
+        yield from _undefined_names(cases.job, survey.columns, f"the columns of {file.path} are {columns}")
+
+
+def _undefined_names(job: Job, columns: Sequence[str], told: str) -> Iterator[Problem]:
+    """What the templates need and neither the job nor its rows have."""
+    defined = {*columns, *job.vars, *job.fixed_vars, *(name for variant in job.variants for name in variant.job.vars)}
+    templates = Templates(job.path.parent)
+    for text in _texts(job):
+        for name, line in templates.names(text).needed.items():
+            if name not in defined:
+                meant = nearest(name, sorted(defined))
+                guess = f"did you mean `{meant}`? " if meant else ""
+                yield Problem(f"undefined variable: `{name}`", placed(text, line), f"{guess}{told}")
+
+
+def _unused_variables(job: Job) -> Iterator[Problem]:
+    """A variable of the matrix that no template names does nothing: most likely it is misspelt."""
+    axes = {name for variant in job.variants for name in variant.job.fixed_vars}
+    if not axes:
+        return
+    templates = Templates(job.path.parent)
+    found = [templates.names(text) for text in _texts(job)]
+    if any(names.includes for names in found):
+        return
+    used = frozenset[str]().union(*(names.all for names in found))
+    for name in sorted(axes - used - job.fixed_vars.keys()):
+        meant = nearest(name, ["model", "max_tokens", "temperature", "top_p", "top_k", *sorted(used)])
+        yield Problem(
+            f"no template uses `{name}` of the matrix",
+            job.matrix_place,
+            f"did you mean `{meant}`?" if meant else f"write {{{{ {name} }}}} where it is to stand",
+        )
+
+
+def _texts(job: Job) -> Iterator[Text]:
+    """Every template of a job."""
+    if job.system is not None:
+        yield job.system
+    for turn in job.turns:
+        yield from (turn.text, *turn.images)
+    yield from _strings(job.body)
+    specs = [*job.assertions]
+    if isinstance(job.cases, tuple):
+        specs += [spec for case in job.cases for spec in case.assertions]
+    yield from (spec.value for spec in specs if spec.value is not None)
+
+
+def _strings(value: Any) -> Iterator[Text]:
+    if isinstance(value, Text):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _strings(item)
+
+
+def _naming_cases(problem: Problem, ids: list[str]) -> Problem:
+    unique = list(dict.fromkeys(ids))
+    if unique == ["1"]:
+        return problem  # most likely the job's only case, which has no name to speak of
+    named = ", ".join(unique[:_NAMED_CASES])
+    more = f" and {len(unique) - _NAMED_CASES} more" if len(unique) > _NAMED_CASES else ""
+    plural = "s" if len(unique) > 1 else ""
+    return Problem(f"{problem.message} (case{plural} {named}{more})", problem.place, problem.hint)
+
+
+def _nothing_selected(lists: Sequence[CaseList], selection: Selection) -> Problem:
+    asked = [f"--filter {pattern}" for pattern in selection.filters]
+    asked += [f"--tag {tag}" for tag in sorted(selection.tags)]
+    if selection.limit is not None:
+        asked.append(f"--limit {selection.limit}")
+    every = [CaseList(cases.job, allow_dirs=cases.allow_dirs) for cases in lists]
+    ids = (
+        f"{chosen.id} of {cases.job.name}" if len(every) > 1 else chosen.id
+        for cases in every
+        for chosen in cases.unrepeated()
+    )
+    shown = ", ".join(islice(ids, _NAMED_IDS)) + ("" if next(ids, None) is None else ", ...")
+    tags = sorted({tag for cases in every for tag in _tags(cases.job)})
+    hint = f"the cases are: {shown}; the tags are: {', '.join(tags) or 'none'}"
+    return Problem(f"no case matches {' '.join(asked)}", hint=hint)
+
+
+def _tags(job: Job) -> frozenset[str]:
+    of_cases = [spec.tags for spec in job.cases] if isinstance(job.cases, tuple) else []
+    return job.tags.union(*of_cases)

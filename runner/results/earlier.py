@@ -1,0 +1,215 @@
+"""The rows that earlier runs left in a row file: found by key and by id, and never held in memory."""
+
+from __future__ import annotations
+
+from array import array
+from codecs import BOM_UTF8
+from enum import Enum, auto
+from functools import cached_property
+from itertools import compress
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+from runner.results.lines import from_line, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from runner.records import Row
+
+
+class EarlierRow(NamedTuple):
+    """A row of an earlier run that serves a case of this one. `number` is that of its line, from 0."""
+
+    number: int
+    row: Row
+
+
+class Fate(Enum):
+    """What becomes of a line of an earlier run when this run ends."""
+
+    STAYS = auto()
+    SUPERSEDED = auto()  # moved aside, because it was or may have been paid for
+    DROPPED = auto()  # an error that cost nothing, of a case that has a newer row; or a blank line
+    DAMAGED = auto()  # moved aside as it is
+
+
+# What a line is, as one byte.
+_BLANK = 0
+_DAMAGED = 1
+_UNPAID = 2  # an error that cost nothing
+_PAID = 3  # not good, but with a reply or perhaps on the bill; also any row of the local emulator where none is wanted
+_GOOD = 4  # answered and judged, by an endpoint that counts here: it can serve a case
+
+
+class Earlier:
+    """The lines of a row file. Each good row serves one case, which then needs no call.
+
+    A line takes 35 bytes here and as many as 16 in the indexes: places, and 64-bit hashes of key and name (case and
+    repeat). A hash only says where to look; what is taken is read back and compared whole. Rows of the local emulator
+    are good only if `accept_local`.
+    """
+
+    def __init__(self, file: BinaryIO, *, accept_local: bool = False) -> None:
+        """`file` is at its start, ends with a whole line, and stays open as long as this is in use."""
+        self._file = file
+        self._accept_local = accept_local
+        self.positions = array("Q")
+        self.offsets = array("Q")
+        self._keys = array("q")
+        self._names = array("q")
+        self._kinds = bytearray()
+        self.tidy = True  # neither BOM nor CRLF
+        self._index()
+        self._by_name = _Chains(self._names, map(_UNPAID.__le__, self._kinds))
+        self._taken = bytearray(len(self._kinds))
+        self._displaced = bytearray(len(self._kinds))
+
+    @cached_property
+    def _by_key(self) -> _Chains:
+        """Made when it is needed: most runs find every row by its name."""
+        return _Chains(self._keys, map(_GOOD.__eq__, self._kinds))
+
+    def has(self, case_id: str, repeat: int) -> bool:
+        """Whether there is a good row of that name which has not been taken, whatever it asked."""
+        return any(self._is_free(number) for number in self._by_name.find(hash((case_id, repeat))))
+
+    def knows(self, key: str) -> bool:
+        """Whether there is a good row which asked just that and has not been taken."""
+        return any(True for _ in self._by_key.find(hash(key), gone=self._taken))
+
+    def take(self, key: str, case_id: str, repeat: int) -> EarlierRow | None:
+        """The good row of that key and name; the last one, if there are several. Errors of that name give way to it."""
+        for number in self._by_name.find(hash((case_id, repeat))):
+            if self._is_free(number) and self._keys[number] == hash(key):
+                row = self._read(number)
+                if row is not None and (row["key"], row["case"], row["repeat"]) == (key, case_id, repeat):
+                    self._taken[number] = True
+                    self.give_way_to(row, called=False)
+                    return EarlierRow(number, row)
+        return None
+
+    def take_any(self, key: str) -> EarlierRow | None:
+        """A good row of that key, whatever its name: for a case that has found none of its own."""
+        for number in self._by_key.find(hash(key), gone=self._taken):
+            row = self._read(number)
+            if row is not None and row["key"] == key:
+                self._taken[number] = True
+                return EarlierRow(number, row)
+        return None
+
+    def give_way_to(self, row: Row, *, called: bool) -> None:
+        """Note that this run has a row of that name. Earlier errors of the name give way to any row, a good earlier row
+        only to one that asked the same, was `called` for and is good too. Another case may still want what it has.
+        """
+        good_key = hash(row["key"]) if called and row["status"] != "error" else None
+        for number in self._by_name.find(hash((row["case"], row["repeat"]))):
+            if self._kinds[number] != _GOOD or self._keys[number] == good_key:
+                self._displaced[number] = True
+
+    def fates(self, *, complete: bool) -> Iterator[Fate]:
+        """What becomes of each line, in the order of the file. `complete`: whether the run covered the whole job, so
+        that what it has not taken is not wanted any more.
+        """
+        for kind, taken, displaced in zip(self._kinds, self._taken, self._displaced, strict=True):
+            if taken:
+                yield Fate.STAYS
+            elif kind == _DAMAGED:
+                yield Fate.DAMAGED
+            elif kind == _BLANK or (kind == _UNPAID and displaced):
+                yield Fate.DROPPED
+            elif complete or displaced:
+                yield Fate.SUPERSEDED
+            else:
+                yield Fate.STAYS
+
+    def damaged_lines(self) -> list[int]:
+        """The numbers of the damaged lines, as editors count."""
+        return [number for number, kind in enumerate(self._kinds, 1) if kind == _DAMAGED]
+
+    def _is_free(self, number: int) -> bool:
+        return self._kinds[number] == _GOOD and not self._taken[number]
+
+    def _read(self, number: int) -> Row | None:
+        """A row as it was stored; None if the file was changed meanwhile."""
+        self._file.seek(self.offsets[number])
+        try:
+            return from_line(self._file.readline())
+        except ValueError:
+            return None
+
+    def _index(self) -> None:
+        """Read the whole file once. Whoever changes this loop measures it: a million rows pass here before any call."""
+        offset = len(BOM_UTF8) if self._file.read(len(BOM_UTF8)) == BOM_UTF8 else 0
+        self.tidy = offset == 0
+        self._file.seek(offset)
+        accept_local = self._accept_local
+        for line in self._file:
+            try:
+                position, name, key, kind = _facts(parse(line), accept_local)
+                self.positions.append(position)
+            except _NOT_A_ROW:
+                self.positions.append(0)
+                name, key, kind = 0, 0, _BLANK if line.isspace() else _DAMAGED
+            if line.endswith(b"\r\n"):
+                self.tidy = False
+            self.offsets.append(offset)
+            self._names.append(name)
+            self._keys.append(key)
+            self._kinds.append(kind)
+            offset += len(line)
+
+
+_NOT_A_ROW = (ValueError, LookupError, TypeError, OverflowError)  # what reading anything else as a row may raise
+
+
+def position_of(row: Row) -> int:
+    """Index and repeat as one number that sorts as they do."""
+    return (row["index"] << 24) + row["repeat"]
+
+
+def _facts(row: Any, accept_local: bool) -> tuple[int, int, int, int]:  # noqa: FBT001 - by name it takes twice as long
+    """The position of a row, the hashes of its name and its key, and its kind. Raises one of _NOT_A_ROW."""
+    status = row["status"]
+    if status in {"passed", "failed"}:
+        kind = _GOOD if accept_local or row["endpoint"] != "local" else _PAID
+    elif status == "error":
+        paid = row["replies"] or any(attempt["possibly_billed"] for attempt in row["attempts"])
+        kind = _PAID if paid else _UNPAID
+    else:
+        raise ValueError(status)
+    return position_of(row), hash((row["case"], row["repeat"])), hash(row["key"]), kind
+
+
+class _Chains:
+    """The numbers of rows by hash, the highest first. Chained buckets in arrays, because a dict would take 100 bytes
+    a row, and so would sorting.
+    """
+
+    def __init__(self, hashes: array[int], chosen: Iterable[object]) -> None:
+        """Of the rows, only those that are `chosen` (for each, something true) can be found."""
+        self._hashes = hashes
+        self._mask = mask = (1 << len(hashes).bit_length()) - 1
+        self._heads = heads = array("I", bytes(4 * (mask + 1)))  # numbers from 1; 0 ends a chain
+        self._next = following = array("I", bytes(4 * (len(hashes) + 1)))
+        for number, digest in compress(enumerate(hashes, 1), chosen):
+            bucket = digest & mask
+            following[number] = heads[bucket]
+            heads[bucket] = number
+
+    def find(self, digest: int, *, gone: bytearray | None = None) -> Iterator[int]:
+        """The rows of that hash. Those that are `gone` are unlinked on the way, so that a thousand rows with one key
+        are not walked over a thousand times.
+        """
+        bucket = digest & self._mask
+        before, number = 0, self._heads[bucket]
+        while number:
+            after = self._next[number]
+            if gone is None or not gone[number - 1]:
+                if self._hashes[number - 1] == digest:
+                    yield number - 1
+                before = number
+            elif before:
+                self._next[before] = after
+            else:
+                self._heads[bucket] = after
+            number = after
