@@ -1,0 +1,157 @@
+"""What stops a run: budgets that count what is under way at its worst, failures, and that nothing succeeds."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from runner import models
+from runner.cases import CaseList
+from runner.errors import ExitCode, Problem, StoppedError
+from runner.guard import HOPELESS_ERRORS, Guard
+from runner.loading import load
+from runner.records import Case, Row
+from runner.rendering import Renderer
+from runner.stop import Stop
+
+COST = 0.015  # USD, of a thousand tokens of output; the question adds next to nothing
+
+
+@pytest.fixture
+def case(write_job: Any) -> Case:
+    (cases,) = load([write_job("name: j\ninference: {max_tokens: 1000}\nprompt: x\nmax_cost: 0.05")])
+    (made,) = map(Renderer(cases.job).case, CaseList(cases.job))
+    return made
+
+
+def row(status: str = "passed", *, cost: float | None = 0.001, code: str | None = None, billed: int = 0) -> Row:
+    attempts = [{"code": code, "possibly_billed": False}, *[{"code": "timeout", "possibly_billed": True}] * billed]
+    error = {"code": code, "message": "no", "hint": None} if status == "error" else None
+    return cast("Row", {"status": status, "cost_usd": cost, "attempts": attempts, "error": error})
+
+
+class Calls:
+    """Cases in progress, each of which is given its row by the test."""
+
+    def __init__(self) -> None:
+        self.pending: list[asyncio.Future[Row]] = []
+
+    async def answer(self, case: Case) -> Row:
+        self.pending.append(asyncio.get_running_loop().create_future())
+        return await self.pending[-1]
+
+    async def end(self, made: Row | BaseException) -> None:
+        future = self.pending.pop(0)
+        if isinstance(made, BaseException):
+            future.set_exception(made)
+        else:
+            future.set_result(made)
+        await settled()
+
+
+async def settled() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def guard(calls: Calls, stop: Stop, **bounds: Any) -> Guard:
+    given: dict[str, Any] = {"max_cost": None, "max_cost_of_jobs": {}, "max_failures": None} | bounds
+    return Guard(calls.answer, stop, models=models.load(), **given)
+
+
+async def begin(watch: Guard, case: Case, tasks: list[asyncio.Task[Row]]) -> None:
+    await watch.admit(case)
+    tasks.append(asyncio.ensure_future(watch.answer(case)))
+    await settled()
+
+
+@pytest.mark.parametrize("bounds", [{"max_cost": 0.05}, {"max_cost_of_jobs": {"j": 0.05}}], ids=["run", "job"])
+def test_what_is_under_way_counts_at_its_worst_and_then_at_what_it_cost(bounds: dict[str, Any], case: Case) -> None:
+    async def main() -> None:
+        stop, calls, tasks = Stop(), Calls(), list[asyncio.Task[Row]]()
+        watch = guard(calls, stop, **bounds)
+        for _ in range(3):  # 0.045 at worst
+            await begin(watch, case, tasks)
+        fourth = asyncio.ensure_future(begin(watch, case, tasks))
+        await settled()
+        assert len(calls.pending) == 3
+        await calls.end(row(cost=0.001))
+        assert len(calls.pending) == 3, "what the first did not cost is room for a fourth"
+        await fourth
+        for _ in range(3):
+            await calls.end(row(cost=0.0149))
+        with pytest.raises(StoppedError):
+            await watch.admit(case)
+        assert stop.reason is not None
+        assert stop.reason.exit_code is ExitCode.STOPPED
+        assert "the budget is spent: $0.0457 of $0.0500" in stop.reason.message
+        await asyncio.gather(*tasks)
+
+    asyncio.run(main())
+
+
+def test_an_attempt_that_may_be_on_the_bill_counts_as_if_it_were(case: Case) -> None:
+    async def main() -> None:
+        stop, calls, tasks = Stop(), Calls(), list[asyncio.Task[Row]]()
+        watch = guard(calls, stop, max_cost=0.05)
+        await begin(watch, case, tasks)
+        await calls.end(row(cost=0.01, billed=2))
+        with pytest.raises(StoppedError):
+            await watch.admit(case)
+        await asyncio.gather(*tasks)
+
+    asyncio.run(main())
+
+
+def test_a_case_that_has_no_row_gives_back_what_was_held_for_it(case: Case) -> None:
+    async def main() -> None:
+        stop, calls, tasks = Stop(), Calls(), list[asyncio.Task[Row]]()
+        watch = guard(calls, stop, max_cost=0.016)
+        await begin(watch, case, tasks)
+        await calls.end(StoppedError())
+        await watch.admit(case)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(main())
+
+
+def test_failures_count_whatever_their_kind(case: Case) -> None:
+    assert reason([row("failed"), row("error", code="invalid")], case, max_failures=3) is None
+    assert reason([row("failed")] * 3, case, max_failures=3) == "3 cases failed (--max-failures 3)"
+
+
+def test_a_run_in_which_nothing_succeeds_any_more_stops(case: Case) -> None:
+    wrong = row("error", code="invalid")
+    assert reason([row(), *[wrong] * (HOPELESS_ERRORS - 1), row(), *[wrong] * (HOPELESS_ERRORS - 1)], case) is None
+    told = reason([row(), *[wrong] * HOPELESS_ERRORS], case)
+    assert told == f"{HOPELESS_ERRORS} cases in a row failed, the last with invalid: no"
+
+
+def test_cases_that_cannot_be_rendered_say_nothing_about_calls(case: Case) -> None:
+    faulty = Case(**{name: getattr(case, name) for name in case.__slots__} | {"fault": Problem("no such image")})
+    assert reason([row("error", code="input")] * 2 * HOPELESS_ERRORS, faulty) is None
+
+
+def test_without_any_connection_the_first_failure_stops_the_run(case: Case) -> None:
+    assert reason([row("error", code="network")], case) == "no"
+    assert reason([row(), row("error", code="network")], case) is None
+
+
+def reason(rows: list[Row], case: Case, **bounds: Any) -> str | None:
+    """Why the run stops when its cases come to this, one after another."""
+
+    async def main() -> str | None:
+        stop, given = Stop(), iter(rows)
+
+        async def answer(_: Case) -> Row:
+            return next(given)
+
+        failures = bounds.get("max_failures")
+        watch = Guard(answer, stop, models=models.load(), max_cost=None, max_cost_of_jobs={}, max_failures=failures)
+        for _ in rows:
+            await watch.answer(case)
+        return stop.reason.message if stop.reason else None
+
+    return asyncio.run(main())
