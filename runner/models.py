@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,8 +92,9 @@ class Models:
             if problem is not None:
                 problems.append(Problem(problem, document.place([model]), _PRICE_HINT))
             else:
-                known = facts.get(model)
-                facts[model] = ModelFacts(price=Price(**prices), burndown=known.burndown if known else 1)
+                price = Price(**prices)
+                known = facts.get(model, ModelFacts(price=price))
+                facts[model] = replace(known, price=price, long_context=None)  # what else is known stays true
         if problems:
             raise UsageError(*problems)
         return Models(facts)

@@ -146,3 +146,14 @@ def test_a_price_file_that_is_missing(tmp_path: Path) -> None:
         models.load(tmp_path / "prices.yaml")
     (problem,) = caught.value.problems
     assert "job" not in f"{problem.message} {problem.hint}"
+
+
+def test_an_own_price_changes_nothing_else_that_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "prices.yaml"
+    path.write_text("anthropic.claude-opus-4-7: {input: 1, output: 2}\n")
+    ours, theirs = models.load(path).find("anthropic.claude-opus-4-7"), models.load().find("anthropic.claude-opus-4-7")
+    assert ours is not None
+    assert theirs is not None
+    assert ours.price.output == 2
+    assert (ours.refuses, ours.burndown) == (theirs.refuses, theirs.burndown)
+    assert ours.refuses
