@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which cases to run: ids matching one of `filters` (globs), the first `limit` of each job, one of `tags`."""
+    """Which cases to run: of these ids or globs, the first `limit` of each job, with one of these tags."""
 
     filters: tuple[str, ...] = ()
     limit: int | None = None
@@ -99,7 +99,9 @@ class CaseList:
     def _is_selected(self, row: _Row, case_id: str) -> bool:
         selection = self.selection
         names = (case_id, row.id)
-        if selection.filters and not any(fnmatchcase(name, glob) for glob in selection.filters for name in names):
+        if selection.filters and not any(
+            name == glob or fnmatchcase(name, glob) for glob in selection.filters for name in names
+        ):
             return False
         return not selection.tags or bool(selection.tags & (self.job.tags | row.tags))
 

@@ -103,13 +103,20 @@ _choice_of_cases = _options(
         "patterns",
         metavar="GLOB",
         multiple=True,
-        help="Only cases whose id matches. Repeatable, any counts.",
+        help="Only cases whose id is this, or matches it as a glob. Repeatable: one match is enough.",
     ),
     click.option(
-        "--limit", metavar="N", type=click.IntRange(min=1), help="Only the first N cases of each job.  [default: all]"
+        "--limit",
+        metavar="N",
+        type=click.IntRange(min=1),
+        help="Only the first N cases of each job, each combination of a matrix counted.  [default: all]",
     ),
     click.option(
-        "--tag", "tags", metavar="T", multiple=True, help="Only jobs and cases with this tag. Repeatable, any counts."
+        "--tag",
+        "tags",
+        metavar="T",
+        multiple=True,
+        help="Only jobs and cases with this tag. Repeatable: one is enough.",
     ),
     click.option(
         "--allow-dir",
@@ -138,7 +145,7 @@ _replies = click.option(
     metavar="DIR",
     default="outputs",
     show_default=True,
-    help="Folder for the rows, one NAME.jsonl for each job; `-` writes rows to standard output.",
+    help="Folder for the rows, one NAME.jsonl for each job; `-` writes them to standard output and keeps none.",
 )
 @click.option("--local", is_flag=True, help="Run against a private emulator; no AWS account is touched.")
 @_replies
@@ -152,7 +159,7 @@ _replies = click.option(
 @click.option("--profile", metavar="NAME", help="AWS profile.  [default: as for the AWS CLI]")
 @_choice_of_cases
 @click.option("--fresh", is_flag=True, help="Call every case again.  [default: keep the rows that answer a case]")
-@click.option("--replay", is_flag=True, help="Never call: a case that no earlier row answers is an error.")
+@click.option("--replay", is_flag=True, help="Never call: a case that no row in the output folder answers is an error.")
 @click.option(
     "-j",
     "--max-concurrency",
@@ -179,14 +186,15 @@ _replies = click.option(
     metavar="USD",
     type=float,
     callback=_finite,
-    help="Begin no case that could cost more than is left of this, those in flight counted at their most.  "
-    "[default: none]",
+    help="What this run may spend. A case begins only if it fits in even at its most, with those in flight at theirs.  "
+    "[default: no bound]",
 )
 @click.option(
     "--max-failures",
     metavar="N",
     type=click.IntRange(min=1),
-    help="Begin no further case after N failed ones; those in flight still finish.  [default: none]",
+    help="Begin no further case after N that this run called have failed; those in flight still finish.  "
+    "[default: no bound]",
 )
 @_prices
 @click.option("--dry-run", is_flag=True, help="Count cases, tokens and worst-case cost; send nothing.")
@@ -228,7 +236,11 @@ def run(jobs: tuple[Path, ...], output: str, *, local: bool, dry_run: bool, **gi
 @_choice_of_cases
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing if all is well.")
 def validate(jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], quiet: bool, **given: Any) -> int:
-    """Check jobs and all their cases; touches no network, needs no AWS set-up."""
+    """Check jobs and their cases; touches no network, needs no AWS set-up.
+
+    Cases in a list are rendered; of a file of rows its structure, its ids and the columns that templates need are
+    checked.
+    """
     lists = _load(jobs, allow_dirs=allow_dirs, **given)
     if not quiet:
         for cases in lists:
@@ -293,8 +305,10 @@ def _list_faults(ctx: click.Context, _option: click.Parameter, value: bool) -> N
 
 
 @cli.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to serve on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=4599, show_default=True, help="0 takes any free port.")
+@click.option("--host", metavar="HOST", default="127.0.0.1", show_default=True, help="Address to serve on.")
+@click.option(
+    "--port", metavar="N", type=click.IntRange(0, 65535), default=4599, show_default=True, help="0 takes any free port."
+)
 @_replies
 @click.option(
     "--latency",
@@ -312,15 +326,22 @@ def _list_faults(ctx: click.Context, _option: click.Parameter, value: bool) -> N
     show_default=True,
     help="Time between the events of a stream.",
 )
-@click.option("--rpm", type=float, help="Requests per minute that are granted, per model and region.  [default: any]")
-@click.option("--tpm", type=float, help="Tokens per minute that are granted, reserved as Bedrock does.  [default: any]")
+@click.option(
+    "--rpm", metavar="N", type=float, help="Requests per minute that are granted, per model and region.  [default: any]"
+)
+@click.option(
+    "--tpm",
+    metavar="N",
+    type=float,
+    help="Tokens per minute that are granted, reserved as Bedrock does.  [default: any]",
+)
 @click.option(
     "--burst",
     metavar="TIME",
     callback=_duration,
     default="1m",
     show_default=True,
-    help="How much of a quota may be used at once, as the time in which it is granted.",
+    help="How much of a quota may be used at once: what it grants in this time.",
 )
 @click.option(
     "--fault",
@@ -339,7 +360,7 @@ def _list_faults(ctx: click.Context, _option: click.Parameter, value: bool) -> N
     callback=_list_faults,
     help="List the faults and exit.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Decides which calls meet a fault.")
+@click.option("--seed", metavar="N", type=int, default=0, show_default=True, help="Decides which calls meet a fault.")
 @click.option("--access-key-id", metavar="ID", help="The only access key that is accepted.  [default: any]")
 @click.option("--secret-access-key", metavar="KEY", help="Verify SigV4 signatures with it.  [default: not verified]")
 @click.option("--bearer-token", metavar="TOKEN", help="The only bearer token that is accepted.  [default: any]")
@@ -399,6 +420,7 @@ def _dry_run(jobs: tuple[Path, ...], *, output: str, local: bool, as_json: bool,
     import json
 
     from runner import models, preview
+    from runner.guard import check_budgets
     from runner.results import earlier_rows
 
     def earlier(job: Job) -> AbstractContextManager[Earlier | None]:
@@ -406,11 +428,14 @@ def _dry_run(jobs: tuple[Path, ...], *, output: str, local: bool, as_json: bool,
             return nullcontext()
         return earlier_rows(Path(output, f"{job.name}.jsonl"), accept_local=local or given["replay"])
 
-    estimate = preview.dry_run(_load(jobs, **given), models.load(given["prices"]), earlier)
+    known = models.load(given["prices"])
+    lists = _load(jobs, **given)
+    check_budgets([cases.job for cases in lists], max_cost=given["max_cost"], known=known)
+    estimate = preview.dry_run(lists, known, earlier)
     if as_json:
         emit(json.dumps(estimate, indent=2))
     else:
-        for line in dry_run_lines(estimate):
+        for line in dry_run_lines(estimate, max_cost=given["max_cost"]):
             say(line)
     return ExitCode.OK
 

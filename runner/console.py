@@ -62,21 +62,21 @@ class Console:
 
 
 class Quiet(Console):
-    """`-q`: only what failed, and why a run stopped. A hint is given once."""
+    """`-q`: only what failed, and why a run stopped."""
 
-    def __init__(self) -> None:
-        self._hinted: set[str] = set()
+    def __init__(self, *, verbose: bool = False) -> None:
+        self._outcomes = Outcomes(told=None if verbose else MOST_TOLD)
 
     def finished(self, case: Case, row: Row) -> None:
-        for line in outcome_lines(case, row, self._hinted):
+        for line in self._outcomes.lines(case, row):
             say(line)
 
     def kept(self, case: Case, row: Row) -> None:
-        for line in outcome_lines(case, row, self._hinted):
+        for line in self._outcomes.lines(case, row):
             say(line)
 
     def end(self, summary: Summary) -> None:
-        for line in stop_lines(summary, self._hinted):
+        for line in stop_lines(summary, self._outcomes):
             say(line)
 
 
@@ -84,7 +84,7 @@ class Plain(Quiet):
     """For pipes and CI: a line for each case that failed or erred, progress now and then, a summary."""
 
     def __init__(self, summary: Summary, *, verbose: bool, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__()
+        super().__init__(verbose=verbose)
         self._summary = summary
         self._verbose = verbose
         self._clock = clock
@@ -98,14 +98,18 @@ class Plain(Quiet):
             say(f"retry  {case_name(case)}: {retry_line(notice)}")
         elif first:
             say(f"retry  {case_name(case)}: {retry_line(notice)} (-v tells of every one)")
+        self._tell_progress(f"; still trying, the last failure was {notice.error.code.value}: {notice.error.message}")
 
     def finished(self, case: Case, row: Row) -> None:
         super().finished(case, row)
         if self._verbose and row["status"] == "passed":
             say(f"passed {case_name(case)}")
+        self._tell_progress()
+
+    def _tell_progress(self, more: str = "") -> None:
         if self._clock() - self._told_at >= _PROGRESS_SECONDS:
             self._told_at = self._clock()
-            say(progress(self._summary.total))
+            say(progress(self._summary.total) + more)
 
     def stopping(self, reason: StopReason, grace: float) -> None:
         if reason.cuts_calls:
@@ -213,20 +217,37 @@ def case_name(case: Case) -> str:
     return f"{case.job.name} [{case.id}]{repeat}"
 
 
-def outcome_lines(case: Case, row: Row, hinted: set[str]) -> Iterator[str]:
-    """What to say of a finished case: nothing if it passed, or was cut by a stop that the end tells of.
+MOST_TOLD = 100  # cases that did not pass, of which each is told
 
-    `hinted` has the hints that were given already; they are not repeated.
-    """
-    error = row["error"]
-    if error is not None and error["code"] != FailureCode.STOPPED:
-        yield f"ERROR  {case_name(case)}: {error['code']}: {error['message']}"
-        if error["hint"] and error["hint"] not in hinted:
-            hinted.add(error["hint"])
-            yield f"       hint: {error['hint']}"
-    for assertion in row["assertions"]:
-        if not assertion["passed"]:
-            yield f"FAILED {case_name(case)} ({case.job.place.path}:{assertion['line']}): {assertion['reason']}"
+
+class Outcomes:
+    """What to say of finished cases. A hint is given once; after `told` cases that did not pass, others are counted."""
+
+    def __init__(self, *, told: int | None = MOST_TOLD) -> None:
+        self.hinted: set[str] = set()
+        self._left = told
+
+    def lines(self, case: Case, row: Row) -> Iterator[str]:
+        """Nothing if it passed, or was cut by a stop that the end tells of."""
+        lines = list(self._all_lines(case, row))
+        if not lines or self._left == 0:
+            return
+        yield from lines
+        if self._left is not None:
+            self._left -= 1
+            if self._left == 0:
+                yield "more cases that did not pass are only counted; their rows tell why, as does -v"
+
+    def _all_lines(self, case: Case, row: Row) -> Iterator[str]:
+        error = row["error"]
+        if error is not None and error["code"] != FailureCode.STOPPED:
+            yield f"ERROR  {case_name(case)}: {error['code']}: {error['message']}"
+            if error["hint"] and error["hint"] not in self.hinted:
+                self.hinted.add(error["hint"])
+                yield f"       hint: {error['hint']}"
+        for assertion in row["assertions"]:
+            if not assertion["passed"]:
+                yield f"FAILED {case_name(case)} ({case.job.place.path}:{assertion['line']}): {assertion['reason']}"
 
 
 def retry_line(notice: RetryNotice) -> str:
@@ -248,15 +269,15 @@ def summary_lines(summary: Summary) -> Iterator[str]:
     """The end of a run: counts, calls, tokens, cost, time, and where the rows are."""
     total = summary.total
     for path, count in summary.set_aside.items():
-        yield f"note: {plural(count, 'earlier row')} that the job no longer has went to {path}"
+        yield f"note: {plural(count, 'earlier row')} that no case wants any more went to {path}"
     if not total.done and not summary.lost_calls:
         return
     yield f"{counts(total)} in {duration(summary.elapsed)}"
     if total.kept:
-        called = f"{total.called:,} called" if total.called else "nothing was called"
-        yield f"{total.kept:,} kept from earlier runs, {called}"
+        others = f"{total.called:,} {'without a row' if summary.replay else 'called'}"
+        yield f"{total.kept:,} kept from earlier runs, {others if total.called else 'nothing was called'}"
     if total.calls:
-        tokens = f"{total.usage.input_tokens:,} tokens in, {total.usage.output_tokens:,} out"
+        tokens = f"{plural(total.usage.input_tokens, 'token')} in, {total.usage.output_tokens:,} out"
         yield f"{_calls(total)}; {tokens}{_cost(summary)}"
     yield from _notes(summary)
     for job in summary.jobs.values():
@@ -270,6 +291,10 @@ def _notes(summary: Summary) -> Iterator[str]:
         if job.tally.failed and not job.failed_cases:
             times = f"{job.min_pass} of {job.repeat} times"
             yield f"note: every case of {job.name} passed at least {times}, as min_pass asks"
+        if job.repeat > 1 and job.failed_cases:
+            more = job.failed_cases - len(job.too_few_passed)
+            named = "; ".join(job.too_few_passed) + (f"; and {more:,} more" if more else "")
+            yield f"note: fewer than {job.min_pass} repetitions passed (min_pass) of {job.name}: {named}"
         if (enough := job.tally.sufficient_max_tokens) is not None:
             refused = plural(job.tally.refused_for_tokens, "call was", "calls were")
             yield (
@@ -278,23 +303,33 @@ def _notes(summary: Summary) -> Iterator[str]:
             )
     if total.cut_at_max_tokens:
         cut = plural(total.cut_at_max_tokens, "reply was", "replies were")
-        yield f"note: {cut} cut at max_tokens; raise inference.max_tokens to get all of it"
-    if total.possibly_billed or summary.lost_calls:
+        yield f"note: {cut} cut at max_tokens; to raise inference.max_tokens asks anew, so it calls every case again"
+    if summary.kept_local:
+        yield f"note: {plural(summary.kept_local, 'kept row is', 'kept rows are')} the local emulator's, not a model's"
+    if (total.possibly_billed or summary.lost_calls) and not summary.endpoint_is_local:
         lost = plural(total.possibly_billed + summary.lost_calls, "call")
         yield f"note: {lost} may be on the bill without a reply to show for it"
 
 
-def stop_lines(summary: Summary, hinted: set[str]) -> Iterator[str]:
-    """Why the run stopped early and how to go on; nothing if it did not. `hinted` as for `outcome_lines`."""
+def stop_lines(summary: Summary, outcomes: Outcomes) -> Iterator[str]:
+    """Why the run stopped early and how to go on; nothing if it did not. A hint that was given is not repeated."""
     stopped = summary.stopped
     if stopped is None:
         return
     yield f"stopped: {stopped.message}"
-    if stopped.hint and stopped.hint not in hinted:
+    if stopped.hint and stopped.hint not in outcomes.hinted:
         yield f"hint: {stopped.hint}"
     if summary.total.pending:
-        pending = plural(summary.total.pending, "case has", "cases have")
-        yield f"{pending} no row yet; the same command goes on"
+        pending = plural(summary.total.pending, "case was", "cases were")
+        yield f"{pending} not reached; {_how_to_go_on(summary)}"
+
+
+def _how_to_go_on(summary: Summary) -> str:
+    if not summary.keeps_rows:
+        return "rows on standard output are not kept, so the next run calls every case"
+    if summary.fresh:
+        return "the same command without --fresh keeps what this run has got"
+    return "the same command goes on, and calls none that has its row"
 
 
 def counts(tally: Tally) -> str:
@@ -322,7 +357,7 @@ def _cost(summary: Summary) -> str:
     return f"; {money(total.cost_usd)} at the prices of {summary.prices}{note}"
 
 
-def dry_run_lines(estimate: dict[str, Any]) -> Iterator[str]:
+def dry_run_lines(estimate: dict[str, Any], *, max_cost: float | None) -> Iterator[str]:
     """What `--dry-run` found, as a person reads it."""
     totals = [{"name": "in all", **estimate["total"]}] if len(estimate["jobs"]) > 1 else []
     for entry in (*estimate["jobs"], *totals):
@@ -334,7 +369,15 @@ def dry_run_lines(estimate: dict[str, Any]) -> Iterator[str]:
             + ("cost not known" if cost is None else f"at most {money(cost)}")
         )
         if entry["faults"]:
-            yield f"{entry['name']}: {plural(entry['faults'], 'case')} cannot be rendered and will be in error"
+            more = ", the first: " if entry["faults"] > 1 else ": "
+            told = f"{more}{entry['first_fault']}" if entry.get("first_fault") else ""
+            yield f"{entry['name']}: {plural(entry['faults'], 'case')} cannot be asked and will be in error{told}"
+        if entry["not_wanted"]:
+            rows = plural(entry["not_wanted"], "earlier row")
+            yield f"{entry['name']}: {rows} would be set aside, since no case asks that any more"
+    most = estimate["total"]["worst_case_cost_usd"]
+    if max_cost is not None and most is not None and most > max_cost:
+        yield f"that may be more than --max-cost {max_cost:g}: then the run stops before the end"
     yield "nothing was sent; input tokens are estimates, and the cost assumes that every reply is as long as it may be"
 
 

@@ -6,7 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from runner import console, estimate
-from runner.errors import ExitCode, FailureCode
+from runner.errors import ExitCode, FailureCode, Problem, UsageError
+from runner.job import jobs_of
 from runner.stop import StopReason
 from runner.words import plural
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     from runner.models import Models
-    from runner.records import Case, Row
+    from runner.records import Case, Job, Row
     from runner.stop import Stop
 
 HOPELESS_ERRORS = 100  # cases in a row whose calls failed, with none between them that succeeded
@@ -129,11 +130,29 @@ class Guard:
             )
 
 
+def check_budgets(jobs: Sequence[Job], *, max_cost: float | None, known: Models) -> None:
+    """A budget can't be held for a model whose price is not known; better to say so than to run on."""
+    unpriced = [
+        Problem(
+            f"no price is known for model {model}, so the budget can't be held",
+            job.model_place,
+            hint="give its price with --prices FILE, or run without --max-cost and max_cost",
+        )
+        for job in jobs
+        for model in dict.fromkeys(each.model for each in jobs_of(job))
+        if (max_cost is not None or job.max_cost is not None) and known.find(model) is None
+    ]
+    if unpriced:
+        raise UsageError(*unpriced)
+
+
 def _no_room(budget: Budget, cost: float) -> StopReason:
+    limit, most = f"{console.money(budget.limit)} ({budget.name})", f"which may cost up to {console.money(cost)}"
     return StopReason(
         exit_code=ExitCode.STOPPED,
-        message=f"the budget is spent: {console.money(budget.spent)} of {console.money(budget.limit)} ({budget.name}), "
-        f"and the next case may cost up to {console.money(cost)}",
+        message=f"the budget is spent: {console.money(budget.spent)} of {limit} leave nothing for the next case, {most}"
+        if budget.spent
+        else f"the budget of {limit} is too small for a case, {most}",
         hint="raise it and run the same command again; a lower max_tokens makes the most that a case may cost less",
     )
 

@@ -505,13 +505,13 @@ class _Builder:
 
     def _job(self, overrides: Overrides) -> Job:
         data = self._data
-        model = overrides.model or data["model"]
+        model = overrides.model or data.get("model") or data["matrix"]["model"][0]
         repeat = int(data.get("repeat", 1))
         body = data.get("body")
         return Job(
             path=self._document.path,
             place=self._document.place(("name",) if "name" in data else ()),
-            model_place=self._document.place(("model",)),
+            model_place=self._document.place(("model",) if "model" in data else ("matrix", "model")),
             name=data.get("name", self._document.path.stem),
             description=data.get("description", ""),
             tags=frozenset(data.get("tags", ())),

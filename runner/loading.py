@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from runner.job import NO_OVERRIDES
 from runner.job import load as load_jobs
 from runner.records import CaseFile, CaseGlob, Text
 from runner.rendering import Renderer
-from runner.template import Templates
+from runner.template import Templates, is_name
 from runner.template_problems import placed
 from runner.words import nearest
 
@@ -93,7 +94,7 @@ def _problems_of_file(cases: CaseList, file: CaseFile) -> Iterator[Problem]:
     cases.rows_known = survey.rows
     if survey.columns:
         columns = ", ".join(f"`{column}`" for column in survey.columns)
-        yield from _undefined_names(cases.job, survey.columns, f"the columns of {file.path} are {columns}")
+        yield from _undefined_names(cases.job, (*survey.columns, "row"), f"the columns of {file.path} are {columns}")
 
 
 def _undefined_names(job: Job, columns: Sequence[str], told: str) -> Iterator[Problem]:
@@ -104,8 +105,13 @@ def _undefined_names(job: Job, columns: Sequence[str], told: str) -> Iterator[Pr
         for name, line in templates.names(text).needed.items():
             if name not in defined:
                 meant = nearest(name, sorted(defined))
-                guess = f"did you mean `{meant}`? " if meant else ""
+                guess = f"did you mean `{_as_written(meant)}`? " if meant else ""
                 yield Problem(f"undefined variable: `{name}`", placed(text, line), f"{guess}{told}")
+
+
+def _as_written(name: str) -> str:
+    """How a template gets at a column."""
+    return name if is_name(name) else f"row[{json.dumps(name, ensure_ascii=False)}]"
 
 
 def _unused_variables(job: Job) -> Iterator[Problem]:
@@ -125,6 +131,21 @@ def _unused_variables(job: Job) -> Iterator[Problem]:
             job.matrix_place,
             f"did you mean `{meant}`?" if meant else f"write {{{{ {name} }}}} where it is to stand",
         )
+
+
+def unused_overrides(jobs: Sequence[Job], overrides: Overrides) -> Iterator[str]:
+    """A note on each variable of the command line that no job names: it may be misspelt."""
+    used: set[str] = set()
+    for each in jobs:
+        templates = Templates(each.path.parent)
+        found = [templates.names(text) for text in _texts(each)]
+        if any(names.includes for names in found):
+            return
+        used.update(*(names.all for names in found))
+    for name in overrides.vars:
+        if name not in used:
+            meant = nearest(name, sorted(used))
+            yield f"no job uses the variable `{name}` of --var" + (f"; did you mean `{meant}`?" if meant else "")
 
 
 def _texts(job: Job) -> Iterator[Text]:

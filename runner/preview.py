@@ -75,7 +75,7 @@ def dry_run(
     costs = [entry["worst_case_cost_usd"] for entry in estimates]
     total = {
         name: sum(entry[name] for entry in estimates)
-        for name in ("cases", "kept", "faults", "calls", "input_tokens", "max_output_tokens")
+        for name in ("cases", "kept", "not_wanted", "faults", "calls", "input_tokens", "max_output_tokens")
     }
     return {
         "total": {**total, "worst_case_cost_usd": None if None in costs else round(sum(costs), 6)},
@@ -84,7 +84,8 @@ def dry_run(
 
 
 def _estimate(cases: CaseList, known: Models, earlier: Earlier | None) -> dict[str, Any]:
-    kept = faults = calls = 0
+    kept = calls = 0
+    faults: list[str] = []
     usage, cost = Usage(), 0.0
     models = {variant.job.model: known.find(variant.job.model) for variant in cases.variants}
     for case in cases_and_rows(cases, Renderer(cases.job, cases.allow_dirs), earlier):
@@ -94,7 +95,7 @@ def _estimate(cases: CaseList, known: Models, earlier: Earlier | None) -> dict[s
             kept += 1
             continue
         if case.fault is not None:
-            faults += 1
+            faults.append(case.fault.message)
             continue
         worst = estimate.worst_case(case.request)
         calls += len(worst)
@@ -106,7 +107,9 @@ def _estimate(cases: CaseList, known: Models, earlier: Earlier | None) -> dict[s
         "model": ", ".join(models),
         "cases": cases.count(),
         "kept": kept,
-        "faults": faults,
+        "faults": len(faults),
+        "first_fault": faults[0] if faults else None,
+        "not_wanted": 0 if earlier is None or not cases.covers_job else earlier.spare(),
         "calls": calls,
         "input_tokens": usage.input_tokens,
         "max_output_tokens": usage.output_tokens,

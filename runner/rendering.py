@@ -40,7 +40,9 @@ class Renderer:
         job = chosen.variant.job
         problems: list[Problem] = []
         variables = {**job.vars, **chosen.vars, **job.fixed_vars}
-        request = self._request(job, variables, problems)
+        # Columns may have names that no template can say.
+        named = {"row": chosen.vars, **variables} if chosen.origin else variables
+        request = self._request(job, named, problems)
         case = Case(
             job=job,
             id=chosen.id,
@@ -48,9 +50,7 @@ class Renderer:
             key=key(job.model, request, repeat=chosen.repeat),
             vars=variables,
             request=request,
-            assertions=tuple(
-                self._assertion(spec, variables, problems) for spec in (*job.assertions, *chosen.assertions)
-            ),
+            assertions=tuple(self._assertion(spec, named, problems) for spec in (*job.assertions, *chosen.assertions)),
             repeat=chosen.repeat,
             matrix=chosen.variant.values or None,
         )

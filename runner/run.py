@@ -18,8 +18,8 @@ from runner.bedrock import Bedrock
 from runner.calls import LimitedCalls
 from runner.cases import EVERYTHING, CaseList, Selection
 from runner.engine import Engine, Work, cannot_write
-from runner.errors import CallError, ExitCode, Problem, UsageError
-from runner.guard import Guard
+from runner.errors import CallError, ExitCode, FailureCode, Problem, UsageError
+from runner.guard import Guard, check_budgets
 from runner.job import NO_OVERRIDES, Overrides, jobs_of
 from runner.records import Rate
 from runner.rendering import Renderer
@@ -83,7 +83,8 @@ def run(options: RunOptions) -> ExitCode:
     summary = _empty_summary(plan)
     screen = _console(plan, summary)
     outputs = _outputs(plan)
-    for notice in outputs.notices():
+    unused = loading.unused_overrides(plan.jobs, options.overrides)
+    for notice in (*unused, *outputs.notices(), *_nothing_to_replay(plan, outputs)):
         console.say(f"note: {notice}")
     try:
         with _connection(options) as connection:
@@ -109,7 +110,7 @@ def _plan(options: RunOptions) -> _Plan:
     )
     counts = {cases.job.name: cases.count() for cases in lists}
     chosen = [cases for cases in lists if counts[cases.job.name]]
-    _check_budgets([cases.job for cases in chosen], options, known)
+    check_budgets([cases.job for cases in chosen], max_cost=options.max_cost, known=known)
     return _Plan(options=options, lists=chosen, counts=counts, models=known)
 
 
@@ -117,6 +118,13 @@ def _outputs(plan: _Plan) -> Outputs:
     options = plan.options
     positions = {cases.job.name: ((case.position, case.repeat) for case in cases) for cases in plan.lists}
     return Outputs(options.output, positions, accept_local=options.local or options.replay)
+
+
+def _nothing_to_replay(plan: _Plan, outputs: Outputs) -> Iterator[str]:
+    for job in plan.jobs if plan.options.replay else ():
+        if not outputs.earlier(job.name).spare():
+            path = plan.options.output / f"{job.name}.jsonl" if plan.options.output else "standard output"
+            yield f"{path} has no row that could be replayed; was it committed, and is this the folder (-o)?"
 
 
 def _covered(plan: _Plan, summary: Summary) -> set[str]:
@@ -226,6 +234,8 @@ class _Store:
         self.sync = outputs.sync
 
     def append(self, item: Finished) -> None:
+        if item.row["error"] is not None and item.row["error"]["code"] == FailureCode.NO_ROW:
+            return  # a replay adds no rows to those that it judges
         if item.earlier is None:
             self._outputs.append(item.row)
         elif item.row != item.earlier.row:
@@ -251,22 +261,6 @@ def _at_rate(job: Job, options: RunOptions) -> Job:
     return replace(job, rate=rate)
 
 
-def _check_budgets(jobs: Sequence[Job], options: RunOptions, known: Models) -> None:
-    """A budget can't be held for a model whose price is not known; better to say so than to run on."""
-    unpriced = [
-        Problem(
-            f"no price is known for model {model}, so the budget can't be held",
-            job.model_place,
-            hint="give its price with --prices FILE, or run without --max-cost and max_cost",
-        )
-        for job in jobs
-        for model in dict.fromkeys(each.model for each in jobs_of(job))
-        if (options.max_cost is not None or job.max_cost is not None) and known.find(model) is None
-    ]
-    if unpriced:
-        raise UsageError(*unpriced)
-
-
 def _empty_summary(plan: _Plan) -> Summary:
     output = plan.options.output
     jobs = {
@@ -282,7 +276,15 @@ def _empty_summary(plan: _Plan) -> Summary:
     }
     total = Tally(cases=sum(plan.counts[job.name] for job in plan.jobs))
     prices = f"{plan.options.prices} and {models.as_of()}" if plan.options.prices else models.as_of()
-    return Summary(jobs=jobs, endpoint_is_local=plan.options.local, prices=prices, total=total)
+    return Summary(
+        jobs=jobs,
+        endpoint_is_local=plan.options.local,
+        prices=prices,
+        total=total,
+        fresh=plan.options.fresh,
+        replay=plan.options.replay,
+        keeps_rows=output is not None,
+    )
 
 
 def _console(plan: _Plan, summary: Summary) -> console.Console:

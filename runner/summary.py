@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from runner.stop import StopReason
 
 
+_NAMED_CASES = 10
+
+
 @dataclass(slots=True, kw_only=True)
 class Tally:
     """Running totals of one job, or of several."""
@@ -95,6 +98,7 @@ class JobSummary:
     repeat: int = 1
     min_pass: int = 1  # of the repetitions of a case
     failed_cases: int = 0  # cases of which too few repetitions passed
+    too_few_passed: list[str] = field(default_factory=list)  # the first of them, and how many passed
     _repetitions: dict[int, list[bool]] = field(default_factory=dict)  # of cases under way: which of them passed
 
     def add(self, row: Row, *, kept: bool) -> None:
@@ -104,7 +108,11 @@ class JobSummary:
         repetitions.append(row["status"] == "passed")
         if len(repetitions) == self.repeat:
             del self._repetitions[row["index"]]
-            self.failed_cases += sum(repetitions) < self.min_pass
+            passed = sum(repetitions)
+            if passed < self.min_pass:
+                self.failed_cases += 1
+                if len(self.too_few_passed) < _NAMED_CASES:
+                    self.too_few_passed.append(f"{row['case']}: {passed} of {self.repeat}")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -117,11 +125,16 @@ class Summary:
     total: Tally = field(default_factory=Tally)
     elapsed: float = 0.0  # seconds
     stopped: StopReason | None = None
+    fresh: bool = False  # rows of earlier runs do not count
+    replay: bool = False  # nothing is called
+    keeps_rows: bool = True  # not on standard output
+    kept_local: int = 0  # kept rows of the local emulator, in a run that is not local
     lost_calls: int = 0
     set_aside: dict[str, int] = field(default_factory=dict)  # rows of earlier runs, by the file they were moved to
 
     def add(self, row: Row, *, kept: bool) -> None:
         """Count a row of one of the jobs."""
+        self.kept_local += kept and row["endpoint"] == "local" and not self.endpoint_is_local
         self.total.add(row, kept=kept)
         self.jobs[row["job"]].add(row, kept=kept)
 
@@ -149,7 +162,13 @@ class Summary:
             "set_aside": self.set_aside,
             "total": _tally_json(self.total),
             "jobs": [
-                {"name": job.name, "path": job.path, "output": job.output, **_tally_json(job.tally)}
+                {
+                    "name": job.name,
+                    "path": job.path,
+                    "output": job.output,
+                    "failed_cases": job.failed_cases,
+                    **_tally_json(job.tally),
+                }
                 for job in self.jobs.values()
             ],
         }

@@ -12,17 +12,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from runner.console import (
+    MOST_TOLD,
     Console,
+    Outcomes,
     Patient,
     case_name,
     duration,
     money,
-    outcome_lines,
     plain,
     retry_line,
     stop_lines,
     summary_lines,
 )
+from runner.records import exchanges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,8 +41,8 @@ _UPDATE_SECONDS = 0.05
 class Screen:
     """Prints text from outside so that it can't be markup or control codes."""
 
-    def __init__(self) -> None:
-        self.hinted: set[str] = set()  # hints that were given already
+    def __init__(self, *, verbose: bool) -> None:
+        self.outcomes = Outcomes(told=None if verbose else MOST_TOLD)
         self.rich = RichConsole(file=cast("IO[str]", Patient()), highlight=False)
 
     def write(self, text: str, style: str = "", *, end: str = "\n") -> None:
@@ -113,11 +115,11 @@ class Conversation(Section):
         self._screen.write(" · ".join([row["status"], *facts]), f"dim {style}")
 
     def kept(self, case: Case, row: Row) -> None:
-        for message in case.request.messages:
-            self._say("User" if message.role == "user" else "Assistant (scripted)", message.text, "cyan")
-        self._say("Assistant", row["output"] or "", "green")
+        for messages, reply in zip(exchanges(case.request), row["replies"], strict=False):
+            self.asked(case, messages)
+            self._say("Assistant", reply["text"], "green")
         _write_outcome(self._screen, case, row)
-        self._screen.write(f"{row['status']} · kept from {row['finished_at']}", "dim")
+        self._screen.write(f"{row['status']} · kept from an earlier run ({row['finished_at'][:10]})", "dim")
 
     def close(self) -> None:
         self._end_of_speech()
@@ -201,7 +203,7 @@ class Terminal(Console):
     """Jobs run together, but are shown one after another: what a later job has to say waits for its turn."""
 
     def __init__(self, jobs: Sequence[Job], summary: Summary, *, verbose: bool) -> None:
-        self._screen = Screen()
+        self._screen = Screen(verbose=verbose)
         self._sections: dict[str, Section] = {}
         self._waiting: dict[str, deque[Callable[[], None]]] = {}
         for job in jobs:
@@ -261,7 +263,7 @@ class Terminal(Console):
             self._screen.rich.rule(style="dim")
         for number, line in enumerate(summary_lines(summary)):
             self._screen.write(line, "bold" if number == 0 else "")
-        for line in stop_lines(summary, self._screen.hinted):
+        for line in stop_lines(summary, self._screen.outcomes):
             self._screen.write(line, "bold yellow")
 
     def _in_front(self, case: Case) -> bool:
@@ -290,5 +292,5 @@ class Terminal(Console):
 
 
 def _write_outcome(screen: Screen, case: Case, row: Row) -> None:
-    for line in outcome_lines(case, row, screen.hinted):
+    for line in screen.outcomes.lines(case, row):
         screen.write(line, "red" if line.startswith(("ERROR", "FAILED")) else "cyan")

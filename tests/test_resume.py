@@ -497,3 +497,81 @@ def test_credentials_that_end_stop_the_run_unless_they_were_renewed_on_disk(
         assert bedrock_run("job.yaml", env=env).returncode == 0
     assert [row["status"] for row in rows()] == ["passed"] * 3
     assert len(server.log) == 4
+
+
+# --- what is told ----------------------------------------------------------------------------------------------------
+
+
+def test_a_misspelt_variable_of_the_command_line_is_noted(runs: Runs) -> None:
+    runs.write(LIST)
+    _, told = runs("--var", "wrod=x")
+    assert "note: no job uses the variable `wrod` of --var; did you mean `word`?" in told
+    assert "no job uses" not in runs("--var", "word=x")[1]
+
+
+def test_a_column_that_no_template_can_name_is_an_entry_of_row(runs: Runs, rows: Rows) -> None:
+    runs.write("Ticket Text;n\nHello;1\n", "rows.csv")
+    runs.write("prompt: '{{ ticket_text }}'\ncases: rows.csv\n")
+    assert 'did you mean `row["Ticket Text"]`?' in runs(expect=2)[1]
+    runs.write("prompt: '{{ row[\"Ticket Text\"] }} {{ n }}'\ncases: rows.csv\n")
+    runs()
+    assert rows()[0]["request"]["messages"][0]["text"] == "Hello 1"
+    assert rows()[0]["vars"] == {"Ticket Text": "Hello", "n": "1"}
+
+
+def test_a_matrix_of_models_needs_no_other(runs: Runs, rows: Rows) -> None:
+    (runs.folder / "job.yaml").write_text(
+        "prompt: Hi\nmatrix: {model: [amazon.nova-lite-v1:0, amazon.nova-pro-v1:0]}\n"
+    )
+    assert runs()[0] == 2
+    assert [row["model"] for row in rows()] == ["amazon.nova-lite-v1:0", "amazon.nova-pro-v1:0"]
+
+
+def test_a_filter_takes_an_id_as_it_is_told(runs: Runs) -> None:
+    runs.write("prompt: '{{ n }}'\nmatrix: {n: [1, 2]}\ncases: [{id: a}, {id: b}]\n")
+    assert runs("--filter", "a [n=2]")[0] == 1
+    assert runs("--filter", "a")[0] == 1
+
+
+def test_a_dry_run_tells_what_is_kept_called_and_set_aside(runs: Runs) -> None:
+    runs.write(LIST)
+    runs()
+    runs.write(LIST.replace("two", "zwei"))
+    calls, told = runs("--dry-run", "--max-cost", "0.001")
+    assert calls == 0
+    assert "job: 3 cases (2 kept from earlier runs), 1 call, " in told
+    assert "1 earlier row would be set aside" in told
+    assert "more than --max-cost 0.001" in told
+
+
+def test_a_replay_without_rows_says_where_it_looked_and_leaves_nothing_behind(runs: Runs) -> None:
+    runs.write(LIST)
+    _, told = runs("--replay", "-o", "goldens", expect=3)
+    assert "note: goldens/job.jsonl has no row that could be replayed; was it committed" in told
+    assert "called" not in told
+    assert list((runs.folder / "goldens").iterdir()) == []
+
+
+def test_of_many_failures_the_first_hundred_are_told(runs: Runs) -> None:
+    runs.write("prompt: '{{ n }}'\ncases: rows.csv\nassert: [{type: equals, value: no}]\n")
+    runs.write("n\n" + "".join(f"{n}\n" for n in range(150)), "rows.csv")
+    _, told = runs(expect=1)
+    assert told.count("FAILED") == 100
+    assert "more cases that did not pass are only counted" in told
+    assert runs("-v", expect=1)[1].count("FAILED") == 150
+
+
+def test_throttles_for_a_needless_max_tokens_are_told_with_a_figure_that_would_do(runs: Runs, bedrock: Any) -> None:
+    runs.write("inference: {max_tokens: 4000}\nprompt: '{{ n }}'\ncases: rows.csv\n")
+    runs.write("n\n" + "".join(f"{n}\n" for n in range(30)), "rows.csv")
+    _, told = runs(env=bedrock(tokens_per_minute=480_000, burst=1, latency=0.1).env)
+    assert "throttled for tokens: each reserves max_tokens of 4,000, and the longest reply of job had" in told
+    assert "`max_tokens: 50` would do" in told
+
+
+def test_too_few_passes_name_the_case(runs: Runs, bedrock: Any) -> None:
+    runs.write("prompt: '{{ n }}'\nrepeat: 3\nmin_pass: 2\nassert: [{type: equals, value: good}]\ncases: rows.csv\n")
+    runs.write("id,n\na,1\nb,2\n", "rows.csv")
+    replies = "- {match: 1, reply: bad, times: 1}\n- {match: 2, reply: bad, times: 2}\n- {match: '', reply: good}\n"
+    _, told = runs(env=bedrock(replies).env, expect=1)
+    assert "note: fewer than 2 repetitions passed (min_pass) of job: b: 1 of 3" in told

@@ -97,6 +97,10 @@ class Earlier:
                 return EarlierRow(number, row)
         return None
 
+    def spare(self) -> int:
+        """How many good rows no case has taken."""
+        return sum(kind == _GOOD and not taken for kind, taken in zip(self._kinds, self._taken, strict=True))
+
     def give_way_to(self, row: Row, *, called: bool) -> None:
         """Note that this run has a row of that name. Earlier errors of the name give way to any row, a good earlier row
         only to one that asked the same, was `called` for and is good too. Another case may still want what it has.
