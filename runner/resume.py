@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-    from runner.cases import Chosen
+    from runner.cases import CaseList, Chosen
     from runner.records import Case
     from runner.rendering import Renderer
     from runner.results.earlier import Earlier, EarlierRow
 
+_FEW = 20_000  # cases whose rows are found in less than a second
 _BREATH = 500  # cases that are passed over at a stretch; then the event loop gets its turn
 
 
@@ -24,28 +25,24 @@ class Kept:
     earlier: EarlierRow
 
 
-def cases_and_rows(
-    cases: Iterable[Chosen], renderer: Renderer, earlier: Earlier | None
-) -> Iterator[Case | Kept | None]:
+def cases_and_rows(cases: CaseList, renderer: Renderer, earlier: Earlier | None) -> Iterator[Case | Kept | None]:
     """Every case once: to be called, or kept. Now and then None, so that whoever asks can do something else.
 
-    Three passes over the cases, so that the first call need not wait until a million kept rows have been compared:
-    first those that surely have no row, by their id, which costs no rendering; then the others, by key and id; at last
-    those whose key is another case's, which may take what that case has left, as when a row was inserted on top.
+    Three passes over the cases. Of a small job the first finds those that are kept, so that it is known at once what is
+    left. Of a large one it finds those that surely have no row, by their id, which costs no rendering: the first call
+    need not wait until a million rows have been compared. Then come the others, by key and id; and at last those whose
+    key is another case's, which may take what that case has left, as when a row was inserted on top.
     """
-    if earlier is None:
-        yield from map(renderer.case, cases)
+    if earlier is None or not earlier.spare():
+        yield from (renderer.case(chosen) for chosen in cases)
         return
+    first = _surely_kept if cases.count() <= _FEW else _surely_new
     settled = bytearray()
     for position, chosen in enumerate(cases):
-        settled.append(False)
-        if not earlier.has(chosen.id, chosen.repeat):
-            case = renderer.case(chosen)
-            if case.fault or not earlier.knows(case.key):
-                settled[position] = True
-                yield case
-        if position % _BREATH == 0:
-            yield None
+        found = first(chosen, renderer, earlier)
+        settled.append(found is not None)
+        if found is not None or position % _BREATH == 0:
+            yield found
     for match in (_by_key_and_id, _by_key):
         for position, chosen in enumerate(cases):
             if not settled[position]:
@@ -54,6 +51,23 @@ def cases_and_rows(
                 yield found
         if all(settled):
             return
+
+
+def _surely_kept(chosen: Chosen, renderer: Renderer, earlier: Earlier) -> Kept | None:
+    """None if there is no row of this case that asked the same."""
+    if not earlier.has(chosen.id, chosen.repeat):
+        return None
+    case = renderer.case(chosen)
+    row = None if case.fault else earlier.take(case.key, case.id, case.repeat)
+    return None if row is None else Kept(case, row)
+
+
+def _surely_new(chosen: Chosen, renderer: Renderer, earlier: Earlier) -> Case | None:
+    """None if there is a row of this case, or one of another that asked the same."""
+    if earlier.has(chosen.id, chosen.repeat):
+        return None
+    case = renderer.case(chosen)
+    return case if case.fault or not earlier.knows(case.key) else None
 
 
 def _by_key_and_id(case: Case, earlier: Earlier) -> Case | Kept | None:
