@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runner import console, estimate
-from runner.errors import ExitCode, FailureCode, Problem, UsageError
+from runner.errors import CallError, ExitCode, FailureCode, Problem, UsageError
 from runner.job import jobs_of
 from runner.stop import StopReason
 from runner.words import plural
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from types import TracebackType
 
+    from runner.calls import LimitedCalls
+    from runner.limits import Slot, Turn
     from runner.models import Models
-    from runner.records import Case, Job, Row
+    from runner.records import Case, Job, Message, Row
     from runner.stop import Stop
 
 HOPELESS_ERRORS = 100  # cases in a row whose calls failed, with none between them that succeeded
@@ -31,17 +35,33 @@ class Budget:
         self.name = name
         self.spent = 0.0
         self.held = 0.0
+        self.holders = 0
 
     def has_room_for(self, cost: float) -> bool:
         return self.spent + self.held + cost <= self.limit
+
+    def hold(self, amount: float) -> None:
+        self.held += amount
+        self.holders += 1
+
+    def release(self, amount: float) -> None:
+        self.holders -= 1
+        self.held = self.held - amount if self.holders else 0.0  # without what rounding leaves
+
+
+@dataclass(slots=True)
+class _Hold:
+    """What a case that has begun takes of its budgets, in USD."""
+
+    amount: float | None = None  # held for the calls to come; None while it waits for room
+    lost: float = 0.0  # counted as spent for attempts that may be on the bill without a reply
 
 
 class Guard:
     """Watches what begins and what comes of it, and stops the run when it must not go on."""
 
-    def __init__(  # noqa: PLR0913 - what it watches, by name
+    def __init__(
         self,
-        answer: Callable[[Case], Awaitable[Row]],
         stop: Stop,
         *,
         models: Models,
@@ -50,7 +70,6 @@ class Guard:
         max_failures: int | None,
     ) -> None:
         """`max_cost` is for the whole run, `max_cost_of_jobs` by name of the job; both in USD."""
-        self._answer = answer
         self._stop = stop
         self._models = models
         self._budget_of_run = [] if max_cost is None else [Budget(max_cost, "--max-cost")]
@@ -58,7 +77,9 @@ class Guard:
             name: [Budget(limit, f"max_cost of {name}")] for name, limit in max_cost_of_jobs.items()
         }
         self._max_failures = max_failures
+        self._holds: dict[tuple[str, int, int], _Hold] = {}  # by name of the job, index and repeat
         self._freed = asyncio.Event()
+        stop.when_requested(self._freed.set)
         self._failed = 0
         self._errors_in_a_row = 0
         self._connected = False  # whether any connection could ever be made
@@ -67,29 +88,51 @@ class Guard:
         """Wait until the case can be paid for, whatever it and what is under way may cost. StoppedError if it never
         can.
         """
-        budgets = self._budgets(case)
-        if not budgets:
-            return
-        cost = sum(self._worst_costs(case))
-        while lacking := [budget for budget in budgets if not budget.has_room_for(cost)]:
-            if not any(budget.held for budget in lacking):
-                self._stop.request(_no_room(lacking[0], cost))
-            self._stop.check()
-            self._freed.clear()
-            await self._freed.wait()
-        for budget in budgets:
-            budget.held += cost
+        if self._budgets(case):
+            await self._hold(case, self._holds.setdefault(_name(case), _Hold()))
 
-    async def answer(self, case: Case) -> Row:
-        """The row of a case that was admitted."""
+    async def admit_again(self, case: Case) -> None:
+        """Wait until a case that was admitted can be paid for once more, as an attempt of it may be on the bill."""
+        hold = self._holds.get(_name(case))
+        if hold is None:
+            return
+        lost = max(self._worst_costs(case))
+        hold.lost += lost
+        self._release(case, hold, spent=lost)
+        await self._hold(case, hold)
+
+    async def answer(self, case: Case, answer: Callable[[Case], Awaitable[Row]]) -> Row:
+        """The row of a case that was admitted, which `answer` makes."""
         row = None
         try:
-            row = await self._answer(case)
+            row = await answer(case)
         finally:
             self._settle(case, row)
         for reason in self._reasons_to_stop(case, row):
             self._stop.request(reason)
         return row
+
+    async def _hold(self, case: Case, hold: _Hold) -> None:
+        """Hold the most that a case may cost, when there is room for it."""
+        budgets = self._budgets(case)
+        cost = sum(self._worst_costs(case))
+        while lacking := [budget for budget in budgets if not budget.has_room_for(cost)]:
+            if not any(budget.holders for budget in lacking):
+                self._stop.request(_no_room(lacking[0], cost))
+            self._stop.check()
+            self._freed.clear()
+            await self._freed.wait()
+        for budget in budgets:
+            budget.hold(cost)
+        hold.amount = cost
+
+    def _release(self, case: Case, hold: _Hold, *, spent: float) -> None:
+        for budget in self._budgets(case):
+            if hold.amount is not None:
+                budget.release(hold.amount)
+            budget.spent += spent
+        hold.amount = None
+        self._freed.set()
 
     def _budgets(self, case: Case) -> Sequence[Budget]:
         return (*self._budget_of_run, *self._budgets_of_jobs.get(case.job.name, ())) if case.fault is None else ()
@@ -101,16 +144,12 @@ class Guard:
         return [facts.cost(usage) for usage in estimate.worst_case(case.request)]
 
     def _settle(self, case: Case, row: Row | None) -> None:
-        budgets = self._budgets(case)
-        if not budgets:
+        hold = self._holds.pop(_name(case), None)
+        if hold is None:
             return
-        worst = self._worst_costs(case)
         lost = sum(attempt["possibly_billed"] for attempt in row["attempts"]) if row else 0
-        spent = ((row["cost_usd"] or 0.0) if row else 0.0) + lost * max(worst)
-        for budget in budgets:
-            budget.held = max(0.0, budget.held - sum(worst))
-            budget.spent += spent
-        self._freed.set()
+        cost = (row["cost_usd"] or 0.0) if row else 0.0
+        self._release(case, hold, spent=cost + lost * max(self._worst_costs(case)) - hold.lost)
 
     def _reasons_to_stop(self, case: Case, row: Row) -> Iterator[StopReason]:
         error = row["error"]
@@ -144,6 +183,42 @@ def check_budgets(jobs: Sequence[Job], *, max_cost: float | None, known: Models)
     ]
     if unpriced:
         raise UsageError(*unpriced)
+
+
+class GuardedCalls:
+    """Calls within a budget: after an attempt that may be on the bill, the next one waits for money too."""
+
+    def __init__(self, calls: LimitedCalls, guard: Guard) -> None:
+        self._admit = calls.admit
+        self._guard = guard
+        self.call = calls.call
+
+    def admit(self, case: Case, messages: Sequence[Message]) -> _GuardedTurn:
+        """The turns of a call, entered for each attempt."""
+        return _GuardedTurn(self._admit(case, messages), self._guard, case)
+
+
+class _GuardedTurn:
+    def __init__(self, turn: Turn, guard: Guard, case: Case) -> None:
+        self._turn = turn
+        self._guard = guard
+        self._case = case
+        self._may_be_billed = False  # the attempt before
+
+    async def __aenter__(self) -> Slot:
+        if self._may_be_billed:
+            await self._guard.admit_again(self._case)
+        return await self._turn.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._turn.__aexit__(kind, error, trace)
+        self._may_be_billed = isinstance(error, CallError) and error.possibly_billed
+
+
+def _name(case: Case) -> tuple[str, int, int]:
+    return case.job.name, case.index, case.repeat
 
 
 def _no_room(budget: Budget, cost: float) -> StopReason:

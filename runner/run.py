@@ -19,7 +19,7 @@ from runner.calls import LimitedCalls
 from runner.cases import EVERYTHING, CaseList, Selection
 from runner.engine import Engine, Work, cannot_write
 from runner.errors import CallError, ExitCode, FailureCode, Problem, UsageError
-from runner.guard import Guard, check_budgets
+from runner.guard import Guard, GuardedCalls, check_budgets
 from runner.job import NO_OVERRIDES, Overrides, jobs_of
 from runner.records import Rate
 from runner.rendering import Renderer
@@ -162,16 +162,19 @@ async def _call_all(
             in_flight=options.max_concurrency,
             stop=stop,
         )
-        answerer = Answerer(
-            calls=calls, where=_where(bedrock, plan), models=plan.models, watcher=screen, sleep=stop.sleep
-        )
         guard = Guard(
-            answerer.answer,
             stop,
             models=plan.models,
             max_cost=options.max_cost,
             max_cost_of_jobs={job.name: job.max_cost for job in plan.jobs if job.max_cost is not None},
             max_failures=options.max_failures,
+        )
+        answerer = Answerer(
+            calls=GuardedCalls(calls, guard),
+            where=_where(bedrock, plan),
+            models=plan.models,
+            watcher=screen,
+            sleep=stop.sleep,
         )
 
         def finished(item: Finished) -> None:
@@ -180,7 +183,7 @@ async def _call_all(
             (screen.kept if kept else screen.finished)(item.case, item.row)
 
         engine = Engine(
-            steps=_Replay(answerer) if options.replay else _Calling(guard, calls),
+            steps=_Replay(answerer) if options.replay else _Calling(answerer, guard, calls),
             judge=judged_again,
             store=_Store(outputs),
             finished=finished,
@@ -197,20 +200,21 @@ async def _call_all(
 
 
 class _Calling:
-    """How cases are run: begun when there is money and room for them."""
+    """How cases are run: begun when there is room and money for them."""
 
-    def __init__(self, guard: Guard, calls: LimitedCalls) -> None:
+    def __init__(self, answerer: Answerer, guard: Guard, calls: LimitedCalls) -> None:
+        self._answer = answerer.answer
         self._guard = guard
         self._calls = calls
 
     async def admit(self, case: Case) -> None:
         if case.fault is None:
-            await self._guard.admit(case)
             await self._calls.room(case)
+            await self._guard.admit(case)  # last: who waits for room must not hold money that others wait for
 
     async def answer(self, case: Case) -> Row:
         try:
-            return await self._guard.answer(case)
+            return await self._guard.answer(case, self._answer)
         finally:
             if case.fault is None:
                 self._calls.left(case)
