@@ -14,7 +14,7 @@ import click
 
 from runner import __version__
 from runner.console import Patient, dry_run_lines, emit, on_terminal, render_problems, say
-from runner.errors import ExitCode, Problem, UsageError
+from runner.errors import ExitCode, Problem, SignalledError, UsageError
 from runner.words import nearest, plural
 
 if TYPE_CHECKING:
@@ -510,6 +510,9 @@ def _run_to_exit_code() -> int | None:
     except click.ClickException as error:
         error.show()
         code = ExitCode.USAGE
+    except SignalledError as error:
+        say(error.message)
+        code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         say("interrupted")
         code = ExitCode.INTERRUPTED

@@ -53,6 +53,15 @@ class UsageError(Exception):
         self.problems = problems
 
 
+class SignalledError(SystemExit):
+    """SIGTERM or SIGHUP has come. Not an Exception, and one that event loops let through."""
+
+    def __init__(self, message: str, exit_code: ExitCode) -> None:
+        super().__init__(int(exit_code))
+        self.message = message
+        self.exit_code = exit_code
+
+
 class FailureCode(StrEnum):
     """The one vocabulary for calls that failed, whatever AWS, the network or the stream called it."""
 

@@ -44,13 +44,13 @@ def cases_and_rows(cases: CaseList, renderer: Renderer, earlier: Earlier | None)
         if found is not None or position % _BREATH == 0:
             yield found
     for match in (_by_key_and_id, _by_key):
+        if all(settled):
+            return
         for position, chosen in enumerate(cases):
             if not settled[position]:
                 found = match(renderer.case(chosen), earlier)
                 settled[position] = found is not None
                 yield found
-        if all(settled):
-            return
 
 
 def _surely_kept(chosen: Chosen, renderer: Renderer, earlier: Earlier) -> Kept | None:

@@ -25,7 +25,7 @@ from runner.records import Rate
 from runner.rendering import Renderer
 from runner.results import Outputs
 from runner.resume import cases_and_rows
-from runner.stop import Stop, account_stop, on_signals
+from runner.stop import Stop, StopReason, account_stop, on_signals, raise_on_signals
 from runner.summary import JobSummary, Summary, Tally
 
 if TYPE_CHECKING:
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from runner.records import Case, Job, Row
 
 _GRACE = 5.0  # seconds that calls in flight are given after Ctrl-C
+_FEWER_ROWS = StopReason(
+    exit_code=ExitCode.STOPPED,
+    message="a file changed during the run: it has fewer cases than when the run began",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +83,7 @@ class _Plan:
 
 def run(options: RunOptions) -> ExitCode:
     """Run jobs to the end. Raises UsageError, before anything is sent, if a job or an option is wrong."""
+    raise_on_signals()
     plan = _plan(options)
     summary = _empty_summary(plan)
     screen = _console(plan, summary)
@@ -196,6 +201,8 @@ async def _call_all(
             await engine.run([_work(cases, outputs, options) for cases in plan.lists])
     summary.lost_calls = engine.lost_calls
     summary.stopped = None if stop.reason and stop.reason.moot_when_done and summary.complete else stop.reason
+    if summary.stopped is None and not summary.complete:
+        summary.stopped = _FEWER_ROWS
     summary.elapsed = time.monotonic() - began
 
 

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from runner.errors import ExitCode, StoppedError
+from runner.errors import ExitCode, SignalledError, StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
 
     from runner.errors import CallError
 
@@ -116,6 +117,7 @@ def on_signals(stop: Stop, tell: Callable[[StopReason], None]) -> Iterator[None]
             tell(reason)
 
     heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.getsignal(number) for number in heeded}
     for number in heeded:
         loop.add_signal_handler(number, stopping, _SIGNALS[number])
     try:
@@ -123,3 +125,18 @@ def on_signals(stop: Stop, tell: Callable[[StopReason], None]) -> Iterator[None]
     finally:
         for number in heeded:
             loop.remove_signal_handler(number)
+            signal.signal(number, before[number])
+
+
+def raise_on_signals() -> None:
+    """Have SIGTERM and SIGHUP raise SignalledError from now on, as Ctrl-C raises KeyboardInterrupt: for the times of a
+    run when no call is to be stopped in order. One that is ignored stays ignored.
+    """
+
+    def stopping(number: int, _: FrameType | None) -> None:
+        reason = _SIGNALS[signal.Signals(number)]
+        raise SignalledError(reason.message, reason.exit_code)
+
+    for number in _SIGNALS:
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, stopping)

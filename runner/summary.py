@@ -69,6 +69,7 @@ class Tally:
                 self.failed += 1
             case "error":
                 self.errors += 1
+        self.cases = max(self.cases, self.done)  # rows may have been added to a file of cases meanwhile
         if kept:
             self.kept += 1
             return

@@ -165,10 +165,46 @@ def test_rows_survive_the_deletion_of_their_file_during_the_run(path: Path) -> N
     store(path, row(0))
     file = RowFile(path)
     write(file, [row(1)])
-    path.unlink()
-    write(file, [row(2)])
+    shutil.rmtree(path.parent)
+    file.append(row(2))
+    with pytest.raises(OSError, match="another program has changed or removed the file"):
+        file.sync()
     file.close(complete=False)
     assert indexes(path) == [0, 1, 2]
+
+
+def test_a_file_that_took_the_place_of_the_rows_is_moved_aside(path: Path) -> None:
+    store(path, row(0))
+    file = RowFile(path)
+    path.unlink()
+    path.write_text("somebody else's")
+    file.append(row(1))
+    with pytest.raises(OSError, match="another program"):
+        file.sync()
+    file.close(complete=False)
+    assert indexes(path) == [0, 1]
+    foreign = path.with_name("job.foreign")
+    assert foreign.read_text() == "somebody else's"
+    foreign.unlink()
+
+
+@pytest.mark.parametrize(("cut_at", "left"), [(0, [1]), (-5, [1])], ids=["whole", "within a line"])
+def test_rows_that_come_after_another_program_cut_the_file_are_whole_lines(
+    cut_at: int, left: list[int], path: Path
+) -> None:
+    store(path, row(0))
+    file = RowFile(path)
+    os.truncate(path, cut_at % path.stat().st_size)
+    file.append(row(1))
+    with pytest.raises(OSError, match="another program"):
+        file.sync()
+    file.close(complete=True)
+    *torn, last = path.read_bytes().splitlines()
+    assert len(torn) == (cut_at < 0)
+    assert json.loads(last)["index"] == 1
+    file = RowFile(path)
+    file.close(complete=False)
+    assert indexes(path) == left
 
 
 # --- runs after runs -------------------------------------------------------------------------------------------------
@@ -522,10 +558,12 @@ def test_an_error_at_the_end_is_told_by_job_and_the_other_jobs_are_put_in_order(
     outputs = Outputs(path.parent, {"job": [], "lost/job": []})
     write(outputs, [row(1), row(0), row(1, job="lost/job"), row(0, job="lost/job")])
     shutil.rmtree(path.parent / "lost")
+    (path.parent / "lost").write_text("no folder")
     errors = outputs.close()
     assert list(errors) == ["lost/job"]
-    assert errors["lost/job"].errno == errno.ENOENT
+    assert errors["lost/job"].errno == errno.ENOTDIR
     assert indexes(path) == [0, 1]
+    (path.parent / "lost").unlink()
 
 
 def test_a_stream_keeps_the_order_of_the_cases_as_they_come() -> None:

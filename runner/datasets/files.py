@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
-from runner.errors import Place, Problem
+from runner.errors import Place, Problem, UsageError
 from runner.words import nearest, shorten
 
 if TYPE_CHECKING:
@@ -74,11 +74,11 @@ class DataRow:
     id: str | None
 
 
-class DataError(Exception):
+class DataError(UsageError):
     """A data file, or what follows in it, cannot be read. Carries the one problem that says why."""
 
     def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.message)
+        super().__init__(problem)
         self.problem = problem
 
 

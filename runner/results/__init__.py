@@ -59,7 +59,8 @@ class RowFile:
     is put in the order of the cases, by one atomic replacement, and left untouched if nothing would change. Replies
     are paid for: earlier rows that are not wanted any more are moved to NAME.superseded.jsonl, and lines that are no
     rows to NAME.damaged; they are on disk there before they leave the file. (A kill between the two steps leaves them
-    in both.) One run at a time: see Lock.
+    in both.) One run at a time: see Lock. Should a program that knows nothing of the lock change, replace or remove the
+    file, the next sync raises, and the rows of this run are in the file when it is closed.
 
     Everything but `sync` belongs to one thread.
     """
@@ -72,6 +73,7 @@ class RowFile:
         self.path = Path(os.path.realpath(path)) if path.is_symlink() else path  # not the link is replaced
         self.superseded = self.path.with_name(f"{self.path.stem}.superseded.jsonl")
         self.damaged = self.path.with_name(f"{self.path.stem}.damaged")
+        self._foreign = self.path.with_name(f"{self.path.stem}.foreign")
         self.set_aside = 0  # rows that were moved to `superseded`
         self.notices: list[str] = []  # what was found wrong with the file, a line each
         self._ordered = self.path.with_name(f"{self.path.name}.ordered")
@@ -99,6 +101,7 @@ class RowFile:
         self._end = self._synced = os.fstat(self._file.fileno()).st_size
         self.earlier = Earlier(held.enter_context(self.path.open("rb", buffering=_BUFFER)), accept_local=accept_local)
         self._revised = bytearray(len(self.earlier.positions))
+        self._was_changed = False  # by another program, which no lock can keep from it
         self._positions = array("Q")  # of the rows of this run
         self._offsets = array("Q")
         self._note(self._damage())
@@ -107,6 +110,7 @@ class RowFile:
         """After an OSError the file ends with a whole line, as it does after a kill -9 at any moment but this."""
         line = to_line(row)
         try:
+            self._heed_changes()
             _append(self._file.fileno(), line, self._end)
         except OSError as error:
             error.filename = str(self.path)
@@ -118,13 +122,14 @@ class RowFile:
 
     def sync(self) -> None:
         """May be called in another thread. After an OSError the lines stay, since they may well be on disk: nothing is
-        paid twice that a next run can read.
+        paid twice that a next run can read. It is one too if another program has changed, replaced or removed the file.
         """
         synced = self._end
         if synced == self._synced:
             return
         try:
             os.fsync(self._file.fileno())
+            self._refuse_changes()
         except OSError as error:
             error.filename = str(self.path)
             raise
@@ -147,9 +152,13 @@ class RowFile:
         self.earlier.give_way_to(row, called=False)
 
     def close(self, *, complete: bool) -> None:
-        """After an OSError all rows are in the file, in the order in which they came, and none was moved aside."""
+        """After an OSError all rows are in the file, in the order in which they came, and none was moved aside. So they
+        are if another program has changed the file; if one has removed or replaced it, it is put back.
+        """
         try:
-            self._put_in_order(complete=complete)
+            if not self._was_changed:
+                self._make_way()
+                self._put_in_order(complete=complete)
         except OSError as error:
             error.filename = str(self.path)
             raise
@@ -160,6 +169,30 @@ class RowFile:
         if self._is_new and self._end == 0:
             self.path.unlink(missing_ok=True)
         self._held.close()
+
+    def _heed_changes(self) -> None:
+        """If another program has cut or lengthened the file, go on where it ends now: rows are lines of their own."""
+        size = os.fstat(self._file.fileno()).st_size
+        if size == self._end:
+            return
+        self._was_changed = True
+        self._end, self._synced = size, -1  # the next sync is to tell of it
+        if size and os.pread(self._file.fileno(), 1, size - 1) != b"\n":
+            _append(self._file.fileno(), b"\n", size)
+            self._end += 1
+
+    def _refuse_changes(self) -> None:
+        """To go on would pay for replies that the next run does not find."""
+        if self._was_changed or not is_at(self._file, self.path):
+            raise OSError(errno.ESTALE, "another program has changed or removed the file")
+
+    def _make_way(self) -> None:
+        """If another program has put a file into the place of ours, move that to NAME.foreign."""
+        if is_at(self._file, self.path):
+            return
+        _make_folder(self.path.parent)
+        if self.path.exists():
+            self.path.replace(self._foreign)
 
     def _put_in_order(self, *, complete: bool) -> None:
         of: dict[Fate, array[int]] = {fate: array("I") for fate in Fate}
