@@ -65,6 +65,36 @@ def bedrock_run(tmp_path: Path) -> BedrockRun:
     return run
 
 
+class StartRun(Protocol):
+    """Starts the command as `bedrock_run` does, and leaves it running."""
+
+    def __call__(
+        self, *args: str | Path, env: Mapping[str, str], patch: str = "", **options: Any
+    ) -> subprocess.Popen[str]: ...
+
+
+@pytest.fixture
+def start_run(tmp_path: Path) -> Iterator[StartRun]:
+    """Processes that a test leaves behind are killed. `patch` is Python that the process runs first."""
+    with ExitStack() as processes:
+
+        def start(*args: str | Path, env: Mapping[str, str], patch: str = "", **options: Any) -> subprocess.Popen[str]:
+            module = f"{patch}\nimport runpy; runpy.run_module('runner', run_name='__main__', alter_sys=True)"
+            process = subprocess.Popen(
+                [sys.executable, *(["-c", module] if patch else ["-m", "runner"]), *map(str, args)],
+                cwd=tmp_path,
+                env={**os.environ, **env},
+                stderr=subprocess.PIPE,
+                text=True,
+                **options,
+            )
+            processes.enter_context(process)
+            processes.callback(process.kill)
+            return process
+
+        yield start
+
+
 _ROW = Draft202012Validator(load_schema("result"))
 
 
