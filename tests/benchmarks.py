@@ -1,24 +1,45 @@
 """Figures of speed, each beside its target: `python tests/benchmarks.py`, or only some of them with `--only NAME`.
 
-`call` and `stream` measure client CPU beside a bare boto3 loop in the same run. Each contender is a process of its own
-and makes the same calls to one emulator in another process. CPU is user and system time of the contender's process;
-what starting costs is taken off by running each with one call as well. Machines are noisy, so contenders take turns,
-the median of the rounds counts, and only the ratios mean anything elsewhere.
+- `call`, `stream`: client CPU beside a bare boto3 loop that makes the same calls. What starting costs is taken off by
+  running each contender with one call as well. They take turns, and the median of the rounds counts. 2 minutes each.
+- `startup`: one case, from start to end and up to the request, beside a minimal boto3 script. 1 minute.
+- `images`: peak memory of 300 cases with an image of 1 MB each. 1 minute.
+- `quota`: time and throttled calls under a quota that nobody tells the client. 1 minute.
+- `latency`: time of calls whose latencies vary, without a quota, beside the ideal with the same latencies. 1 minute.
+- `million`: peak memory of a job of 1,000,000 cases, all of them called. 15 minutes; less with `--cases`.
+- `resume`: the same job when 99 of 100 cases have their rows: time to the first call, and peak memory, with ids and
+  without, and with the last hundredth to be called or one of each hundred. 20 minutes; less with `--cases`.
+
+Each client is a process of its own, and so is the server that it calls: the project's emulator for `call` and `stream`,
+benchmark_server.py for the others. CPU is user and system time of the client's process, memory is its resident set at
+its largest. Machines are noisy: of CPU only the ratios mean anything elsewhere.
 """
 
 from __future__ import annotations
 
 import argparse
+import heapq
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from statistics import median
+
+from benchmark_server import Seen, latencies
+
+from runner import loading
+from runner.answer import judged_again
+from runner.pacing import FIRST_LIMIT
+from runner.rendering import Renderer
+from runner.results.lines import from_line, to_line
 
 MODEL = "anthropic.claude-3-5-sonnet-20241022-v2:0"
 EVENTS = 200  # text events of one streamed reply
@@ -43,17 +64,26 @@ for number in range(calls):
     assert text
 """
 
+MINIMAL_SCRIPT = f"""
+import json, boto3
+client = boto3.client("bedrock-runtime", region_name="us-east-1")
+body = json.dumps({{"anthropic_version": "bedrock-2023-05-31", "max_tokens": 1024,
+                   "messages": [{{"role": "user", "content": "Question number 0?"}}]}})
+response = client.invoke_model(modelId="{MODEL}", body=body)
+print(json.loads(response["body"].read())["content"][0]["text"])
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """What each section has to work with: an emulator, the environment in which clients call it, an empty folder."""
+    """What each section has to work with: an empty folder, and how much to do."""
 
-    url: str
-    environment: Mapping[str, str]
     folder: Path
     calls: int
     streams: int
     rounds: int
+    starts: int
+    cases: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +100,7 @@ class Figure:
     def __str__(self) -> str:
         aims = [("target", self.target), ("goal", self.goal)]
         verdicts = [f"{aim} {most:g} {'met' if self.met(most) else 'MISSED'}" for aim, most in aims if most is not None]
-        return f"{self.name:<28} {self.value:8.2f} {self.unit:<20} {self.detail:<24} {', '.join(verdicts)}".rstrip()
+        return f"{self.name:<36} {self.value:8.2f} {self.unit:<20} {self.detail:<40} {', '.join(verdicts)}".rstrip()
 
     def met(self, most: float) -> bool:
         return self.value <= most
@@ -79,24 +109,17 @@ class Figure:
 def main() -> int:
     options = _options()
     figures = []
-    with tempfile.TemporaryDirectory() as folder, emulator(Path(folder)) as url:
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
-            "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": url,
-            "AWS_ACCESS_KEY_ID": "any",
-            "AWS_SECRET_ACCESS_KEY": "any",
-            "NO_PROXY": "*",
-        }
+    with tempfile.TemporaryDirectory() as folder:
         for name in options.only or SECTIONS:
             work = Path(folder) / name
             work.mkdir()
             bench = Bench(
-                url=url,
-                environment=environment,
                 folder=work,
                 calls=options.calls,
                 streams=options.streams,
                 rounds=options.rounds,
+                starts=options.starts,
+                cases=options.cases,
             )
             for figure in SECTIONS[name](bench):
                 print(figure, flush=True)
@@ -109,10 +132,66 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", choices=SECTIONS, metavar="NAME", help=", ".join(SECTIONS))
-    parser.add_argument("--calls", type=int, default=2000)
-    parser.add_argument("--streams", type=int, default=300)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--calls", type=int, default=2000, help="of `call`")
+    parser.add_argument("--streams", type=int, default=300, help="of `stream`")
+    parser.add_argument("--rounds", type=int, default=3, help="of `call` and `stream`")
+    parser.add_argument("--starts", type=int, default=20, help="of `startup`")
+    parser.add_argument("--cases", type=int, default=1_000_000, help="of `million` and `resume`")
     return parser.parse_args()
+
+
+# --- processes -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a process took. Times are seconds, `began` one of `time.monotonic`; `peak` is in MB."""
+
+    began: float
+    wall: float
+    cpu: float
+    peak: float
+    output: str
+
+
+def measured(command: list[str], url: str, **variables: str | None) -> Measured:
+    """Run a client to its end. Whatever AWS settings there are here, it calls `url`. None takes a variable away."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+        "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": url,
+        "AWS_ACCESS_KEY_ID": "any",
+        "AWS_SECRET_ACCESS_KEY": "any",
+        "NO_PROXY": "*",
+        **variables,
+    }
+    began = time.monotonic()
+    process = subprocess.Popen(
+        command,
+        env={name: value for name, value in environment.items() if value is not None},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    with process.stdout as stdout:
+        output = stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.monotonic() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{command[:4]} ended with {process.returncode}")
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+    return Measured(
+        began=began,
+        wall=wall,
+        cpu=usage.ru_utime + usage.ru_stime,
+        peak=usage.ru_maxrss * unit / 1e6,
+        output=output,
+    )
+
+
+def bedrock_run(job: Path, output: Path, *options: str) -> list[str]:
+    """The command that runs a job and prints its summary as JSON."""
+    return [sys.executable, "-m", "runner", "run", "-q", "--json", "-o", str(output), *options, str(job)]
 
 
 @contextmanager
@@ -130,6 +209,40 @@ def emulator(folder: Path) -> Iterator[str]:
             server.terminate()
 
 
+@dataclass
+class Service:
+    """benchmark_server.py in a process of its own. `seen` is there once it has ended."""
+
+    url: str
+    seen: Seen = field(default_factory=Seen)
+
+
+@contextmanager
+def service(*options: str) -> Iterator[Service]:
+    command = [sys.executable, str(Path(__file__).with_name("benchmark_server.py")), *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        running = Service(server.stdout.readline().strip())
+        try:
+            yield running
+        finally:
+            server.terminate()
+            running.seen = Seen(**json.loads(server.stdout.readline()))
+
+
+def write_job(folder: Path, cases: int, *, ids: bool = False, stream: bool = False) -> Path:
+    """A job whose cases are the rows of a CSV file."""
+    with (folder / f"rows-{cases}.csv").open("w") as file:
+        file.write("id,number\n" if ids else "number\n")
+        file.writelines(f"case-{number},{number}\n" if ids else f"{number}\n" for number in range(cases))
+    path = folder / f"job-{cases}.yaml"
+    path.write_text(
+        f"name: job\nmodel: {MODEL}\nstream: {str(stream).lower()}\nprompt: 'Question number {{{{ number }}}}?'\n"
+        f"assert: [{{type: contains, value: word}}]\ncases: rows-{cases}.csv\n"
+    )
+    return path
+
+
 # --- client CPU per call and per stream ------------------------------------------------------------------------------
 
 
@@ -140,7 +253,7 @@ class Contender:
 
 
 def per_call(bench: Bench) -> Iterator[Figure]:
-    """The whole pipeline: read, render, key, sign, send, parse, assert, durable row."""
+    """The whole pipeline: read row, render, key, sign, send, parse, assert, durable row."""
     return beside_boto3(bench, "call", bench.calls, stream=False, target=0.5, goal=0.35)
 
 
@@ -152,11 +265,12 @@ def per_stream(bench: Bench) -> Iterator[Figure]:
 def beside_boto3(
     bench: Bench, unit: str, count: int, *, stream: bool, target: float, goal: float | None
 ) -> Iterator[Figure]:
-    field = contenders(bench.folder, stream=stream)
-    rounds = [[cpu_of_one(contender, count, bench.environment) for contender in field] for _ in range(bench.rounds)]
-    base = [measured[0] for measured in rounds]
-    for position, contender in enumerate(field):
-        times = [measured[position] for measured in rounds]
+    rivals = contenders(bench.folder, stream=stream)
+    with emulator(bench.folder) as url:
+        rounds = [[cpu_of_one(rival, count, url) for rival in rivals] for _ in range(bench.rounds)]
+    base = [times[0] for times in rounds]
+    for position, contender in enumerate(rivals):
+        times = [times[position] for times in rounds]
         yield Figure(
             name=contender.name,
             value=median(time / boto3 for time, boto3 in zip(times, base, strict=True)),
@@ -173,49 +287,231 @@ def contenders(folder: Path, *, stream: bool) -> list[Contender]:
     def bare(calls: int) -> list[str]:
         return [sys.executable, "-c", BARE_LOOP, str(calls), "stream" if stream else "whole"]
 
-    def bedrock_run(*options: str) -> Callable[[int], list[str]]:
+    def ours(*options: str) -> Callable[[int], list[str]]:
         def command(calls: int) -> list[str]:
-            job = write_job(folder, calls, stream=stream)
             output = tempfile.mkdtemp(dir=folder)  # no rows to keep, so that all are called
-            return [sys.executable, "-m", "runner", "run", "-q", "-o", output, *options, str(job)]
+            return bedrock_run(write_job(folder, calls, stream=stream), Path(output), *options)
 
         return command
 
     return [
         Contender("boto3 loop", bare),
-        Contender("bedrock-run -j 1", bedrock_run("-j", "1")),
-        Contender("bedrock-run", bedrock_run()),
-        Contender("bedrock-run -j 64", bedrock_run("-j", "64")),
+        Contender("bedrock-run -j 1", ours("-j", "1")),
+        Contender("bedrock-run", ours()),
+        Contender("bedrock-run -j 64", ours("-j", "64")),
     ]
 
 
-def write_job(folder: Path, calls: int, *, stream: bool) -> Path:
-    cases = "".join(f"  - vars: {{number: {number}}}\n" for number in range(calls))
-    path = folder / f"job-{calls}.yaml"
-    path.write_text(
-        f"model: {MODEL}\nstream: {str(stream).lower()}\nprompt: 'Question number {{{{ number }}}}?'\n"
-        f"assert: [{{type: contains, value: word}}]\ncases:\n{cases}"
-    )
-    return path
-
-
-def cpu_of_one(contender: Contender, count: int, environment: Mapping[str, str]) -> float:
+def cpu_of_one(contender: Contender, count: int, url: str) -> float:
     """CPU seconds of one call, the start taken off."""
-    many = cpu_seconds(contender.command(count), environment)
-    one = cpu_seconds(contender.command(1), environment)
-    return (many - one) / (count - 1)
+    many = measured(contender.command(count), url)
+    one = measured(contender.command(1), url)
+    return (many.cpu - one.cpu) / (count - 1)
 
 
-def cpu_seconds(command: list[str], environment: Mapping[str, str]) -> float:
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{command[:4]} ended with {process.returncode}")
-    return usage.ru_utime + usage.ru_stime
+# --- the start -------------------------------------------------------------------------------------------------------
 
 
-SECTIONS: dict[str, Callable[[Bench], Iterator[Figure]]] = {"call": per_call, "stream": per_stream}
+def startup(bench: Bench) -> Iterator[Figure]:
+    """One case. The first start of each compiles what is imported, and does not count."""
+    job = write_job(bench.folder, 1)
+    commands: dict[str, Callable[[], list[str]]] = {
+        "boto3 script": lambda: [sys.executable, "-c", MINIMAL_SCRIPT],
+        "bedrock-run": lambda: bedrock_run(job, Path(tempfile.mkdtemp(dir=bench.folder))),
+    }
+    starts: dict[str, list[tuple[float, float, float]]] = {name: [] for name in commands}
+    for _ in range(bench.starts + 1):
+        for name, command in commands.items():
+            with service() as server:
+                done = measured(command(), server.url, PYTHONDONTWRITEBYTECODE=None)
+            starts[name].append((server.seen.first - done.began, done.wall, done.cpu))
+    medians = {name: [median(column) for column in zip(*rows[1:], strict=True)] for name, rows in starts.items()}
+    base, own = medians.values()
+    for position, (what, target) in enumerate({"first request": 1.3, "whole process": 1.3, "CPU": None}.items()):
+        yield Figure(
+            name=f"one case: {what}",
+            value=own[position] / base[position],
+            unit="of the boto3 script",
+            detail=f"{own[position] * 1000:.0f} ms, the script {base[position] * 1000:.0f}",
+            target=target,
+        )
+
+
+# --- memory of images ------------------------------------------------------------------------------------------------
+
+
+def images(bench: Bench) -> Iterator[Figure]:
+    """300 photographs as hard to compress as they come: noise."""
+    from PIL import Image
+
+    folder = bench.folder / "images"
+    folder.mkdir()
+    for number in range(300):
+        noise = Image.frombytes("RGB", (1000, 1000), random.Random(number).randbytes(3_000_000))
+        noise.save(folder / f"{number:03}.jpg", quality=92)
+    size = sum(file.stat().st_size for file in folder.iterdir()) / 300
+    job = bench.folder / "job.yaml"
+    job.write_text(
+        f"model: {MODEL}\nturns: [{{user: {{text: What is it?, images: ['{{{{ file.path }}}}']}}}}]\n"
+        "cases: {glob: images/*.jpg}\n"
+    )
+    for options in (["-j", "16"], []):
+        with service("--latency", "0.5") as server:
+            done = measured(bedrock_run(job, Path(tempfile.mkdtemp(dir=bench.folder)), *options), server.url)
+        yield Figure(
+            name=" ".join(["300 images, peak memory", *options]),
+            value=done.peak,
+            unit="MB",
+            detail=f"{size / 1e6:.2f} MB each, {server.seen.most_in_flight} at once",
+            target=150,
+        )
+
+
+# --- time under a quota, and with latencies that vary ----------------------------------------------------------------
+
+
+def unknown_quota(bench: Bench) -> Iterator[Figure]:
+    """1,500 calls of 500 ms; 3,000 a minute are granted, as a token bucket of one second: ideal are 29.5 s."""
+    calls, per_second, latency = 1500, 50, 0.5
+    ideal = (calls - per_second) / per_second + latency
+    with service("--rpm", str(60 * per_second), "--latency", str(latency)) as server:
+        done = measured(bedrock_run(write_job(bench.folder, calls), bench.folder), server.url)
+    attempts = server.seen.granted + server.seen.throttled
+    yield Figure(
+        name="3,000 rpm, unknown: wall time",
+        value=done.wall / ideal,
+        unit="of the ideal",
+        detail=f"{done.wall:.1f} s of {ideal:.1f} s",
+        target=1.05,
+        goal=1.02,
+    )
+    yield Figure(
+        name="3,000 rpm, unknown: throttled",
+        value=100 * server.seen.throttled / attempts,
+        unit="% of the attempts",
+        detail=f"{server.seen.throttled} of {attempts}",
+        target=2,
+    )
+    yield Figure(name="3,000 rpm, unknown: rows lost", value=calls - passed(done), unit="rows", target=0)
+
+
+def latency(bench: Bench) -> Iterator[Figure]:
+    """2,000 calls, no quota; 800 ms in the median, lognormal."""
+    calls, middle, sigma = 2000, 0.8, 0.5
+    ideals: dict[tuple[str, ...], float] = {
+        (): ideal_time(calls, middle, sigma, places=calls, ramp=True),
+        ("-j", "256"): ideal_time(calls, middle, sigma, places=256),
+        ("-j", "2000"): ideal_time(calls, middle, sigma, places=calls),
+    }
+    job = write_job(bench.folder, calls)
+    for options, ideal in ideals.items():
+        with service("--latency", str(middle), "--sigma", str(sigma)) as server:
+            done = measured(bedrock_run(job, Path(tempfile.mkdtemp(dir=bench.folder)), *options), server.url)
+        seen = server.seen
+        name = " ".join(["800 ms, no quota", *options])
+        yield Figure(
+            name=f"{name}: wall time",
+            value=done.wall / ideal,
+            unit="of the ideal ramp" if not options else "of the ideal",
+            detail=f"{done.wall:.1f} s of {ideal:.1f} s, {seen.most_in_flight:,} at once",
+            target=None if options == ("-j", "2000") else 1.05,
+        )
+        yield Figure(name=f"{name}: rows lost", value=calls - passed(done), unit="rows", target=0)
+
+
+def ideal_time(calls: int, middle: float, sigma: float, *, places: int, ramp: bool = False) -> float:
+    """Seconds that so many calls take in so many places; with `ramp` in a few at first and one more for each reply."""
+    limit = FIRST_LIMIT if ramp else places
+    now, ends = 0.0, list[float]()
+    for seconds in islice(latencies(middle, sigma), calls):
+        while len(ends) >= limit:
+            now = heapq.heappop(ends)
+            limit = min(places, limit + ramp)
+        heapq.heappush(ends, now + seconds)
+    return max(ends)
+
+
+def passed(done: Measured) -> int:
+    """The cases that passed, as the summary says."""
+    count: int = json.loads(done.output)["total"]["passed"]
+    return count
+
+
+# --- a million cases -------------------------------------------------------------------------------------------------
+
+
+def million(bench: Bench) -> Iterator[Figure]:
+    with service() as server:
+        done = measured(bedrock_run(write_job(bench.folder, bench.cases), bench.folder), server.url)
+    assert passed(done) == bench.cases
+    yield Figure(
+        name=f"{bench.cases:,} cases, peak memory",
+        value=done.peak,
+        unit="MB",
+        detail=f"all called, in {done.wall:.0f} s",
+        target=200,
+    )
+
+
+def resume(bench: Bench) -> Iterator[Figure]:
+    """99 of 100 cases have their rows, with ids in the file and without; what is left is at its end, or anywhere."""
+    every, count = range(bench.cases), bench.cases // 100
+    left = {"the last": every[-count:], "any": random.Random(1).sample(every, count)}
+    for ids in (False, True):
+        folder = bench.folder / ("ids" if ids else "no-ids")
+        folder.mkdir()
+        job = write_job(folder, bench.cases, ids=ids)
+        write_rows(job, folder / "every.jsonl")
+        for place, numbers in left.items():
+            output = folder / place
+            output.mkdir()
+            copy_lines(folder / "every.jsonl", output / "job.jsonl", without=frozenset(numbers))
+            with service() as server:
+                done = measured(bedrock_run(job, output), server.url)
+            total = json.loads(done.output)["total"]
+            assert total["called"] == count, "rows were called anew: they are not as a run writes them"
+            name = f"{total["kept"]:,} kept, all but {place} 1 %, {'ids' if ids else 'no ids'}"
+            yield Figure(
+                name=f"{name}: first call",
+                value=server.seen.first - done.began,
+                unit="s",
+                detail=f"the whole run {done.wall:.0f} s",
+                target=10,
+            )
+            yield Figure(name=f"{name}: peak memory", value=done.peak, unit="MB", target=200)
+            (output / "job.jsonl").unlink()
+
+
+def write_rows(job: Path, target: Path) -> None:
+    """The rows of all cases of a job. One run makes the first, and the others are alike."""
+    output = job.parent / "first"
+    with service() as server:
+        measured([*bedrock_run(job, output), "--limit", "1"], server.url)
+    first = from_line((output / "job.jsonl").read_bytes())
+    (cases,) = loading.load([job])
+    renderer = Renderer(cases.job)
+    with target.open("wb") as file:
+        for case in map(renderer.case, cases):
+            row = judged_again(case, first)
+            row["key"] = case.key
+            file.write(to_line(row))
+
+
+def copy_lines(source: Path, target: Path, *, without: Collection[int]) -> None:
+    with source.open("rb") as lines, target.open("wb") as copy:
+        copy.writelines(line for number, line in enumerate(lines) if number not in without)
+
+
+SECTIONS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
+    "call": per_call,
+    "stream": per_stream,
+    "startup": startup,
+    "images": images,
+    "quota": unknown_quota,
+    "latency": latency,
+    "million": million,
+    "resume": resume,
+}
 
 
 if __name__ == "__main__":
