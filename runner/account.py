@@ -59,7 +59,7 @@ class Connection:
 
 
 class Route(NamedTuple):
-    """Where the calls of a region go, and how they get there. `tls` is None for http."""
+    """Where the calls of a region go, and how they get there. `tls` is None where all of it is http."""
 
     url: str
     proxy: str | None
@@ -117,11 +117,11 @@ class Account:
         if not _fits_a_header(self.bearer_token):
             raise failures.unusable_credentials("AWS_BEARER_TOKEN_BEDROCK")
         parts = urlsplit(url)
-        if parts.scheme == "https":
-            return Route(url, _proxy_for(url), self._tls_context(region))
-        if self.bearer_token and not _is_loopback(parts.hostname or ""):
+        proxy = _proxy_for(url)
+        if parts.scheme == "http" and self.bearer_token and not _is_loopback(parts.hostname or ""):
             raise failures.bare_token(url)
-        return Route(url, _proxy_for(url), None)
+        is_encrypted = parts.scheme == "https" or (proxy is not None and proxy.startswith("https:"))
+        return Route(url, proxy, self._tls_context(region) if is_encrypted else None)
 
     def _find_endpoint(self, region: str) -> str:
         url = self.connection.endpoint_url

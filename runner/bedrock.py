@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import socket
 import time
 import uuid
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -26,7 +27,7 @@ from runner.signing import signed
 from runner.wire import IncompleteReply, ModelFault, wire_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     import aiohttp
@@ -321,7 +322,8 @@ async def _drain(response: aiohttp.ClientResponse) -> None:
 
 def _open_http() -> aiohttp.ClientSession:
     """The connections that all calls share. How many there are is for the caller to bound."""
-    import aiohttp
+    with _no_authorities():
+        import aiohttp
 
     class Connector(aiohttp.TCPConnector):
         """Tells the exchange when its request can leave. aiohttp's own tracing would cost a fifth of a small call."""
@@ -339,6 +341,22 @@ def _open_http() -> aiohttp.ClientSession:
         skip_auto_headers=("Accept", "Content-Type", "User-Agent"),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
     )
+
+
+@contextmanager
+def _no_authorities() -> Iterator[None]:
+    """aiohttp makes TLS contexts of its own when it is imported. To read the authorities that they would trust takes a
+    fifth of what it takes a small run to send its first request, and each route to be called brings its own context.
+    """
+    before = os.environ.get("SSL_CERT_FILE")
+    os.environ["SSL_CERT_FILE"] = os.devnull
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["SSL_CERT_FILE"]
+        else:
+            os.environ["SSL_CERT_FILE"] = before
 
 
 def _keepalive_socket(address: aiohttp.AddrInfoType) -> socket.socket:

@@ -31,7 +31,7 @@ EVERYTHING = Selection()
 
 
 class Chosen(NamedTuple):
-    """A case that is to run, not yet rendered. `origin` says where its row stands: `rows.csv:17`, or nothing."""
+    """A case that is to run, not yet rendered. `line` is that of its row, if it has one in a file."""
 
     position: int  # of the case in the job, from 0; repetitions of a case share it
     repeat: int
@@ -39,7 +39,13 @@ class Chosen(NamedTuple):
     variant: Variant
     vars: Mapping[str, Any]
     assertions: tuple[AssertionSpec, ...]
-    origin: str
+    line: int
+
+    @property
+    def origin(self) -> str:
+        """Where its row stands, as `rows.csv:17`; empty for a case of the job file."""
+        job = self.variant.job
+        return f"{data_source(job, job.cases).shown}:{self.line}" if isinstance(job.cases, CaseFile) else ""
 
 
 class _Row(NamedTuple):
@@ -47,9 +53,9 @@ class _Row(NamedTuple):
 
     id: str
     vars: Mapping[str, Any] = {}
+    line: int = 0  # or the number of the row, in a file that has no lines
     assertions: tuple[AssertionSpec, ...] = ()
     tags: frozenset[str] = frozenset()
-    origin: str = ""
 
 
 class CaseList:
@@ -84,17 +90,18 @@ class CaseList:
 
     def unrepeated(self) -> Iterator[Chosen]:
         """Every case once."""
-        limit, labels = self.selection.limit, [variant.label for variant in self.variants]
+        limit, picks = self.selection.limit, bool(self.selection.filters or self.selection.tags)
+        labelled = [(variant, variant.label) for variant in self.variants]
         index, taken = -1, 0
         for row in self.rows():
-            for variant, label in zip(self.variants, labels, strict=True):
+            for variant, label in labelled:
                 index += 1
                 if limit is not None and taken >= limit:
                     return
                 case_id = _case_id(row.id, label)
-                if self._is_selected(row, case_id):
+                if not picks or self._is_selected(row, case_id):
                     taken += 1
-                    yield Chosen(index, 0, case_id, variant, row.vars, row.assertions, row.origin)
+                    yield Chosen(index, 0, case_id, variant, row.vars, row.assertions, row.line)
 
     def _is_selected(self, row: _Row, case_id: str) -> bool:
         selection = self.selection
@@ -111,7 +118,7 @@ class CaseList:
             case CaseFile() as file:
                 source = data_source(self.job, file)
                 for row in datasets.rows(source):
-                    yield _Row(row.id or str(row.number), row.values, origin=f"{source.shown}:{row.line or row.number}")
+                    yield _Row(row.id or str(row.number), row.values, row.line or row.number)
             case CaseGlob(pattern=pattern, place=place):
                 for row in globs.files(pattern, self.job.path.parent, place=place, allow_dirs=self.allow_dirs):
                     yield _Row(row.values["file"]["path"], row.values)
@@ -119,7 +126,7 @@ class CaseList:
                 yield _Row("")
             case specs:
                 for number, spec in enumerate(specs, start=1):
-                    yield _Row(spec.id or str(number), spec.vars, spec.assertions, spec.tags)
+                    yield _Row(spec.id or str(number), spec.vars, 0, spec.assertions, spec.tags)
 
 
 def data_source(job: Job, file: CaseFile) -> DataSource:

@@ -864,6 +864,14 @@ def test_the_endpoint_of_every_region_is_the_one_of_boto3(set_up: Callable[[Sett
             assert url == session.client("bedrock-runtime", region_name=region).meta.endpoint_url
 
 
+def test_the_way_to_a_proxy_may_be_encrypted_where_the_endpoint_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "https://proxy.test:3128")
+    route = account_module.Account(account_module.Connection(endpoint_url="http://bedrock.test")).route("us-east-1")
+    assert route.proxy == "https://proxy.test:3128"
+    assert route.tls is not None, "aiohttp's own context trusts nobody here"
+    assert route.tls.get_ca_certs()
+
+
 @pytest.mark.parametrize("no_proxy", ["", "*", "bedrock.test", ".test", "other.test"])
 @pytest.mark.parametrize(
     "variables", [{}, {"HTTPS_PROXY": "http://p:1"}, {"https_proxy": "http://p:2"}, {"ALL_PROXY": "x"}]

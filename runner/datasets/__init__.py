@@ -73,7 +73,7 @@ def rows(source: DataSource) -> Iterator[DataRow]:
     """The rows of a file that was surveyed, read as they are asked for. Raises DataError at one that can't be read."""
     files.check(source)
     for number, (line, values) in enumerate(_read(source, _refuse, lenient=False), start=1):
-        yield DataRow(number=number, line=line, values=values, id=_id_text(values.get(_ID)))
+        yield DataRow(number, line, values, _id_text(values[_ID]) if _ID in values else None)
 
 
 def _refuse(problem: Problem) -> Never:

@@ -9,7 +9,7 @@ import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TextIO
 
 from runner.errors import Place, Problem, UsageError
 from runner.words import nearest, shorten
@@ -61,8 +61,7 @@ class DataSource:
         return Problem(message, self.place(line, column if line else 0), hint)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataRow:
+class DataRow(NamedTuple):
     """One row. `number` counts from 1; `line` is where the row starts, 0 where there are no lines.
 
     `id` is the text of the value `id`, if the row has one; the value itself is in `values` as well.

@@ -71,7 +71,10 @@ class Earlier:
 
     def has(self, case_id: str, repeat: int) -> bool:
         """Whether there is a good row of that name which has not been taken, whatever it asked."""
-        return any(self._is_free(number) for number in self._by_name.find(hash((case_id, repeat))))
+        for number in self._by_name.find(hash((case_id, repeat))):  # any() would take half as long again
+            if self._kinds[number] == _GOOD and not self._taken[number]:
+                return True
+        return False
 
     def knows(self, key: str) -> bool:
         """Whether there is a good row which asked just that and has not been taken."""
