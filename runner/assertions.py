@@ -34,7 +34,7 @@ def evaluate(assertion: Assertion, answer: Answer) -> VerdictRecord:
     return VerdictRecord(
         type=f"not-{assertion.type}" if assertion.negated else assertion.type,
         passed=passed,
-        reason=f"{wanted}: {'holds' if passed else found}",
+        reason=f"{wanted}: {'holds' if passed else found()}",
         value=assertion.value,
         threshold=assertion.threshold,
         line=assertion.place.line,
@@ -64,33 +64,41 @@ def excerpt(text: str, around: int = 0) -> str:
     return f"{'…' if start else ''}'{cut}'{'…' if start + _EXCERPT < len(text) else ''}"
 
 
-def _contains(assertion: Assertion, answer: Answer) -> tuple[bool, str]:
+# Whether what was asserted holds, and what says what was found instead, if that is wanted: mostly it is not.
+_Finding = tuple[bool, "Callable[[], str]"]
+
+
+def _contains(assertion: Assertion, answer: Answer) -> _Finding:
     at = answer.output.find(_value(assertion))
-    return at >= 0, f"got {excerpt(answer.output, max(at, 0))}"
+    return at >= 0, lambda: f"got {excerpt(answer.output, max(at, 0))}"
 
 
-def _equals(assertion: Assertion, answer: Answer) -> tuple[bool, str]:
+def _equals(assertion: Assertion, answer: Answer) -> _Finding:
     expected, output = _value(assertion), answer.output
-    if expected == output:
-        return True, f"got {excerpt(output)}"
-    differs = next((i for i, (a, b) in enumerate(zip(expected, output, strict=False)) if a != b), None)
-    at = min(len(expected), len(output)) if differs is None else differs
-    return False, f"got {excerpt(output, at)}" + (f", which differs from character {at + 1} on" if at else "")
+
+    def found() -> str:
+        if expected == output:
+            return f"got {excerpt(output)}"
+        differs = next((i for i, (a, b) in enumerate(zip(expected, output, strict=False)) if a != b), None)
+        at = min(len(expected), len(output)) if differs is None else differs
+        return f"got {excerpt(output, at)}" + (f", which differs from character {at + 1} on" if at else "")
+
+    return expected == output, found
 
 
-def _regex(assertion: Assertion, answer: Answer) -> tuple[bool, str]:
+def _regex(assertion: Assertion, answer: Answer) -> _Finding:
     match = re.search(_value(assertion), answer.output)
     if match is None:
-        return False, f"got {excerpt(answer.output)}"
-    return True, f"{excerpt(match.group())} matches at character {match.start() + 1}"
+        return False, lambda: f"got {excerpt(answer.output)}"
+    return True, lambda: f"{excerpt(match.group())} matches at character {match.start() + 1}"
 
 
-def _latency(assertion: Assertion, answer: Answer) -> tuple[bool, str]:
+def _latency(assertion: Assertion, answer: Answer) -> _Finding:
     assert assertion.threshold is not None
-    return answer.latency_ms <= assertion.threshold * 1000, f"took {answer.latency_ms / 1000:.3g}s"
+    return answer.latency_ms <= assertion.threshold * 1000, lambda: f"took {answer.latency_ms / 1000:.3g}s"
 
 
-_CHECKS: dict[str, Callable[[Assertion, Answer], tuple[bool, str]]] = {
+_CHECKS: dict[str, Callable[[Assertion, Answer], _Finding]] = {
     "contains": _contains,
     "equals": _equals,
     "regex": _regex,

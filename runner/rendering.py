@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from runner.cases import Chosen
     from runner.records import AssertionSpec, Image, Job, Turn
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _EMPTY_HINT = "Bedrock refuses a turn without text or images: write something, or check the variables in it"
 
 
@@ -125,8 +126,7 @@ def key(model: str, request: Request, *, repeat: int) -> str:
         "body": request.body,
         "repeat": repeat,
     }
-    canonical = json.dumps(asked, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(asked).encode()).hexdigest()
 
 
 def _at_fault(case: Case, problems: Sequence[Problem], origin: str) -> Case:

@@ -10,7 +10,9 @@ from runner.errors import ExitCode, refused_for_tokens
 from runner.records import Usage
 
 if TYPE_CHECKING:
-    from runner.records import Row
+    from collections.abc import Sequence
+
+    from runner.records import AttemptRecord, Row
     from runner.stop import StopReason
 
 
@@ -73,21 +75,25 @@ class Tally:
         if kept:
             self.kept += 1
             return
-        self.calls += len(row["attempts"])
-        self.retries += sum(1 for attempt in row["attempts"][:-1] if attempt["code"])
-        self.possibly_billed += sum(1 for attempt in row["attempts"] if attempt["possibly_billed"])
+        self._count_attempts(row["attempts"])
         self.cut_at_max_tokens += row["stop_reason"] in {"max_tokens", "length"}
-        self.refused_for_tokens += sum(
-            refused_for_tokens(attempt["code"], attempt["message"]) for attempt in row["attempts"]
-        )
-        replies = [reply["usage"]["output_tokens"] for reply in row["replies"] if reply["usage"]]
-        self.longest_reply = max(self.longest_reply, *replies, 0)
+        for reply in row["replies"]:
+            if reply["usage"] is not None:
+                self.longest_reply = max(self.longest_reply, reply["usage"]["output_tokens"])
         self.max_tokens = max(self.max_tokens, row["request"].get("inference", {}).get("max_tokens", 0))
         if row["usage"] is not None:
             self.usage += Usage(**row["usage"])
             self.unpriced += row["cost_usd"] is None
         if row["cost_usd"] is not None:
             self.cost_usd = (self.cost_usd or 0.0) + row["cost_usd"]
+
+    def _count_attempts(self, attempts: Sequence[AttemptRecord]) -> None:
+        self.calls += len(attempts)
+        for number, attempt in enumerate(attempts, start=1):
+            if attempt["code"] is not None:
+                self.retries += number < len(attempts)
+                self.possibly_billed += attempt["possibly_billed"]
+                self.refused_for_tokens += refused_for_tokens(attempt["code"], attempt["message"])
 
 
 @dataclass(slots=True, kw_only=True)

@@ -149,7 +149,7 @@ class Budget:
     def renew(self) -> None:
         """For the next rendering."""
         self._steps = MAX_STEPS
-        self._end = self._clock() + _MAX_SECONDS
+        self._end: float | None = None  # most renderings take no step, and need no look at the clock
 
     def spend(self) -> None:
         """One step more."""
@@ -158,7 +158,9 @@ class Budget:
             raise RefusedError(
                 f"the template takes more than {MAX_STEPS:,} steps", "look for loops or macros inside one another"
             )
-        if self._clock() > self._end:
+        if self._end is None:
+            self._end = self._clock() + _MAX_SECONDS
+        elif self._clock() > self._end:
             raise RefusedError(
                 f"the template takes more than {_MAX_SECONDS:.0f} s to render",
                 "look for loops inside one another, and for work on long lists inside them",
