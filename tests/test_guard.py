@@ -56,14 +56,14 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-def guard(calls: Calls, stop: Stop, **bounds: Any) -> Guard:
+def guard(stop: Stop, **bounds: Any) -> Guard:
     given: dict[str, Any] = {"max_cost": None, "max_cost_of_jobs": {}, "max_failures": None} | bounds
-    return Guard(calls.answer, stop, models=models.load(), **given)
+    return Guard(stop, models=models.load(), **given)
 
 
-async def begin(watch: Guard, case: Case, tasks: list[asyncio.Task[Row]]) -> None:
+async def begin(watch: Guard, calls: Calls, case: Case, tasks: list[asyncio.Task[Row]]) -> None:
     await watch.admit(case)
-    tasks.append(asyncio.ensure_future(watch.answer(case)))
+    tasks.append(asyncio.ensure_future(watch.answer(case, calls.answer)))
     await settled()
 
 
@@ -71,10 +71,10 @@ async def begin(watch: Guard, case: Case, tasks: list[asyncio.Task[Row]]) -> Non
 def test_what_is_under_way_counts_at_its_worst_and_then_at_what_it_cost(bounds: dict[str, Any], case: Case) -> None:
     async def main() -> None:
         stop, calls, tasks = Stop(), Calls(), list[asyncio.Task[Row]]()
-        watch = guard(calls, stop, **bounds)
+        watch = guard(stop, **bounds)
         for _ in range(3):  # 0.045 at worst
-            await begin(watch, case, tasks)
-        fourth = asyncio.ensure_future(begin(watch, case, tasks))
+            await begin(watch, calls, case, tasks)
+        fourth = asyncio.ensure_future(begin(watch, calls, case, tasks))
         await settled()
         assert len(calls.pending) == 3
         await calls.end(row(cost=0.001))
@@ -95,8 +95,8 @@ def test_what_is_under_way_counts_at_its_worst_and_then_at_what_it_cost(bounds: 
 def test_an_attempt_that_may_be_on_the_bill_counts_as_if_it_were(case: Case) -> None:
     async def main() -> None:
         stop, calls, tasks = Stop(), Calls(), list[asyncio.Task[Row]]()
-        watch = guard(calls, stop, max_cost=0.05)
-        await begin(watch, case, tasks)
+        watch = guard(stop, max_cost=0.05)
+        await begin(watch, calls, case, tasks)
         await calls.end(row(cost=0.01, billed=2))
         with pytest.raises(StoppedError):
             await watch.admit(case)
@@ -108,8 +108,8 @@ def test_an_attempt_that_may_be_on_the_bill_counts_as_if_it_were(case: Case) -> 
 def test_a_case_that_has_no_row_gives_back_what_was_held_for_it(case: Case) -> None:
     async def main() -> None:
         stop, calls, tasks = Stop(), Calls(), list[asyncio.Task[Row]]()
-        watch = guard(calls, stop, max_cost=0.016)
-        await begin(watch, case, tasks)
+        watch = guard(stop, max_cost=0.016)
+        await begin(watch, calls, case, tasks)
         await calls.end(StoppedError())
         await watch.admit(case)
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -151,7 +151,7 @@ def reason(rows: list[Row], case: Case, **bounds: Any) -> str | None:
         failures = bounds.get("max_failures")
         watch = Guard(answer, stop, models=models.load(), max_cost=None, max_cost_of_jobs={}, max_failures=failures)
         for _ in rows:
-            await watch.answer(case)
+            await watch.answer(case, answer)
         return stop.reason.message if stop.reason else None
 
     return asyncio.run(main())
