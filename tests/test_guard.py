@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -62,8 +63,10 @@ def guard(stop: Stop, **bounds: Any) -> Guard:
 
 
 async def begin(watch: Guard, calls: Calls, case: Case, tasks: list[asyncio.Task[Row]]) -> None:
-    await watch.admit(case)
-    tasks.append(asyncio.ensure_future(watch.answer(case, calls.answer)))
+    """Begin another case like this one."""
+    another = replace(case, index=len(tasks))
+    await watch.admit(another)
+    tasks.append(asyncio.ensure_future(watch.answer(another, calls.answer)))
     await settled()
 
 
@@ -83,7 +86,7 @@ def test_what_is_under_way_counts_at_its_worst_and_then_at_what_it_cost(bounds: 
         for _ in range(3):
             await calls.end(row(cost=0.0149))
         with pytest.raises(StoppedError):
-            await watch.admit(case)
+            await watch.admit(replace(case, index=99))
         assert stop.reason is not None
         assert stop.reason.exit_code is ExitCode.STOPPED
         assert "the budget is spent: $0.0457 of $0.0500" in stop.reason.message
@@ -99,7 +102,7 @@ def test_an_attempt_that_may_be_on_the_bill_counts_as_if_it_were(case: Case) -> 
         await begin(watch, calls, case, tasks)
         await calls.end(row(cost=0.01, billed=2))
         with pytest.raises(StoppedError):
-            await watch.admit(case)
+            await watch.admit(replace(case, index=99))
         await asyncio.gather(*tasks)
 
     asyncio.run(main())
@@ -111,7 +114,7 @@ def test_a_case_that_has_no_row_gives_back_what_was_held_for_it(case: Case) -> N
         watch = guard(stop, max_cost=0.016)
         await begin(watch, calls, case, tasks)
         await calls.end(StoppedError())
-        await watch.admit(case)
+        await watch.admit(replace(case, index=99))
         await asyncio.gather(*tasks, return_exceptions=True)
 
     asyncio.run(main())
@@ -148,8 +151,7 @@ def reason(rows: list[Row], case: Case, **bounds: Any) -> str | None:
         async def answer(_: Case) -> Row:
             return next(given)
 
-        failures = bounds.get("max_failures")
-        watch = Guard(answer, stop, models=models.load(), max_cost=None, max_cost_of_jobs={}, max_failures=failures)
+        watch = guard(stop, **bounds)
         for _ in rows:
             await watch.answer(case, answer)
         return stop.reason.message if stop.reason else None
