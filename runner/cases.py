@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runner import datasets
+from runner import datasets, paths
 from runner.datasets import globs
-from runner.datasets.files import DataSource, format_of
+from runner.datasets.files import DataError, DataSource, format_of
+from runner.errors import Problem
 from runner.records import CaseFile, CaseGlob, Variant
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Chosen(NamedTuple):
     def origin(self) -> str:
         """Where its row stands, as `rows.csv:17`; empty for a case of the job file."""
         job = self.variant.job
-        return f"{data_source(job, job.cases).shown}:{self.line}" if isinstance(job.cases, CaseFile) else ""
+        return f"{job.path.parent / job.cases.path}:{self.line}" if isinstance(job.cases, CaseFile) else ""
 
 
 class _Row(NamedTuple):
@@ -67,6 +68,7 @@ class CaseList:
         self.allow_dirs = tuple(allow_dirs)
         self.variants = job.variants or (Variant(values={}, job=job),)
         self.rows_known: int | None = None  # of the file, once it has been read through
+        self._stamp: tuple[int, ...] | None = None  # of the file as it was then
 
     @property
     def covers_job(self) -> bool:
@@ -116,9 +118,11 @@ class CaseList:
         """What `cases:` lists, or the rows of its file. Raises DataError where one can't be read."""
         match self.job.cases:
             case CaseFile() as file:
-                source = data_source(self.job, file)
+                source = self.data_source(file)
+                self._refuse_changed(source)
                 for row in datasets.rows(source):
                     yield _Row(row.id or str(row.number), row.values, row.line or row.number)
+                self._refuse_changed(source)
             case CaseGlob(pattern=pattern, place=place):
                 for row in globs.files(pattern, self.job.path.parent, place=place, allow_dirs=self.allow_dirs):
                     yield _Row(row.values["file"]["path"], row.values)
@@ -128,16 +132,41 @@ class CaseList:
                 for number, spec in enumerate(specs, start=1):
                     yield _Row(spec.id or str(number), spec.vars, 0, spec.assertions, spec.tags)
 
+    def data_source(self, file: CaseFile) -> DataSource:
+        """The file of the job's rows. Raises DataError if it may not be read, or its kind is not known."""
+        folder = self.job.path.parent
+        kind = format_of(file.path, file.place)
+        try:
+            found = paths.resolved(file.path, folder)
+        except ValueError as error:
+            raise DataError(Problem(f"{file.path!r} is not a usable path: {error}", file.place)) from error
+        if not paths.is_allowed(found, (folder, *self.allow_dirs)):
+            hint = f"move it there, or allow its folder with --allow-dir {found.parent}"
+            raise DataError(Problem(f"{file.path!r} lies outside the job file's folder", file.place, hint))
+        return DataSource(file=found, shown=str(folder / file.path), format=kind, delimiter=file.delimiter)
 
-def data_source(job: Job, file: CaseFile) -> DataSource:
-    """The file of a job's rows. Raises DataError if its kind is not known."""
-    folder = job.path.parent
-    return DataSource(
-        file=folder / file.path,
-        shown=str(folder / file.path),
-        format=format_of(file.path, file.place),
-        delimiter=file.delimiter,
-    )
+    def survey(self, file: CaseFile) -> datasets.Survey:
+        """Read the file of the job's rows through. From now on it must not change. Raises DataError."""
+        source = self.data_source(file)
+        self._stamp = _stamp(source)
+        survey = datasets.survey(source)
+        self.rows_known = survey.rows
+        return survey
+
+    def _refuse_changed(self, source: DataSource) -> None:
+        """Cases are told apart by their position, so a file that changes under way would mix them up."""
+        if self._stamp is not None and _stamp(source) != self._stamp:
+            hint = "run the same command again: what was answered is kept"
+            raise DataError(Problem(f"{source.shown} was changed while its rows were read", hint=hint))
+
+
+def _stamp(source: DataSource) -> tuple[int, ...]:
+    """What changes with a file's content; nothing for one that is not there, which is told by whoever reads it."""
+    try:
+        found = source.file.stat()
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _case_id(row_id: str, label: str) -> str:

@@ -124,7 +124,7 @@ _choice_of_cases = _options(
         metavar="DIR",
         multiple=True,
         type=click.Path(path_type=Path, file_okay=False, exists=True),
-        help="Images may also lie in this folder. Repeatable.  [default: the job file's own folder]",
+        help="Images and files of rows may also lie in this folder. Repeatable.  [default: the job file's own folder]",
     ),
 )
 

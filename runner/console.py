@@ -161,6 +161,11 @@ def plain(text: str) -> str:
     return text.translate(_HARMLESS)
 
 
+def one_line(text: str) -> str:
+    """`plain` text in which line ends are spelled out too: what comes from a file must not forge a line of its own."""
+    return plain(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
 def _spelled_out() -> dict[int, str]:
     controls = [*range(0x20), *range(0x7F, 0xA0)]
     surrogates = range(0xD800, 0xE000)  # a stream can't encode them
@@ -214,7 +219,7 @@ def case_name(case: Case) -> str:
     if not case.job.cases and case.matrix is None and case.job.repeat == 1:
         return case.job.name
     repeat = f" #{case.repeat + 1}" if case.job.repeat > 1 else ""
-    return f"{case.job.name} [{case.id}]{repeat}"
+    return f"{case.job.name} [{one_line(case.id)}]{repeat}"
 
 
 MOST_TOLD = 100  # cases that did not pass, of which each is told
@@ -232,7 +237,7 @@ class Outcomes:
         lines = list(self._all_lines(case, row))
         if not lines or self._left == 0:
             return
-        yield from lines
+        yield from map(one_line, lines)
         if self._left is not None:
             self._left -= 1
             if self._left == 0:
@@ -252,7 +257,7 @@ class Outcomes:
 
 def retry_line(notice: RetryNotice) -> str:
     return (
-        f"{notice.error.code.value}: {notice.error.message}; "
+        f"{notice.error.code.value}: {one_line(notice.error.message)}; "
         f"attempt {notice.attempt + 1} of {notice.max_attempts} in {notice.wait:.1f}s"
     )
 

@@ -6,8 +6,7 @@ import json
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from runner import datasets
-from runner.cases import EVERYTHING, CaseList, data_source
+from runner.cases import EVERYTHING, CaseList
 from runner.datasets.files import DataError
 from runner.errors import Problem, UsageError
 from runner.job import NO_OVERRIDES
@@ -86,12 +85,11 @@ def _problems_of_glob(cases: CaseList) -> Iterator[Problem]:
 
 def _problems_of_file(cases: CaseList, file: CaseFile) -> Iterator[Problem]:
     try:
-        survey = datasets.survey(data_source(cases.job, file))
+        survey = cases.survey(file)
     except DataError as error:
         yield error.problem
         return
     yield from survey.problems
-    cases.rows_known = survey.rows
     if survey.columns:
         columns = ", ".join(f"`{column}`" for column in survey.columns)
         yield from _undefined_names(cases.job, (*survey.columns, "row"), f"the columns of {file.path} are {columns}")

@@ -9,6 +9,7 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Never
 
+from runner import paths
 from runner.errors import CallError, FailureCode
 from runner.records import Image
 
@@ -128,11 +129,10 @@ def _resolve(path: str, root: Path, *, allow_dirs: Sequence[Path]) -> Path:
     if separator and scheme.isalnum():
         raise MediaError(f"{path!r} is a URL; an image must be a file", "download it next to the job file and name it")
     try:
-        file = (root / path).resolve()
-        allowed = [folder.resolve() for folder in (root, *allow_dirs)]
-    except (OSError, ValueError, RuntimeError) as error:  # a NUL byte, a loop of links
+        file = paths.resolved(path, root)
+    except ValueError as error:  # a NUL byte, a loop of links
         raise MediaError(f"{path!r} is not a usable path: {error}") from error
-    if not any(file.is_relative_to(folder) for folder in allowed):
+    if not paths.is_allowed(file, (root, *allow_dirs)):
         raise MediaError(
             f"the image {path!r} lies outside the job file's folder",
             f"move it there, or allow its folder with --allow-dir {file.parent}",

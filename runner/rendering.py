@@ -42,7 +42,7 @@ class Renderer:
         problems: list[Problem] = []
         variables = {**job.vars, **chosen.vars, **job.fixed_vars}
         # Columns may have names that no template can say.
-        named = {"row": chosen.vars, **variables} if chosen.origin else variables
+        named = {"row": chosen.vars, **variables} if chosen.line else variables
         request = self._request(job, named, problems)
         case = Case(
             job=job,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from runner.errors import Problem, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from runner.results.earlier import Earlier, EarlierRow
 
 _FEW = 20_000  # cases whose rows are found in less than a second
+_AGAIN = "run the same command again: what was answered is kept"
 _BREATH = 500  # cases that are passed over at a stretch; then the event loop gets its turn
 
 
@@ -37,9 +41,10 @@ def cases_and_rows(cases: CaseList, renderer: Renderer, earlier: Earlier | None)
         yield from (renderer.case(chosen) for chosen in cases)
         return
     first = _surely_kept if cases.count() <= _FEW else _surely_new
-    settled = bytearray()
+    names, settled = array("q"), bytearray()
     for position, chosen in enumerate(cases):
         found = first(chosen, renderer, earlier)
+        names.append(_name(chosen))
         settled.append(found is not None)
         if found is not None or position % _BREATH == 0:
             yield found
@@ -47,10 +52,18 @@ def cases_and_rows(cases: CaseList, renderer: Renderer, earlier: Earlier | None)
         if all(settled):
             return
         for position, chosen in enumerate(cases):
+            if position >= len(names) or names[position] != _name(chosen):
+                raise UsageError(Problem("the files that the pattern names are others now", hint=_AGAIN))
             if not settled[position]:
                 found = match(renderer.case(chosen), earlier)
                 settled[position] = found is not None
                 yield found
+            elif position % _BREATH == 0:
+                yield None
+
+
+def _name(chosen: Chosen) -> int:
+    return hash((chosen.id, chosen.repeat))
 
 
 def _surely_kept(chosen: Chosen, renderer: Renderer, earlier: Earlier) -> Kept | None:

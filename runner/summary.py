@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, field
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -106,20 +107,27 @@ class JobSummary:
     min_pass: int = 1  # of the repetitions of a case
     failed_cases: int = 0  # cases of which too few repetitions passed
     too_few_passed: list[str] = field(default_factory=list)  # the first of them, and how many passed
-    _repetitions: dict[int, list[bool]] = field(default_factory=dict)  # of cases under way: which of them passed
+    # By index of the case: how many of its repetitions have finished, times 2**16, and how many of them passed.
+    _repetitions: array[int] = field(default_factory=lambda: array("I"))
 
     def add(self, row: Row, *, kept: bool) -> None:
         """Count one finished row."""
         self.tally.add(row, kept=kept)
-        repetitions = self._repetitions.setdefault(row["index"], [])
-        repetitions.append(row["status"] == "passed")
-        if len(repetitions) == self.repeat:
-            del self._repetitions[row["index"]]
-            passed = sum(repetitions)
-            if passed < self.min_pass:
-                self.failed_cases += 1
-                if len(self.too_few_passed) < _NAMED_CASES:
-                    self.too_few_passed.append(f"{row['case']}: {passed} of {self.repeat}")
+        finished, passed = self._count(row["index"], passed=row["status"] == "passed")
+        if finished == self.repeat and passed < self.min_pass:
+            self.failed_cases += 1
+            if len(self.too_few_passed) < _NAMED_CASES:
+                self.too_few_passed.append(f"{row['case']}: {passed} of {self.repeat}")
+
+    def _count(self, index: int, *, passed: bool) -> tuple[int, int]:
+        """Of how many repetitions of a case it is known what became of them, and how many of these passed."""
+        if self.repeat == 1:
+            return 1, int(passed)
+        missing = index + 1 - len(self._repetitions)
+        if missing > 0:
+            self._repetitions.extend(array("I", bytes(4 * missing)))
+        self._repetitions[index] += (1 << 16) + passed
+        return divmod(self._repetitions[index], 1 << 16)
 
 
 @dataclass(slots=True, kw_only=True)

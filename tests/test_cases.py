@@ -172,3 +172,28 @@ def test_a_case_list_can_be_gone_through_again(table: Path) -> None:
     (cases,) = load([table])
     assert isinstance(cases, CaseList)
     assert [chosen.id for chosen in cases] == [chosen.id for chosen in cases] == ["a", "b", "c"]
+
+
+def test_a_file_of_rows_lies_in_the_jobs_folder_unless_another_is_allowed(tmp_path: Path, write_job: Any) -> None:
+    (tmp_path / "rows.csv").write_text("word\none\n")
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "link.csv").symlink_to(tmp_path / "rows.csv")
+    for path in ("../rows.csv", str(tmp_path / "rows.csv"), "link.csv"):
+        job = write_job(f"prompt: '{{{{ word }}}}'\ncases: {path}", "jobs/job.yaml")
+        with pytest.raises(UsageError) as caught:
+            load([job])
+        assert "lies outside the job file's folder" in caught.value.problems[0].message
+        assert f"--allow-dir {tmp_path}" in (caught.value.problems[0].hint or "")
+        assert len(listed(job, allow_dirs=[tmp_path])) == 1
+
+
+def test_a_file_that_changes_while_its_cases_are_made_is_told(tmp_path: Path, table: Path) -> None:
+    (cases,) = load([table])
+    made = iter(cases)
+    assert next(made).id == "a"
+    (tmp_path / "new.csv").write_text("id,word\na,one\nx,new\nb,two\nc,three\n")
+    (tmp_path / "new.csv").replace(tmp_path / "rows.csv")
+    with pytest.raises(UsageError, match="was changed while its rows were read"):
+        list(made)
+    with pytest.raises(UsageError, match="was changed while its rows were read"):
+        next(iter(cases))

@@ -31,6 +31,9 @@ def row(case: str = "a", **fields: Any) -> Row:
         "key": key(case),
         "status": "passed",
         "endpoint": "https://bedrock",
+        "output": "reply",
+        "latency_ms": 1,
+        "finished_at": "2026-11-22T20:00:00.000Z",
         "replies": [{}],
         "attempts": [],
     }

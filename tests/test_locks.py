@@ -99,3 +99,12 @@ def test_a_lock_file_that_is_another_s_by_now_is_left_to_it(tmp_path: Path) -> N
     with pytest.raises(HeldByAnotherRunError):
         Lock(tmp_path / "tutor.jsonl")
     second.release()
+
+
+def test_a_lock_that_is_a_link_is_refused_and_what_it_leads_to_is_left_alone(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / ".job.jsonl.lock").symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic links"):
+        Lock(tmp_path / "job.jsonl")
+    assert victim.read_text() == "precious"

@@ -40,6 +40,8 @@ def row(index: int, **fields: Any) -> Row:
         "status": "passed",
         "endpoint": "https://bedrock",
         "output": f"reply {index}",
+        "latency_ms": 1,
+        "finished_at": "2026-11-22T20:00:00.000Z",
         "replies": [{}],
         "attempts": [],
     }

@@ -575,3 +575,37 @@ def test_too_few_passes_name_the_case(runs: Runs, bedrock: Any) -> None:
     replies = "- {match: 1, reply: bad, times: 1}\n- {match: 2, reply: bad, times: 2}\n- {match: '', reply: good}\n"
     _, told = runs(env=bedrock(replies).env, expect=1)
     assert "note: fewer than 2 repetitions passed (min_pass) of job: b: 1 of 3" in told
+
+
+def test_an_id_from_a_file_forges_no_line(runs: Runs) -> None:
+    runs.write("prompt: '{{ id }}'\nassert: [{type: equals, value: no}]\ncases: rows.jsonl\n")
+    runs.write(json.dumps({"id": "a\n::error file=x::forged\nstopped: all passed"}) + "\n", "rows.jsonl")
+    _, told = runs(expect=1)
+    assert not [line for line in told.splitlines() if line.startswith(("::", "stopped"))]
+    assert r"FAILED job [a\n::error file=x::forged" in told
+
+
+def test_a_file_of_rows_that_changes_during_the_run_stops_it_and_costs_nothing_twice(
+    runs: Runs, bedrock: Any, bedrock_run: Any, rows: Rows
+) -> None:
+    runs.write(FILE)
+    names = [f"animal{number}" for number in range(60)]
+    runs.write(animals(*names), "rows.csv")
+    server = bedrock(latency=0.05)
+    with subprocess.Popen(
+        [sys.executable, "-m", "runner", "-j", "2", "job.yaml"],
+        cwd=runs.folder,
+        env={**os.environ, **server.env},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        wait_for(lambda: len(server.log) > 5 or process.poll() is not None)
+        runs.write(animals("new", *names), "new.csv")
+        (runs.folder / "new.csv").replace(runs.folder / "rows.csv")
+        _, told = process.communicate()
+    assert process.returncode == 4
+    assert "rows.csv was changed while its rows were read" in told
+    assert "Traceback" not in told
+    assert bedrock_run("job.yaml", env=server.env).returncode == 0
+    assert len(server.log) == 61
+    assert [row["vars"]["animal"] for row in rows()] == ["new", *names]

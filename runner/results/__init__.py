@@ -400,8 +400,8 @@ def _refuse_irregular(path: Path) -> None:
 
 
 def _open_to_write(path: Path) -> FileIO:
-    """Open for reading and writing, made if need be, never emptied."""
-    return io.FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+")
+    """Open for reading and writing, made if need be, never emptied, and not through a link."""
+    return io.FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666), "r+")
 
 
 def _append(descriptor: int, data: bytes, end: int) -> None:

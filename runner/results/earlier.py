@@ -178,6 +178,7 @@ def _facts(row: Any, accept_local: bool) -> tuple[int, int, int, int]:  # noqa: 
     """The position of a row, the hashes of its name and its key, and its kind. Raises one of _NOT_A_ROW."""
     status = row["status"]
     if status in {"passed", "failed"}:
+        row["output"], row["latency_ms"], row["finished_at"]  # what keeping it takes
         kind = _GOOD if accept_local or row["endpoint"] != "local" else _PAID
     elif status == "error":
         paid = row["replies"] or any(attempt["possibly_billed"] for attempt in row["attempts"])

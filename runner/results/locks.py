@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING
 from runner.times import now
 
 if TYPE_CHECKING:
-    from io import FileIO
     from pathlib import Path
 
 _LONGEST_HOLDER = 300  # bytes: more than a process, a host and a time is not ours
@@ -45,10 +45,12 @@ class Lock:
                 self._path.unlink()
 
 
-def _open_locked(path: Path, guarded: Path) -> FileIO:
+def _open_locked(path: Path, guarded: Path) -> io.FileIO:
     """Open the lock file as the only one. Its holder may remove it between our opening and our lock: then again."""
     while True:
-        file = path.open("a+b", buffering=0)
+        # Not through a link: it would empty whatever that leads to.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        file = io.FileIO(descriptor, "a+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if is_at(file, path):
@@ -65,7 +67,7 @@ def _this_process() -> str:
     return f"process {os.getpid()} on {os.uname().nodename}, since {now().astimezone():%Y-%m-%d %H:%M:%S}"
 
 
-def _holder(file: FileIO) -> str:
+def _holder(file: io.FileIO) -> str:
     """What the lock file says of its holder, in brackets; nothing where it does not say it yet."""
     with file, suppress(OSError, UnicodeDecodeError):
         file.seek(0)
@@ -75,7 +77,7 @@ def _holder(file: FileIO) -> str:
     return ""
 
 
-def is_at(file: FileIO, path: Path) -> bool:
+def is_at(file: io.FileIO, path: Path) -> bool:
     """Whether the open file is the one that stands at `path` now."""
     try:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))

@@ -1,0 +1,22 @@
+"""Where the files of a job may lie: in its own folder, or in one that the user allows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+
+def resolved(path: str, root: Path) -> Path:
+    """The file that a job in folder `root` calls `path`, links followed. Raises ValueError if it is no usable path."""
+    try:
+        return (root / path).resolve()
+    except (OSError, RuntimeError) as error:  # a loop of links
+        raise ValueError(str(error)) from error
+
+
+def is_allowed(file: Path, folders: Iterable[Path]) -> bool:
+    """Whether a resolved file lies in one of the folders."""
+    return any(file.is_relative_to(folder.resolve()) for folder in folders)
