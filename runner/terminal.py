@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from dataclasses import replace
 from functools import partial
 from typing import IO, TYPE_CHECKING, cast
 
@@ -24,7 +25,7 @@ from runner.console import (
     stop_lines,
     summary_lines,
 )
-from runner.records import exchanges
+from runner.records import Request, exchanges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,9 +63,9 @@ class Section(Console):
     def complete(self) -> bool:
         return self._tally.pending == 0
 
-    def keeps(self, row: Row) -> bool:
-        """Whether there is anything to show of a finished case, once the section is in front."""
-        return True
+    def gist(self, case: Case, row: Row) -> tuple[Case, Row] | None:
+        """What to keep of a finished case until the section is in front; None if there will be nothing to show."""
+        return case, row
 
 
 class Conversation(Section):
@@ -150,6 +151,7 @@ class Bar(Section):
             expand=True,
         )
         self._updated_at = -_UPDATE_SECONDS
+        self._gists = 0
         name = Text(plain(job.name)).markup
         self._task = self._progress.add_task(name, total=tally.cases, rate="", spent="", start=False)
 
@@ -187,8 +189,15 @@ class Bar(Section):
             spent=self._spent(),
         )
 
-    def keeps(self, row: Row) -> bool:
-        return row["status"] != "passed"  # the bar counts the others by itself
+    def gist(self, case: Case, row: Row) -> tuple[Case, Row] | None:
+        """What an outcome is told from, without what was asked and answered, which would add up to the whole run."""
+        told = any(Outcomes().lines(case, row))  # the bar counts the others by itself
+        if not told or (self._gists == MOST_TOLD and not self._verbose):
+            return None
+        self._gists += 1
+        failed = [assertion for assertion in row["assertions"] if not assertion["passed"]]
+        outcome = {"status": row["status"], "error": row["error"], "assertions": failed}
+        return replace(case, vars={}, request=Request(), assertions=()), cast("Row", outcome)
 
     def close(self) -> None:
         self._progress.stop()
@@ -228,17 +237,21 @@ class Terminal(Console):
         self._converse(case, lambda section: section.replied(case, reply))
 
     def retrying(self, case: Case, notice: RetryNotice) -> None:
-        self._show(case, lambda section: section.retrying(case, notice))
+        if self._in_front(case) or isinstance(self._sections[case.job.name], Conversation):
+            self._show(case, lambda section: section.retrying(case, notice))
 
     def finished(self, case: Case, row: Row) -> None:
-        self._done(case, row, lambda section: section.finished(case, row))
+        self._done(case, row, lambda section, case, row: section.finished(case, row))
 
     def kept(self, case: Case, row: Row) -> None:
-        self._done(case, row, lambda section: section.kept(case, row))
+        self._done(case, row, lambda section, case, row: section.kept(case, row))
 
-    def _done(self, case: Case, row: Row, event: Callable[[Section], None]) -> None:
-        if self._in_front(case) or self._sections[case.job.name].keeps(row):
-            self._show(case, event)
+    def _done(self, case: Case, row: Row, event: Callable[[Section, Case, Row], None]) -> None:
+        section = self._sections[case.job.name]
+        if self._in_front(case):
+            event(section, case, row)
+        elif gist := section.gist(case, row):
+            self._waiting[case.job.name].append(partial(event, section, *gist))
         while self._order and self._sections[self._order[0]].complete:
             self._next_section()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import pty
 import re
@@ -12,9 +13,17 @@ import sys
 import termios
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+
+from runner import loading
+from runner.cases import EVERYTHING
+from runner.job import NO_OVERRIDES
+from runner.records import Case, Request
+from runner.summary import Tally
+from runner.terminal import Terminal
 
 HOSTILE = r"before \e[2J\e[31m\e]0;title\a\r\b after"
 
@@ -132,6 +141,42 @@ def test_jobs_are_shown_one_after_another_though_they_run_together(
     shown = without_colours(seen)
     assert code == 0
     assert shown.index("User: slow two") < shown.index("second · ") < shown.index("User: quick")
+
+
+def test_what_went_wrong_behind_the_job_in_front_is_told_in_its_turn_once_and_not_for_ever(
+    on_terminal: Any, write_job: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "replies.yaml").write_text("- {match: slow, reply: a slow answer, latency: 1500ms}\n")
+    first = write_job("prompt: slow", "first.yaml")
+    cases = "".join(f"  - {{id: c{n}}}\n" for n in range(130))
+    second = write_job(f"prompt: quick\nassert: [{{type: equals, value: x}}]\ncases:\n{cases}", "second.yaml")
+    code, seen = on_terminal("--local", "--replies", "replies.yaml", first, second)
+    shown = without_colours(seen)
+    assert code == 1
+    assert shown.index("a slow answer") < shown.index("FAILED second [c")
+    assert shown.count("FAILED second [c") == 100
+    assert shown.count("more cases that did not pass are only counted") == 1
+    assert "131 cases: 1 passed, 130 failed" in shown
+
+
+def test_a_job_that_is_not_in_front_keeps_neither_replies_nor_retries(write_job: Any) -> None:
+    cases = "".join(f"  - {{id: c{n}}}\n" for n in range(200))
+    jobs = [write_job(f"prompt: x\ncases:\n{cases}", f"{name}.yaml") for name in ("front", "behind")]
+    lists = loading.load(jobs, overrides=NO_OVERRIDES, selection=EVERYTHING, allow_dirs=())
+    tallies = {each.job.name: SimpleNamespace(tally=Tally(cases=200)) for each in lists}
+    terminal = Terminal([each.job for each in lists], cast("Any", SimpleNamespace(jobs=tallies)), verbose=False)
+    reply, notice = ["what the model said"], ["what is tried again"]  # lists, since their holders can be asked for
+    failed = {"passed": False, "line": 4, "reason": "no"}
+    row = {"status": "failed", "error": None, "assertions": [failed], "output": reply, "replies": [reply]}
+    job = lists[1].job
+    for number in range(200):
+        case = Case(job=job, id=f"c{number}", index=number, key="", vars={}, request=Request(), assertions=())
+        terminal.retrying(case, cast("Any", notice))
+        terminal.finished(case, cast("Any", dict(row)))
+    before = len(gc.get_referrers(reply)), len(gc.get_referrers(notice))
+    del terminal
+    gc.collect()
+    assert before == (len(gc.get_referrers(reply)), len(gc.get_referrers(notice))), "the terminal held none of them"
 
 
 def test_no_color_counts(on_terminal: Any, write_job: Any) -> None:
