@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -25,9 +25,10 @@ from runner import failures, plain_settings
 from runner.errors import CallError
 from runner.hints import Target
 from runner.plain_settings import PlainKeys
+from runner.threads import in_daemon_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     import botocore.session
     from botocore.credentials import Credentials, ReadOnlyCredentials
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from runner.plain_settings import PlainSettings
 
 DEFAULT_REGION = "us-east-1"
-
-_T = TypeVar("_T")
 
 _USABLE_SECONDS = 600  # how long credentials must still last for calls to go on while one of them fetches new ones
 _LOOK_PAUSE = 1.0  # seconds between two looks for other credentials, when calls in flight are refused together
@@ -265,32 +264,6 @@ def _proxy_for(url: str) -> str | None:
     if not _is_http_url(proxy):
         raise failures.bad_proxy(proxy)
     return proxy
-
-
-async def in_daemon_thread(work: Callable[[], _T]) -> _T:
-    """asyncio.to_thread for work that may hang, as fetching credentials may: the program's end does not wait for it."""
-    loop = asyncio.get_running_loop()
-    outcome: asyncio.Future[_T] = loop.create_future()
-
-    def settle(result: _T | None, error: BaseException | None) -> None:
-        if outcome.done():  # nobody waits any more
-            return
-        if error is not None:
-            outcome.set_exception(error)
-        else:
-            outcome.set_result(cast("_T", result))
-
-    def run() -> None:
-        result, failure = None, None
-        try:
-            result = work()
-        except BaseException as error:
-            failure = error
-        with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(settle, result, failure)
-
-    threading.Thread(target=run, daemon=True).start()
-    return await outcome
 
 
 class Keys:

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
 from runner import __version__, failures, media
-from runner.account import Account, Keys, in_daemon_thread
+from runner.account import Account, Keys
 from runner.errors import CallError, FailureCode
 from runner.eventstream import Decoder, EventStreamError
 from runner.hints import Target
 from runner.signing import signed
+from runner.threads import in_daemon_thread
 from runner.wire import IncompleteReply, ModelFault, wire_for
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING
 
-from runner import models
+from runner import models, open_files
 from runner.errors import CallError, ExitCode
 from runner.limits import Lane, Places
 from runner.pacing import FIRST_LIMIT, Pacer
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from runner.stop import Stop
 
 _MOST_IN_FLIGHT = 4000  # where the user gives no number and the system allows more
-_OTHER_FILES = 100  # open files that are not connections
+_OTHER_FILES = 100  # files that are opened beside connections
 
 
 class LimitedCalls:
@@ -138,16 +138,8 @@ _Key = tuple[str, str]  # model and region: what a quota is for
 
 def most_in_flight() -> int:
     """How many connections this process may open. Raises its soft limit of open files as far as the system allows."""
-    try:
-        import resource
-    except ImportError:  # not on Windows, where sockets are no files
-        return _MOST_IN_FLIGHT
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MOST_IN_FLIGHT + _OTHER_FILES
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return _MOST_IN_FLIGHT if soft == resource.RLIM_INFINITY else max(1, min(_MOST_IN_FLIGHT, soft - _OTHER_FILES))
+    others = _OTHER_FILES + open_files.count() // 2  # a job has two row files open, and may come to need a third
+    return max(1, open_files.make_room(_MOST_IN_FLIGHT + others) - others)
 
 
 def _least(quotas: Iterable[float | None]) -> float | None:

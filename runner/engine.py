@@ -8,20 +8,23 @@ import asyncio
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
+from runner import open_files
 from runner.errors import ExitCode, StoppedError, UsageError
 from runner.resume import Kept
 from runner.stop import StopReason
+from runner.threads import in_daemon_thread
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from runner.records import Case, Row
     from runner.results.earlier import EarlierRow
     from runner.stop import Stop
 
 _SYNC_SECONDS = 0.01  # from one sync to the next, while calls are under way
+_LAST_SYNC_SECONDS = 1.0  # for the rows of calls that were cut
 _SLICE = 0.01  # seconds that making cases may hold up the calls under way
 
 
@@ -62,7 +65,10 @@ class Store(Protocol):
         """Take a row, so that it survives this process. Raises OSError."""
 
     def sync(self) -> None:
-        """Make durable what was appended. Called in a thread. Raises OSError."""
+        """Make durable what was appended. Called in a thread. It may hang. Raises OSError."""
+
+    def end(self) -> None:
+        """No more rows come: what waited for others is for the last sync."""
 
 
 class Engine:
@@ -94,33 +100,47 @@ class Engine:
         self._all_answered = asyncio.Event()
         self._bug: Exception | None = None
         self.lost_calls = 0  # attempts whose rows could not be written
+        self.gave_up = False  # on a sync that hangs, and hangs still: the store must not be touched any more
 
     async def run(self, works: Sequence[Work]) -> None:
-        """Run to the end or to a stop. Every row that came is on disk by then."""
+        """Run to the end or to a stop. Every row that came is on disk by then, unless this `gave_up`."""
         syncing = asyncio.create_task(self._sync_rows())
         feeders = [asyncio.create_task(self._feed(work)) for work in works]
+        grace_over = asyncio.create_task(self._until_grace_is_over())
         try:
-            await self._until_done(feeders)
+            await self._until_done(feeders, grace_over)
         finally:
-            self._appended.put_nowait(None)
-            await syncing
+            await self._until_synced(syncing, grace_over)
+            grace_over.cancel()
             if self._bug is not None:
                 raise self._bug
 
-    async def _until_done(self, feeders: Sequence[asyncio.Task[None]]) -> None:
+    async def _until_grace_is_over(self) -> None:
+        """Wait for a stop that cuts calls, and the moment that it leaves them; a second one ends the moment."""
+        await self._stop.cutting()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.at_once(), self._grace)
+
+    async def _until_done(self, feeders: Sequence[asyncio.Task[None]], grace_over: asyncio.Task[None]) -> None:
         all_done = asyncio.ensure_future(asyncio.wait(feeders))
-        await _first(all_done, self._stop.requested())
-        if not all_done.done():
-            await self._let_calls_end(all_done)
+        await asyncio.wait([all_done, grace_over], return_when=asyncio.FIRST_COMPLETED)
         for feeder in feeders:
             feeder.cancel()
         await all_done
 
-    async def _let_calls_end(self, all_done: asyncio.Future[Any]) -> None:
-        """Let the calls in flight finish; if the stop cuts them, only for a moment."""
-        await _first(all_done, self._stop.cutting())
-        if not all_done.done():
-            await _first(all_done, self._stop.at_once(), timeout=self._grace)
+    async def _until_synced(self, syncing: asyncio.Task[None], grace_over: asyncio.Task[None]) -> None:
+        """Let the last rows be synced. When calls are cut, a reader that pauses or a disk that hangs is left alone."""
+        self._store.end()
+        self._appended.put_nowait(None)
+        await asyncio.wait([syncing, grace_over], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([syncing], timeout=_LAST_SYNC_SECONDS)
+        if not syncing.done():
+            self.gave_up = True
+            syncing.cancel()
+            await asyncio.wait([syncing])
+            self._count_lost([entry[0] for entry in self._take_appended() if entry])
+        elif not syncing.cancelled():
+            syncing.result()
 
     async def _feed(self, work: Work) -> None:
         """Begin the cases of a job one after another, as there is room, and see all of them to their end."""
@@ -213,8 +233,11 @@ class Engine:
         return True
 
     def _lose(self, items: Sequence[Finished], error: OSError) -> None:
-        self.lost_calls += sum(len(item.row["attempts"]) for item in items if item.earlier is None)
+        self._count_lost(items)
         self._stop.request(cannot_write(error))
+
+    def _count_lost(self, items: Sequence[Finished]) -> None:
+        self.lost_calls += sum(len(item.row["attempts"]) for item in items if item.earlier is None)
 
     async def _sync_rows(self) -> None:
         """Sync rows in groups, and tell of each row when it is durable."""
@@ -223,16 +246,17 @@ class Engine:
         while not ended:
             group = [await self._appended.get()]
             await self._gather(synced_at + _SYNC_SECONDS - time.monotonic())
-            while not self._appended.empty():
-                group.append(self._appended.get_nowait())
+            group += self._take_appended()
             ended = group[-1] is None
             waiting = [item for item in group if item is not None]
-            if waiting:
-                await self._sync([item for item, _ in waiting])
-                synced_at = time.monotonic()
+            await self._sync([item for item, _ in waiting])
+            synced_at = time.monotonic()
             for _, durable in waiting:
                 if not durable.done():
                     durable.set_result(None)
+
+    def _take_appended(self) -> list[tuple[Finished, asyncio.Future[None]] | None]:
+        return [self._appended.get_nowait() for _ in range(self._appended.qsize())]
 
     async def _gather(self, seconds: float) -> None:
         """Let more rows come before the next sync; not for longer than there are calls that may bring some."""
@@ -247,7 +271,10 @@ class Engine:
 
     async def _sync(self, items: Sequence[Finished]) -> None:
         try:
-            await asyncio.to_thread(self._store.sync)
+            await in_daemon_thread(self._store.sync)
+        except asyncio.CancelledError:  # it hangs
+            self._count_lost(items)
+            raise
         except OSError as error:
             self._lose(items, error)
             return
@@ -273,7 +300,7 @@ def cannot_write(error: OSError) -> StopReason:
     return StopReason(
         exit_code=ExitCode.STOPPED,
         message=f"rows can't be written{where}: {error.strerror or error}",
-        hint="make room or mend the folder, then run the same command again",
+        hint=open_files.hint(error) or "make room or mend the folder, then run the same command again",
     )
 
 
@@ -285,10 +312,3 @@ def _changed_meanwhile(error: UsageError) -> StopReason:
         message=f"a file changed during the run: {place}{problem.message}",
         hint=problem.hint,
     )
-
-
-async def _first(all_done: asyncio.Future[Any], other: Awaitable[None], *, timeout: float | None = None) -> None:
-    """Wait until either is done or `timeout` seconds have passed, and cancel `other`."""
-    waiting: asyncio.Future[Any] = asyncio.ensure_future(other)
-    await asyncio.wait([all_done, waiting], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()

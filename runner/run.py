@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner import console, loading, models
+from runner import console, loading, models, open_files
 from runner.account import Connection
 from runner.answer import Answerer, judged_again
 from runner.bedrock import Bedrock
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from runner.records import Case, Job, Row
 
 _GRACE = 5.0  # seconds that calls in flight are given after Ctrl-C
+_FILES_OF_A_JOB = 3  # that its rows take
+_OTHER_FILES = 100
 _FEWER_ROWS = StopReason(
     exit_code=ExitCode.STOPPED,
     message="a file changed during the run: it has fewer cases than when the run began",
@@ -87,6 +89,7 @@ def run(options: RunOptions) -> ExitCode:
     plan = _plan(options)
     summary = _empty_summary(plan)
     screen = _console(plan, summary)
+    open_files.make_room(_FILES_OF_A_JOB * len(plan.jobs) + _OTHER_FILES)
     outputs = _outputs(plan)
     unused = loading.unused_overrides(plan.jobs, options.overrides)
     for notice in (*unused, *outputs.notices(), *_nothing_to_replay(plan, outputs)):
@@ -203,7 +206,16 @@ async def _call_all(
     summary.stopped = None if stop.reason and stop.reason.moot_when_done and summary.complete else stop.reason
     if summary.stopped is None and not summary.complete:
         summary.stopped = _FEWER_ROWS
+    if engine.gave_up and stop.reason is not None:
+        outputs.abandon()
+        summary.stopped = replace(stop.reason, message=f"{stop.reason.message}; {_not_written(options.output)}")
     summary.elapsed = time.monotonic() - began
+
+
+def _not_written(output: Path | None) -> str:
+    if output is None:
+        return "rows could not be written to standard output, since its reader took no more"
+    return f"rows in {output} could not be made durable, since its disk does not answer"
 
 
 class _Calling:
@@ -243,6 +255,7 @@ class _Store:
     def __init__(self, outputs: Outputs) -> None:
         self._outputs = outputs
         self.sync = outputs.sync
+        self.end = outputs.end
 
     def append(self, item: Finished) -> None:
         if item.row["error"] is not None and item.row["error"]["code"] == FailureCode.NO_ROW:

@@ -82,10 +82,6 @@ class Stop:
             return
         raise StoppedError
 
-    async def requested(self) -> None:
-        """Wait until the run is stopping."""
-        await self._requested.wait()
-
     async def cutting(self) -> None:
         """Wait until calls in flight are to be cut, after a moment."""
         await self._cutting.wait()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from runner import engine
 from runner.engine import Engine, Finished, Work
 from runner.errors import ExitCode, Problem, StoppedError, UsageError
 from runner.records import Case, Row
@@ -32,6 +35,7 @@ class Recorder:
         self.log: list[tuple[str, Any]] = []
         self.stop = Stop()
         self.lost_calls = 0
+        self.gave_up = False
 
     async def admit(self, case: Case) -> None:
         self.log.append(("admitted", case))
@@ -44,6 +48,9 @@ class Recorder:
 
     def append(self, item: Finished) -> None:
         self.log.append(("appended", item.case))
+
+    def end(self) -> None:
+        self.log.append(("ended", None))
 
     def sync(self) -> None:
         synced = set(self.cases("synced"))
@@ -65,18 +72,19 @@ class Recorder:
 
         async def main() -> None:
             steps = SimpleNamespace(admit=self.admit, answer=started)
-            engine = Engine(
+            running = Engine(
                 steps=steps,
                 judge=self.judge,
-                store=SimpleNamespace(append=self.append, sync=self.sync),
+                store=SimpleNamespace(append=self.append, sync=self.sync, end=self.end),
                 finished=self.finished,
                 stop=self.stop,
                 grace=grace,
             )
             try:
-                await engine.run(works)
+                await running.run(works)
             finally:
-                self.lost_calls = engine.lost_calls
+                self.lost_calls = running.lost_calls
+                self.gave_up = running.gave_up
 
         asyncio.run(main())
 
@@ -337,3 +345,56 @@ def test_an_interrupt_cuts_the_calls_also_while_a_case_waits_for_a_place() -> No
 
     recorder.run(answer, Work(numbers(3), 1), grace=0.01)
     assert recorder.cases("finished") == [0]
+
+
+@pytest.mark.parametrize("signals", [1, 2], ids=["the moment is over", "a second interrupt"])
+def test_an_interrupt_does_not_wait_for_a_sync_that_hangs(signals: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    def hang() -> None:
+        for _ in range(signals):
+            loops[0].call_soon_threadsafe(recorder.stop.request, INTERRUPT)
+        threading.Event().wait()
+
+    async def answer(case: Case) -> Any:
+        loops.append(asyncio.get_running_loop())
+        await asyncio.sleep(0)
+        return {"attempts": [{}]}
+
+    monkeypatch.setattr(engine, "_LAST_SYNC_SECONDS", 0.05)
+    monkeypatch.setattr(recorder, "sync", hang)
+    recorder.run(answer, Work(numbers(5000), 4), grace=0.05 if signals == 1 else 3600)
+    assert recorder.gave_up
+    assert recorder.cases("finished") == []
+    assert recorder.lost_calls == len(recorder.cases("appended")) > 0
+
+
+def test_rows_of_calls_that_were_cut_are_still_synced() -> None:
+    recorder = Recorder()
+
+    async def answer(case: Case) -> Any:
+        recorder.stop.request(INTERRUPT)
+        recorder.stop.request(INTERRUPT)
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+        return {"attempts": [{}]}
+
+    recorder.run(answer, Work(numbers(3), 1), grace=3600)
+    assert recorder.cases("finished") == [0]
+    assert not recorder.gave_up
+    assert recorder.lost_calls == 0
+
+
+def test_the_store_hears_that_no_more_rows_come_before_the_last_sync() -> None:
+    recorder = Recorder()
+    late: list[bool] = []
+    sync = recorder.sync
+
+    def watched() -> None:
+        late.append(bool(recorder.cases("ended")))
+        sync()
+
+    recorder.sync = watched  # type: ignore[method-assign]
+    recorder.run(echo, Work(numbers(5)))
+    assert late[-1]

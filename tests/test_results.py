@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from runner import open_files
 from runner.errors import UsageError
 from runner.results import Outputs, RowFile, RowStream
 from runner.results.lines import to_line
@@ -568,21 +569,50 @@ def test_an_error_at_the_end_is_told_by_job_and_the_other_jobs_are_put_in_order(
     (path.parent / "lost").unlink()
 
 
-def test_a_stream_keeps_the_order_of_the_cases_as_they_come() -> None:
-    stream = io.BytesIO()
-    rows = RowStream(stream, [(1, 0), (1, 1), (4, 0), (6, 0)])
-    write(rows, [row(4), row(1, repeat=1)])
-    assert stream.getvalue() == b""
-    write(rows, [row(1)])
-    assert [json.loads(line)["index"] for line in stream.getvalue().splitlines()] == [1, 1, 4]
+def test_a_stream_keeps_the_order_of_the_cases_as_they_come(path: Path) -> None:
+    with path.open("wb") as stream:
+        rows = RowStream(stream.fileno(), [(1, 0), (1, 1), (4, 0), (6, 0)])
+        write(rows, [row(4), row(1, repeat=1)])
+        assert path.read_bytes() == b""
+        write(rows, [row(1)])
+    assert indexes(path) == [1, 1, 4]
 
 
-def test_a_stream_gives_what_it_has_when_the_run_was_stopped() -> None:
-    stream = io.BytesIO()
-    rows = RowStream(stream, [(1, 0), (4, 0), (6, 0)])
-    write(rows, [row(6), row(4)])
-    rows.close(complete=False)
-    assert [json.loads(line)["index"] for line in stream.getvalue().splitlines()] == [4, 6]
+def test_a_stream_gives_what_it_has_when_the_run_was_stopped(path: Path) -> None:
+    with path.open("wb") as stream:
+        rows = RowStream(stream.fileno(), [(1, 0), (4, 0), (6, 0)])
+        write(rows, [row(6), row(4)])
+        rows.end()
+        rows.sync()
+    assert indexes(path) == [4, 6]
+
+
+def test_a_row_file_takes_two_descriptors_and_a_third_when_a_row_is_revised(path: Path) -> None:
+    store(path, row(0), row(1))
+    before = open_files.count()
+    file = RowFile(path)
+    assert open_files.count() == before + 2
+    taken = file.earlier.take(row(0)["key"], "c0", 0)
+    assert taken is not None
+    file.revise(taken, row(0, output="judged again"))
+    assert open_files.count() == before + 3
+    file.close(complete=False)
+    assert open_files.count() == before
+    assert [entry["output"] for entry in read(path)] == ["judged again", "reply 1"]
+
+
+def test_too_many_open_files_are_told_with_what_to_do(path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (open_files.count() + 4, hard))
+        with pytest.raises(UsageError) as caught:
+            Outputs(path.parent, {f"j{number}": [] for number in range(10)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "Too many open files" in caught.value.problems[0].message
+    assert caught.value.problems[0].hint == "raise the limit of open files (ulimit -n), or give fewer jobs at once"
+    for entry in path.parent.iterdir():
+        entry.unlink()
 
 
 # --- kills -----------------------------------------------------------------------------------------------------------

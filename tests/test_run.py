@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -731,3 +732,16 @@ def test_an_endpoint_with_a_password_is_refused_without_telling_it(
     assert done.returncode == 4
     assert "is not an endpoint" in done.stderr
     assert "hunter2" not in done.stderr
+
+
+# --- open files ------------------------------------------------------------------------------------------------------
+
+
+def test_many_jobs_run_within_the_usual_limit_of_open_files(start_run: Any, bedrock: Any, write_job: Any) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    jobs = [write_job("prompt: Hello.", f"j{number}.yaml") for number in range(60)]
+    patch = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (100, {hard}))"
+    process = start_run(*jobs, env=bedrock().env, patch=patch)
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == 0, told
+    assert "60 cases: 60 passed" in told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -161,6 +162,7 @@ def slow_fsync(descriptor):
     fsync(descriptor)
 os.fsync = slow_fsync
 """
+SHORT_GRACE = "import runner.run; runner.run._GRACE = 0.5"
 SURVEY_TAKES_LONG = """
 import time, runner.loading
 def load(*_, **__):
@@ -185,6 +187,55 @@ def test_a_signal_before_the_first_call_and_after_the_last(
     assert process.returncode == 128 + number
     assert len(told.strip().splitlines()) == 1, told
     runs.goes_on(server, cases=20, done=len(server.log))
+
+
+SYNC_HANGS = """
+import os, threading, pathlib
+def hang(descriptor):
+    if os.readlink(f"/proc/self/fd/{descriptor}").endswith("job.jsonl"):
+        pathlib.Path("now").touch()
+        threading.Event().wait()
+os.fsync = hang
+"""
+
+
+@pytest.mark.parametrize("numbers", [[signal.SIGTERM], [signal.SIGINT, signal.SIGINT]], ids=["once", "twice"])
+@pytest.mark.parametrize("latency", ["1ms", "300ms"], ids=["in order", "the first comes last"])
+def test_a_reader_that_pauses_does_not_keep_a_run_from_being_stopped(
+    numbers: list[signal.Signals], latency: str, runs: Runs, bedrock: Any
+) -> None:
+    runs.write(60)
+    server = bedrock(
+        f"- {{match: 'number 0[.]', reply: x, latency: {latency}}}\n- {{match: '', reply: {'y' * 9000}}}\n"
+    )
+    process = runs.start("-o", "-", "job.yaml", env=server.env, patch=SHORT_GRACE, stdout=subprocess.PIPE)
+    wait_for(lambda: len(server.log) == 60)
+    time.sleep(0.5)  # so that the pipe is full; should it not be yet, it soon will be
+    for number in numbers:
+        process.send_signal(number)
+        time.sleep(0.1)
+    process.wait(20)  # nothing of what it wrote is read before its end
+    told = process.stderr.read()
+    assert process.returncode == 128 + numbers[0]
+    assert "rows could not be written to standard output, since its reader took no more" in told
+    assert "Traceback" not in told
+    assert "Fatal" not in told
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc to know which file is synced")
+def test_a_disk_that_hangs_does_not_keep_a_second_interrupt_from_ending_the_run(runs: Runs, bedrock: Any) -> None:
+    runs.write(20)
+    server = bedrock()
+    process = runs.start("job.yaml", env=server.env, patch=SYNC_HANGS)
+    wait_for((runs.folder / "now").exists)
+    wait_for(lambda: len(server.log) == 20)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=20)[1]
+    assert process.returncode == 130
+    assert "rows in outputs could not be made durable, since its disk does not answer" in told
+    runs.goes_on(server, cases=20, done=len(runs.rows()))
 
 
 @pytest.mark.parametrize("fault", ["", "- {match: 'number [1-9]', fault: unavailable}\n"], ids=["quota", "outage"])

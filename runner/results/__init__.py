@@ -11,9 +11,11 @@ import tempfile
 from array import array
 from collections import deque
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
+from runner import open_files
 from runner.errors import Problem, UsageError
 from runner.results.earlier import Earlier, EarlierRow, Fate, position_of
 from runner.results.lines import to_line
@@ -45,8 +47,14 @@ class RowSink(Protocol):
     def revise(self, earlier: EarlierRow, row: Row) -> None:
         """Let `row` stand in the place of an earlier row that was taken and is still on disk. Raises OSError."""
 
+    def end(self) -> None:
+        """No more rows come: what waited for others is for the last `sync`."""
+
     def close(self, *, complete: bool) -> None:
-        """Put the rows in order. `complete`: the run covered the whole job and was not stopped. Raises OSError."""
+        """Put the rows in order, after the last `sync`. `complete`: the run covered the whole job and was not stopped.
+
+        Raises OSError.
+        """
 
     def release(self) -> None:
         """Let go of everything and leave all rows as they are."""
@@ -94,17 +102,23 @@ class RowFile:
         if self._is_new:
             _sync_folder(self.path)
         self._note(mend_end(self._file))
-        self._lines = held.enter_context(self.path.open("rb", buffering=_BUFFER))  # read when all is written
-        drafts = tempfile.TemporaryFile(dir=self.path.parent, buffering=_BUFFER)  # noqa: SIM115 - `held` closes it
-        self._drafts = held.enter_context(drafts)
         self._drafts_end = 0
         self._end = self._synced = os.fstat(self._file.fileno()).st_size
-        self.earlier = Earlier(held.enter_context(self.path.open("rb", buffering=_BUFFER)), accept_local=accept_local)
+        # It shares the file's descriptor, of which each job should hold few: what is written names its place by itself.
+        self._file.seek(0)
+        self._lines = held.enter_context(io.BufferedReader(self._file, _BUFFER))
+        self.earlier = Earlier(self._lines, accept_local=accept_local)
         self._revised = bytearray(len(self.earlier.positions))
         self._was_changed = False  # by another program, which no lock can keep from it
         self._positions = array("Q")  # of the rows of this run
         self._offsets = array("Q")
         self._note(self._damage())
+
+    @cached_property
+    def _drafts(self) -> BinaryIO:
+        """Lines that are to stand in the place of earlier ones: opened when there is one. Raises OSError."""
+        drafts = tempfile.TemporaryFile(dir=self.path.parent, buffering=_BUFFER)  # noqa: SIM115 - `_held` closes it
+        return cast("BinaryIO", self._held.enter_context(drafts))
 
     def append(self, row: Row) -> None:
         """After an OSError the file ends with a whole line, as it does after a kill -9 at any moment but this."""
@@ -150,6 +164,9 @@ class RowFile:
         self._revised[earlier.number] = True
         self._drafts_end += len(line)
         self.earlier.give_way_to(row, called=False)
+
+    def end(self) -> None:
+        pass
 
     def close(self, *, complete: bool) -> None:
         """After an OSError all rows are in the file, in the order in which they came, and none was moved aside. So they
@@ -274,9 +291,10 @@ class RowStream:
     `positions` are (index, repeat) of the rows to come, in order. There are no earlier rows.
     """
 
-    def __init__(self, stream: BinaryIO, positions: Iterable[tuple[int, int]]) -> None:
+    def __init__(self, descriptor: int, positions: Iterable[tuple[int, int]]) -> None:
+        """`descriptor` and no buffered file: such a file would be locked at the program's end by a write that hangs."""
         self.earlier = Earlier(io.BytesIO())
-        self._stream = stream
+        self._descriptor = descriptor
         self._positions = iter(positions)
         self._next = next(self._positions, None)
         self._waiting: dict[tuple[int, int], bytes] = {}  # until all before them have come
@@ -291,16 +309,20 @@ class RowStream:
     def sync(self) -> None:
         """Write what is ready. It may take as long as the reader of a pipe likes, which is why a thread does it."""
         while self._ready:
-            self._stream.write(self._ready.popleft())
-        self._stream.flush()
+            rest = memoryview(self._ready.popleft())
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
 
     def revise(self, earlier: EarlierRow, row: Row) -> None:
         raise AssertionError(f"a stream has no earlier row {earlier.number} to put {row['case']} in its place")
 
-    def close(self, *, complete: bool) -> None:  # noqa: ARG002 - a stream ends as it is
+    def end(self) -> None:
+        """Give what there is, though rows between are missing."""
         self._ready.extend(self._waiting[position] for position in sorted(self._waiting))
         self._waiting.clear()
-        self.sync()
+
+    def close(self, *, complete: bool) -> None:
+        pass
 
     def release(self) -> None:
         pass
@@ -323,7 +345,7 @@ class Outputs:
         self._sinks: dict[str, RowSink] = {}
         for name, of_rows in positions.items():
             if folder is None:
-                self._sinks[name] = RowStream(sys.stdout.buffer, of_rows)
+                self._sinks[name] = RowStream(sys.stdout.fileno(), of_rows)
             else:
                 self._sinks[name] = self._open(folder / f"{name}.jsonl", accept_local=accept_local)
 
@@ -352,6 +374,11 @@ class Outputs:
         """Let `row` stand in the place of an earlier row that was taken for its job. Raises OSError."""
         self._sinks[row["job"]].revise(earlier, row)
 
+    def end(self) -> None:
+        """No more rows come: what waited for others is for the last `sync`."""
+        for sink in self._sinks.values():
+            sink.end()
+
     def close(self, *, complete: Collection[str] = ()) -> dict[str, OSError]:
         """Put all rows in order; `complete` are the jobs that the run covered whole, without a filter or a stop.
 
@@ -365,6 +392,10 @@ class Outputs:
                 errors[name] = error
         return errors
 
+    def abandon(self) -> None:
+        """Touch the rows no more, since a `sync` hangs: what was appended is with the system. `close` does nothing."""
+        self._sinks = {}  # not emptied: the thread that hangs goes through it
+
     def _open(self, path: Path, *, accept_local: bool) -> RowFile:
         try:
             return RowFile(path, accept_local=accept_local)
@@ -372,7 +403,7 @@ class Outputs:
             problem = Problem(str(error), hint="wait for it to end, or give another folder with -o")
         except OSError as error:
             reason = f"rows can't be written to {path}: {error.strerror}"
-            problem = Problem(reason, hint="give a folder that can be written with -o")
+            problem = Problem(reason, hint=open_files.hint(error) or "give a folder that can be written with -o")
         for sink in self._sinks.values():
             sink.release()
         raise UsageError(problem)
