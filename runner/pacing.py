@@ -4,9 +4,10 @@ Two figures rule: `limit`, the calls in flight, and the pace, starts per second.
 how it is kept: a token bucket that holds a second's or a minute's worth, or windows that open and close.
 
 - *Ramp.* Until the first throttle the limit grows by one for each call that succeeds while others wait, so it doubles
-  per latency. Starts are spread over the latency, so that one or two calls meet the quota first, and not fifty.
-  Throttles are answered fast: a call that is in flight for longer than they take counts as granted, so that a model
-  that needs a minute is not ramped up by the minute.
+  per latency. But where twice the calls in flight brought hardly more replies per second, the service or this machine
+  is full: the limit goes back, and it is tried again half a minute later. Starts are spread over the latency, so that
+  one or two calls meet the quota first, and not fifty. Throttles are answered fast: a call that is in flight for longer
+  than they take counts as granted, so that a model that needs a minute is not ramped up by the minute.
 - *Search.* The first throttle says that the quota is met, but not how large it is, since the bucket was full at the
   start. So the pace falls to a quarter of what was sent, and doubles every half second until the next throttle.
 - *Hold.* At each throttle a bucket is empty. So what was granted between two of them, by the time between them, is the
@@ -53,6 +54,9 @@ _FAULTS = 10  # in a row, before a lane goes quiet
 _FAULTY_SECONDS = 3.0  # and for so long: retries alone get over what is shorter
 _THROTTLES = 4  # in a row, at a pace that was cut already
 _SHORTEST_PROBE, _LONGEST_PROBE = 0.5, 5.0  # seconds between probes
+_FIRST_CHECK = 80  # calls in flight, from which on it is looked whether more of them bring more replies
+_WORTH = 1.25  # by which the replies per second should rise at least when the limit doubles
+_CHECK_PAUSE = 30.0  # seconds until a ramp that was full is tried again
 _LOOKAHEAD = 0.05  # seconds of starts for which cases should be ready
 
 
@@ -84,6 +88,11 @@ class Pacer:
         self._patience = _PATIENCE
         self._started = 0
         self._next_at = float("-inf")
+        self._replies = 0  # since the last check of the ramp, which was at `_checked_limit` and found `_reply_rate`
+        self._checked_at = float("-inf")
+        self._checked_limit = float("inf")
+        self._reply_rate = 0.0
+        self._full_until = float("-inf")
         self._base: float | None = None  # starts per second; None in the ramp, where the limit is the pace
         self._searching = False
         self._excess = 0.0
@@ -172,7 +181,9 @@ class Pacer:
         self._faults = 0
         if self._quiet is not None and start.number > self._outdated:
             self._speak(start, now)
-        self._grant(start, by=1 * wanted)
+        self._replies += 1
+        self._grant(start, by=1 * wanted * (now >= self._full_until))
+        self._check_ramp(now)
         self.in_flight -= 1
 
     def throttled(self, start: Start, now: float) -> None:
@@ -210,6 +221,25 @@ class Pacer:
         if start.number > self._outdated:
             self._outdated = self._started  # if it was a probe, another may start
         self.in_flight -= 1
+
+    def _check_ramp(self, now: float) -> None:
+        """Each time that the limit has doubled: has it brought more replies?"""
+        if self._base is not None or self._eager:
+            return
+        if self._checked_limit > self._limit:  # the ramp begins, or begins anew
+            if self._limit >= _FIRST_CHECK:
+                self._begin_check(now)
+        elif self._limit >= 2 * self._checked_limit and now > self._checked_at:
+            rate = self._replies / (now - self._checked_at)
+            if rate < _WORTH * self._reply_rate:
+                self._limit = self._checked_limit
+                self._full_until = now + _CHECK_PAUSE
+            else:
+                self._reply_rate = rate
+            self._begin_check(now)
+
+    def _begin_check(self, now: float) -> None:
+        self._checked_at, self._checked_limit, self._replies = now, self._limit, 0
 
     def _grant(self, start: Start, *, by: int) -> None:
         if start.known:

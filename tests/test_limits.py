@@ -10,7 +10,7 @@ import pytest
 
 from runner.errors import CallError, FailureCode, StoppedError, refused_for_tokens
 from runner.limits import Lane, Places, Slot
-from runner.pacing import Pacer
+from runner.pacing import Pacer, Start
 from runner.quotas import MINUTE, Quota
 from runner.records import Rate, Reply, Usage
 
@@ -380,3 +380,16 @@ def test_a_refused_call_has_taken_no_tokens() -> None:
             return asyncio.get_running_loop().time()
 
     assert run(main) < 110
+
+
+def test_a_ramp_ends_where_more_calls_in_flight_bring_no_more_replies() -> None:
+    pacer = Pacer(limit=20, ceiling=4000, eager=False, uniform=lambda low, high: (low + high) / 2)
+    now, in_flight, most = 0.0, list[Start](), 0
+    for _ in range(20_000):  # a service that answers 200 calls a second, however many wait
+        while not pacer.full:
+            in_flight.append(pacer.start(now))
+        most = max(most, len(in_flight))
+        now += 0.005
+        pacer.succeeded(in_flight.pop(0), now, wanted=True)
+    assert 80 <= most <= 640
+    assert pacer.limit <= 320
