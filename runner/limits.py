@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 HOPELESS_AFTER: Final = 180.0  # seconds in which nothing succeeded
 _HOPELESS_FAILURES: Final = 5  # and so many attempts failed
 _MOST_WEIGHT: Final = 16.0
-_SHARERS: Final = 8  # cases among which the probes of a quiet lane are shared, so that none spends all its attempts
+_MOST_AWAY: Final = 256  # cases between their attempts, or twice the limit
+_SIGNS: Final = 3  # first attempts that must have failed before the service, and not the cases, is taken to fail
+LAST_PATIENCE: Final = 90.0  # seconds for which that is believed where no case is left that could show it
 
 
 class Places:
@@ -134,8 +136,10 @@ class Lane:
         self._unripe: deque[Start] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._cases = 0  # begun and not yet over
+        self._coming = 0  # of these, on their way to their first call
         self._doors: deque[asyncio.Future[None]] = deque()  # where new cases wait
         self._failures = 0  # since the last success
+        self._new_failed: list[Start] = []  # first attempts that failed, and nothing that started later succeeded
         self._failing_since = 0.0
         self._closed = False
 
@@ -149,8 +153,9 @@ class Lane:
     async def room(self) -> None:
         """Wait until another case should begin, and count it as begun until `left`. StoppedError once closed.
 
-        There is room when so few cases are ready that the pipe might run dry. A case that sleeps before its next
-        attempt counts as ready, so that an outage does not begin all the cases there are.
+        There is room when so few cases are ready that the pipe might run dry. Cases that sleep before their next
+        attempt are not ready: they have a bound of their own, so that a few bad cases don't keep others from beginning,
+        and an outage does not begin all the cases there are.
         """
         while not self._closed and not self._has_room():
             door = self._loop.create_future()
@@ -159,6 +164,7 @@ class Lane:
         if self._closed:
             raise StoppedError
         self._cases += 1
+        self._coming += 1
 
     def left(self) -> None:
         """A case that had found `room` is over."""
@@ -166,8 +172,13 @@ class Lane:
         self._open_doors()
 
     def _has_room(self) -> bool:
-        ready = self._cases - len(self._in_flight)
-        return ready < (_SHARERS if self._pacer.quiet else self._pacer.lookahead())
+        new = self._coming + len(self._new)
+        ready = new + len(self._begun)
+        away = self._cases - len(self._in_flight) - ready  # between attempts or turns, or until their row is on disk
+        most_away = max(_MOST_AWAY, 2 * self._pacer.limit)
+        if self._pacer.quiet:  # a new case probes: it shows most, and those that failed may just be bad
+            return not new and ready + away < most_away
+        return ready < self._pacer.lookahead() and away < most_away
 
     def _open_doors(self) -> None:
         """Let one case in; when it has come to its call the next is let in, or at the next end of a call."""
@@ -198,6 +209,8 @@ class Lane:
         """Wait for the turn of an attempt."""
         if self._closed:
             raise StoppedError
+        if self._coming and not turn.goes_first:
+            self._coming -= 1
         turn.slot.outcome = None
         turn.called = self._loop.create_future()
         (self._begun if turn.goes_first else self._new).append(turn)
@@ -217,7 +230,7 @@ class Lane:
         for quota, taking in turn.takings:
             quota.settle(taking, self._charge(outcome, taking) if quota is self._tokens else 1, now)
         turn.takings.clear()
-        self._learn(start, outcome, now)
+        self._learn(start, turn.slot, now)
         self._places.give_back()
         self.serve()
 
@@ -306,29 +319,53 @@ class Lane:
             return taking.amount
         return usage.input_tokens + usage.cache_write_tokens + usage.output_tokens * self._burndown
 
-    def _learn(self, start: Start, outcome: Reply | CallError | None, now: float) -> None:
+    def _learn(self, start: Start, slot: Slot, now: float) -> None:
+        outcome = slot.outcome
         if outcome is None or (isinstance(outcome, CallError) and outcome.code in _UNSENT):
             self._pacer.abandoned(start)
         elif not isinstance(outcome, CallError) or not outcome.code.retryable:  # an answer, if not a good one
             self._failures = 0
+            if self._new_failed:
+                self._new_failed = [failed for failed in self._new_failed if failed.number > start.number]
             self._pacer.succeeded(start, now, wanted=self._wanted)
         else:
+            self._count_failure(start, slot, now)
             if outcome.code is FailureCode.THROTTLED:
                 self._pacer.throttled(start, now)
             else:
-                self._pacer.failed(start, now)
-            self._count_failure(outcome, now)
+                self._pacer.failed(start, now, outage=self._seems_down(now))
+            if self._is_hopeless(slot, now):
+                self._on_hopeless(outcome, now - self._failing_since, self._failures)
 
-    def _count_failure(self, error: CallError, now: float) -> None:
+    def _count_failure(self, start: Start, slot: Slot, now: float) -> None:
         if not self._failures:
             self._failing_since = now
         self._failures += 1
-        seconds = now - self._failing_since
-        if seconds < HOPELESS_AFTER or self._failures < _HOPELESS_FAILURES:
-            return
+        if slot.attempts == 1:
+            self._new_failed.append(start)
+
+    @property
+    def _more_to_begin(self) -> bool:
+        return bool(self._new or self._doors)
+
+    def _seems_down(self, now: float) -> bool:
+        """Whether it is the service that fails, and not a few bad cases: those fail again and again, new ones don't.
+
+        Where none is left to begin nobody can tell for sure. Then what is left is spared its attempts for as long as
+        most outages last, and after that ends as its own retries have it.
+        """
+        if len(self._new_failed) < _SIGNS and not self._pacer.quiet:
+            return False
+        return self._more_to_begin or now - self._failing_since < LAST_PATIENCE
+
+    def _is_hopeless(self, slot: Slot, now: float) -> bool:
+        """Whether to begin more cases, of which this may be one, makes no sense."""
+        if now - self._failing_since < HOPELESS_AFTER or self._failures < _HOPELESS_FAILURES:
+            return False
+        if len(self._new_failed) < _SIGNS or not (self._more_to_begin or slot.attempts == 1):
+            return False
         oldest = next(iter(self._in_flight), None)
-        if oldest is None or oldest.time >= self._failing_since:  # else there is a slow call that may yet succeed
-            self._on_hopeless(error, seconds, self._failures)
+        return oldest is None or oldest.time >= self._failing_since  # else there is a slow call that may yet succeed
 
 
 _UNSENT = frozenset({FailureCode.INPUT, FailureCode.STOPPED})

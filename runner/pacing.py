@@ -15,7 +15,8 @@ how it is kept: a token bucket that holds a second's or a minute's worth, or win
   and doubles every second or so while the pace is what holds calls back: a throttle in some hundred calls is the price
   of knowing, and a quota that has grown or halved is found within seconds. Until two throttles have enough calls
   between them, more are awaited.
-- *Quiet.* When nothing is granted any more (throttles in a row, or many faults: an outage, a window that has closed)
+- *Quiet.* When nothing is granted any more (throttles in a row, or many faults of new calls too: an outage, a window
+  that has closed)
   one call at a time probes, every 5 s at most, with jitter, and the first that is granted brings the old pace back;
   after a long silence of throttles it is searched anew, but warily, since the quota may be another by now.
 - Faults change neither figure. Throttles bring the limit down to twice what is in flight, which leaves it room and
@@ -152,12 +153,17 @@ class Pacer:
     def start(self, now: float) -> Start:
         """A call starts now, `ready_at` having come."""
         gap = 1 / self.pace
-        if self._base is not None and self._quiet is None and now - self._next_at < _CREDIT / 2:
+        if self._grows and now - self._next_at < _CREDIT / 2:
             self._grow(gap)  # it is the pace that held it back
         self._next_at = max(self._next_at, now - _CREDIT) + gap
         self.in_flight += 1
         self._started += 1
         return Start(self._started, now)
+
+    @property
+    def _grows(self) -> bool:
+        """Not where all calls fail: there no throttle would tell that the pace is too high."""
+        return self._base is not None and self._quiet is None and self._faults < _FAULTS
 
     def _grow(self, gap: float) -> None:
         assert self._base is not None
@@ -202,18 +208,27 @@ class Pacer:
                 self._slow_down(start, now)
         self.in_flight -= 1
 
-    def failed(self, start: Start, now: float) -> None:
-        """A fault that says nothing of quotas. With more in flight than failed so far, it may be an odd one."""
+    def failed(self, start: Start, now: float, *, outage: bool) -> None:
+        """A fault that says nothing of quotas. `outage`: it seems to be the service that fails, and not a few cases.
+
+        With more in flight than failed so far, it may still be an odd one.
+        """
         start.known = True
         self._faults += 1
         if self._faults == 1:
             self._faulty_since = now
         if self._quiet is not None:
-            if start.number > self._outdated:
+            if self._quiet == "faulty" and not outage:
+                self._speak(start, now)
+            elif start.number > self._outdated:
                 self._listen(now)
-        elif self._faults >= max(_FAULTS, self.in_flight / 2) and now - self._faulty_since >= _FAULTY_SECONDS:
+        elif outage and self._all_fail(now):
             self._fall_quiet("faulty", now)
         self.in_flight -= 1
+
+    def _all_fail(self, now: float) -> bool:
+        many = self._faults >= max(_FAULTS, self.in_flight / 2)
+        return many and now - self._faulty_since >= _FAULTY_SECONDS
 
     def abandoned(self, start: Start) -> None:
         """It ended in a way that tells nothing: it was cut, or never sent."""

@@ -180,10 +180,8 @@ def test_closing_sends_away_who_waits() -> None:
         lane = lane_of(limit=1)
         running = asyncio.ensure_future(call(lane))
         waiting = [asyncio.ensure_future(call(lane)) for _ in range(3)]
-        for _ in range(9):
-            await asyncio.wait_for(lane.room(), 1)
-            if not lane._has_room():
-                break
+        await asyncio.sleep(0.1)
+        assert not lane._has_room()
         door = asyncio.ensure_future(lane.room())
         await asyncio.sleep(0.1)
         lane.close()
@@ -269,36 +267,41 @@ def test_refusals_for_tokens_are_told_from_others() -> None:
 # --- cases -----------------------------------------------------------------------------------------------------------
 
 
+async def begin_failing_cases(lane: Lane, *, seconds: float, checkpoints: tuple[float, ...]) -> list[int]:
+    """How many cases have begun at the checkpoints (in seconds), where each fails and then sleeps for ever."""
+    tasks: list[asyncio.Future[Any]] = []
+
+    async def engine() -> None:
+        while True:
+            await lane.room()
+            failing = call(lane, seconds=seconds, outcome=CallError(FailureCode.NETWORK, "x"))
+            tasks.append(asyncio.ensure_future(failing))
+
+    running = asyncio.ensure_future(engine())
+    loop = asyncio.get_running_loop()
+    began, begun = loop.time(), []
+    for checkpoint in checkpoints:
+        await asyncio.sleep(began + checkpoint - loop.time())
+        begun.append(len(tasks))
+    for task in (running, *tasks):
+        task.cancel()
+    await asyncio.gather(running, *tasks, return_exceptions=True)
+    return begun
+
+
 def test_cases_begin_only_as_there_is_room() -> None:
-    """One case in flight per place, and a few that are ready; those that sleep after a failure count as ready."""
+    """One case in flight per place, and a few that are ready; in an outage one for each probe."""
+    at_once, until_quiet, later = run(
+        lambda: begin_failing_cases(lane_of(limit=3), seconds=0.5, checkpoints=(0.4, 4, 60.4))
+    )
+    assert 4 <= at_once <= 6
+    assert until_quiet <= 26
+    assert 10 <= later - until_quiet <= 20
 
-    async def main() -> tuple[int, int]:
-        lane = lane_of(limit=3)
-        begun = 0
 
-        async def engine() -> None:
-            nonlocal begun
-            while True:
-                await lane.room()
-                begun += 1
-                tasks.append(
-                    asyncio.ensure_future(call(lane, seconds=0.5, outcome=CallError(FailureCode.NETWORK, "x")))
-                )
-
-        tasks: list[asyncio.Future[Any]] = []
-        tasks.append(asyncio.ensure_future(engine()))
-        await asyncio.sleep(0.4)
-        before = begun
-        await asyncio.sleep(60)
-        after = begun
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        return before, after
-
-    before, after = run(main)
-    assert 4 <= before <= 6
-    assert after <= 16  # nobody left, so all that failed are taken to sleep
+def test_an_outage_does_not_begin_thousands_of_cases() -> None:
+    (begun,) = run(lambda: begin_failing_cases(lane_of(limit=400), seconds=0.05, checkpoints=(60,)))
+    assert 400 < begun <= 3 * 400  # twice the limit asleep, and those in flight or ready
 
 
 # --- hopeless --------------------------------------------------------------------------------------------------------
@@ -326,6 +329,24 @@ def test_a_lane_says_when_there_is_no_hope(every: float, seconds: float, told: b
     if told:
         error, after, attempts = told_of[0]
         assert (error.message, attempts >= 5, 180 <= after < 230) == ("gone", True, True)
+
+
+def test_last_cases_that_ask_for_patience_are_not_taken_for_a_service_without_hope() -> None:
+    told_of: list[Any] = []
+
+    async def bad(lane: Lane) -> None:
+        turn = lane.turn(reserved=0, begun=False)
+        for _ in range(5):
+            async with turn as slot:
+                slot.settle(CallError(FailureCode.TRANSIENT, "x"))
+            await asyncio.sleep(60)
+
+    async def main() -> None:
+        lane = lane_of(hopeless=lambda *about: told_of.append(about))
+        await asyncio.gather(*(bad(lane) for _ in range(4)))
+
+    run(main)
+    assert told_of == []
 
 
 # --- quotas that were given ------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import math
 import random
 import selectors
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import pytest
 
 from runner.errors import CallError, FailureCode
-from runner.limits import Lane, Places
+from runner.limits import LAST_PATIENCE, Lane, Places
 from runner.pacing import FIRST_LIMIT, Pacer
 from runner.records import Rate, Reply, RetrySettings, Usage
 from runner.retry import call_with_retries
@@ -133,7 +133,8 @@ class Scenario:
     """What is asked of which service. Times are seconds, from the start.
 
     `most_wall` (a multiple of `ideal`, the time that a client would need who knew the quota) and `most_throttled` (a
-    share of the calls) are what the lane is held to. `tokens` gives what a case reserves and what it is charged.
+    share of the calls) are what the lane is held to. `tokens` gives what a case reserves and what it is charged. Cases
+    that are `bad` never succeed.
     """
 
     name: str
@@ -145,6 +146,7 @@ class Scenario:
     outage: tuple[float, float] = (0.0, 0.0)
     outage_is: FailureCode = FailureCode.NETWORK
     faults: float = 0.0
+    bad: Container[int] = ()
     tokens: Callable[[int], tuple[int, int]] | None = None
     runs: int = 1
     in_flight: int | None = None
@@ -157,6 +159,7 @@ class Scenario:
 @dataclass
 class Outcome:
     wall: float = 0.0
+    good_wall: float = 0.0  # until the last reply came
     lost: int = 0
     calls: int = 0
     throttled: int = 0
@@ -195,7 +198,7 @@ class Service:
         if scenario.outage[0] <= clock() - 1000 < scenario.outage[1]:
             outcome.in_outage += 1
             await self._refuse(scenario.outage_is, "down")
-        if self.rng.random() < scenario.faults:
+        if number in scenario.bad or self.rng.random() < scenario.faults:
             await self._refuse(FailureCode.TRANSIENT, "a fault")
         if not self.limiter.take(clock(), reserved):
             outcome.throttled += 1
@@ -204,6 +207,7 @@ class Service:
         await asyncio.sleep(max(0.0, began + scenario.latency(self.rng) - clock()))
         self.limiter.give_back(reserved - charged)
         outcome.ledger.append((began, clock(), reserved, charged))
+        outcome.good_wall = clock() - 1000
         return Reply(text="", stop_reason="end_turn", usage=Usage(input_tokens=charged))
 
     async def _refuse(self, code: FailureCode, message: str) -> None:
@@ -404,7 +408,7 @@ SCENARIOS = [
     Scenario(
         name="token quota, mixed sizes, bucket of 5 s", cases=2000,
         ideal=(sum(_mixed(number)[1] for number in range(2000)) - 100_000) / 20_000 + 2,
-        limiter=bucket(20_000, 5), latency=lambda _: 2, tokens=_mixed, most_throttled=0.04,
+        limiter=bucket(20_000, 5), latency=lambda _: 2, tokens=_mixed, most_throttled=0.045,
     ),
     Scenario(
         name="token quota, mixed sizes, bucket of 60 s", cases=4000,
@@ -486,6 +490,61 @@ def test_a_service_that_never_comes_back_is_told_and_a_slow_one_is_not() -> None
     assert 180 <= seconds <= 200
     assert attempts >= 5
     assert simulate(Scenario(name="", cases=30, ideal=0, latency=lambda _: 400.0, faults=0.2)).hopeless == []
+
+
+_OWN_BACKOFF = 90.0  # seconds: the most that a case waits between its attempts, all together
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        Scenario(
+            name="10 of 1,500 at once", cases=1500, ideal=_even(1500, 50, 50, 0.5), limiter=bucket(50, 1),
+            bad=range(300, 310),
+        ),
+        Scenario(
+            name="1 in 10", cases=1500, ideal=_even(1500, 50, 50, 0.5), limiter=bucket(50, 1), bad=range(0, 1500, 10),
+        ),
+        Scenario(
+            name="6 of 300, -j 20", cases=300, in_flight=20, ideal=30, latency=constant(2), bad=range(40, 46),
+        ),
+        Scenario(name="20 of 500", cases=500, ideal=10, limiter=bucket(50, 1), bad=range(0, 500, 25)),
+        Scenario(
+            name="12 of 100, -j 1", cases=100, in_flight=1, ideal=50, bad=range(3, 99, 8),
+            most_wall=1.3,  # all the attempts take the one place
+        ),
+    ],
+    ids=lambda scenario: scenario.name,
+)  # fmt: skip
+def test_bad_cases_hold_up_no_others_and_end_with_their_own_retries(scenario: Scenario) -> None:
+    outcome = simulate(scenario)
+    assert outcome.good_wall <= scenario.most_wall * scenario.ideal
+    assert outcome.wall <= outcome.good_wall + _OWN_BACKOFF
+    assert outcome.lost == sum(number in scenario.bad for number in range(scenario.cases))
+    assert outcome.hopeless == []
+
+
+def test_where_the_last_cases_are_all_bad_they_end_by_themselves() -> None:
+    """Nobody can tell that from an outage, so they are spared their attempts at first."""
+    outcome = simulate(Scenario(name="", cases=500, ideal=0, limiter=bucket(50, 1), bad=range(480, 500)))
+    assert outcome.lost == 20
+    assert outcome.wall <= outcome.good_wall + LAST_PATIENCE + _OWN_BACKOFF
+    assert outcome.hopeless == []
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        Scenario(name="quick", cases=500, ideal=0, limiter=bucket(50, 1), outage=(8.5, 68.5)),
+        # Replies to calls that were sent before it still come when others fail.
+        Scenario(name="-j 20", cases=300, ideal=0, in_flight=20, latency=constant(2), outage=(28.1, 88.1)),
+    ],
+    ids=lambda scenario: scenario.name,
+)
+def test_an_outage_of_a_minute_at_the_end_of_a_run_costs_no_row(scenario: Scenario) -> None:
+    outcome = simulate(scenario)
+    assert outcome.in_outage
+    assert (outcome.lost, outcome.hopeless) == (0, [])
 
 
 def main() -> None:
