@@ -231,7 +231,7 @@ def test_a_killed_run_loses_nothing_that_it_has_counted(
     server = bedrock(REPLIES, latency=0.03)
     chance = random.Random(concurrency)
     limit = [] if concurrency is None else ["-j", str(concurrency)]
-    done = 0
+    done = seen = 0
     while done < kills:
         shutil.rmtree(runs.file.parent, ignore_errors=True)
         before, killed, counted = len(server.log), 0, set[str]()
@@ -250,12 +250,13 @@ def test_a_killed_run_loses_nothing_that_it_has_counted(
             if concurrency is not None:
                 assert len(server.log) - before <= len(stored) + killed * concurrency
         done += 5
+        seen += len(counted)
         runs.goes_on(server, cases=80, calls=80 - len(stored))
         assert all(row["output"].endswith(f" {row['index']}") for row in runs.rows())
-        assert counted
+    assert seen, "else nothing was tried"
 
 
-@pytest.mark.parametrize("count", [300, pytest.param(20_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [300, pytest.param(5_000, marks=pytest.mark.slow)])
 @pytest.mark.timeout(300)
 def test_a_run_that_is_killed_while_it_puts_rows_in_order_loses_none(count: int, runs: Runs, bedrock: Any) -> None:
     runs.write(count)
