@@ -26,6 +26,7 @@ _HOPELESS_FAILURES: Final = 5  # and so many attempts failed
 _MOST_WEIGHT: Final = 16.0
 _MOST_AWAY: Final = 256  # cases between their attempts, or twice the limit
 _SIGNS: Final = 3  # first attempts that must have failed before the service, and not the cases, is taken to fail
+_SURE_SIGNS: Final = 32  # so many, and it matters no more whether there are cases left to begin
 LAST_PATIENCE: Final = 90.0  # seconds for which that is believed where no case is left that could show it
 
 
@@ -348,6 +349,11 @@ class Lane:
     def _more_to_begin(self) -> bool:
         return bool(self._new or self._doors)
 
+    @property
+    def _is_sure(self) -> bool:
+        """Whether what was seen can hardly be the doing of a few bad cases at the end of a job."""
+        return self._more_to_begin or len(self._new_failed) >= _SURE_SIGNS
+
     def _seems_down(self, now: float) -> bool:
         """Whether it is the service that fails, and not a few bad cases: those fail again and again, new ones don't.
 
@@ -356,13 +362,13 @@ class Lane:
         """
         if len(self._new_failed) < _SIGNS and not self._pacer.quiet:
             return False
-        return self._more_to_begin or now - self._failing_since < LAST_PATIENCE
+        return self._is_sure or now - self._failing_since < LAST_PATIENCE
 
     def _is_hopeless(self, slot: Slot, now: float) -> bool:
         """Whether to begin more cases, of which this may be one, makes no sense."""
         if now - self._failing_since < HOPELESS_AFTER or self._failures < _HOPELESS_FAILURES:
             return False
-        if len(self._new_failed) < _SIGNS or not (self._more_to_begin or slot.attempts == 1):
+        if len(self._new_failed) < _SIGNS or not (self._is_sure or slot.attempts == 1):
             return False
         oldest = next(iter(self._in_flight), None)
         return oldest is None or oldest.time >= self._failing_since  # else there is a slow call that may yet succeed
