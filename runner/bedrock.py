@@ -6,7 +6,6 @@ aiohttp is imported where it is first used, since most commands of the command l
 from __future__ import annotations
 
 import asyncio
-import io
 import os
 import socket
 import time
@@ -28,7 +27,7 @@ from runner.threads import in_daemon_thread
 from runner.wire import IncompleteReply, ModelFault, wire_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     import aiohttp
@@ -41,10 +40,12 @@ if TYPE_CHECKING:
     from runner.records import Case, Message, Reply
     from runner.wire import ReplyStream, Wire
 
+    _Body = bytes | AsyncIterator[bytes]
+
 _CONNECT_SECONDS = 20.0
 _KEEPALIVE_SECONDS = 60  # NAT gateways and VPC endpoints forget a TCP connection that is silent for 350 s
 _TRAILER_SECONDS = 1.0
-_LARGE_BODY = 1024 * 1024  # from here on a body is sent piece by piece, so that it does not hold up the other calls
+_PIECE = 64 * 1024  # bytes of a large body that are sent at once
 _SHORTEST_SECRET = 16  # a shorter one is the emulator's, and may be a word of any message
 
 
@@ -149,16 +150,20 @@ class Bedrock:
         url: str,
         region: str,
         keys: ReadOnlyCredentials | None,
-    ) -> tuple[dict[str, str], bytes]:
+    ) -> tuple[dict[str, str], _Body]:
         """The headers that are signed or sign, and the body. Reads the images."""
         try:
             body = wire.body(case.request, messages, media.read_base64)
         except ValueError as error:
             raise CallError(FailureCode.INVALID, f"the request cannot be sent: {error}") from error
-        headers = wire.headers(stream=case.job.stream)
+        headers = dict(wire.headers(stream=case.job.stream))
         if keys is None:
-            return {**headers, "Authorization": f"Bearer {self._account.bearer_token}"}, body
-        return signed(url, headers, body, region=region, keys=keys), body
+            headers["Authorization"] = f"Bearer {self._account.bearer_token}"
+        else:
+            headers = signed(url, headers, body, region=region, keys=keys)
+        if len(body) <= _PIECE:
+            return headers, body
+        return {**headers, "Content-Length": str(len(body))}, _in_pieces(body)
 
     def _about(self, case: Case, turn: int, *, attempt: int, max_attempts: int) -> dict[str, str]:
         """The headers about the call, unsigned as boto3's are. The id is the same for every attempt at one call."""
@@ -212,7 +217,7 @@ class _Exchange:
         self._first_token_ms: int | None = None
         self.sent = False
 
-    async def run(self, url: str, *, headers: Mapping[str, str], body: bytes, stream: bool, seconds: float) -> Reply:
+    async def run(self, url: str, *, headers: Mapping[str, str], body: _Body, stream: bool, seconds: float) -> Reply:
         """Send the request and read the whole reply, within `seconds`. Raises CallError."""
         import aiohttp
 
@@ -238,13 +243,13 @@ class _Exchange:
             error, target=self._target(), sent=self.sent, answered=self._answered, request_id=self._request_id
         )
 
-    async def _send(self, url: str, *, headers: Mapping[str, str], body: bytes, stream: bool) -> Reply:
+    async def _send(self, url: str, *, headers: Mapping[str, str], body: _Body, stream: bool) -> Reply:
         from yarl import URL
 
         _exchange.set(self)
         async with self._http.post(
             URL(url, encoded=True),
-            data=body if len(body) < _LARGE_BODY else io.BytesIO(body),
+            data=body,
             headers=headers,
             allow_redirects=False,
             proxy=self._route.proxy,
@@ -306,6 +311,13 @@ class _Exchange:
 
 
 _exchange: ContextVar[_Exchange] = ContextVar("_exchange")  # the one that this task is about
+
+
+async def _in_pieces(body: bytes) -> AsyncIterator[bytes]:
+    """A large body, so that sending it does not hold up the other calls and nothing of it is left once it is sent."""
+    for start in range(0, len(body), _PIECE):
+        yield body[start : start + _PIECE]
+        await asyncio.sleep(0)
 
 
 async def _drain(response: aiohttp.ClientResponse) -> None:
