@@ -223,7 +223,11 @@ class _Exchange:
 
         try:
             async with asyncio.timeout(seconds) as self._deadline:
-                return await self._send(url, headers=headers, body=body, stream=stream)
+                token = _exchange.set(self)
+                try:
+                    return await self._send(url, headers=headers, body=body, stream=stream)
+                finally:  # else the task would hold what holds the task, and wait for the garbage collector
+                    _exchange.reset(token)
         except (IncompleteReply, EventStreamError) as error:
             raise failures.of_incomplete(error.reason, request_id=self._request_id) from error
         except ModelFault as fault:
@@ -246,7 +250,6 @@ class _Exchange:
     async def _send(self, url: str, *, headers: Mapping[str, str], body: _Body, stream: bool) -> Reply:
         from yarl import URL
 
-        _exchange.set(self)
         async with self._http.post(
             URL(url, encoded=True),
             data=body,

@@ -1,7 +1,7 @@
 """Figures of speed, each beside its target: `python tests/benchmarks.py`, or only some of them with `--only NAME`.
 
 - `call`, `stream`: client CPU beside a bare boto3 loop that makes the same calls. What starting costs is taken off by
-  running each contender with one call as well. They take turns, and the median of the rounds counts. 2 minutes each.
+  running each contender with one call as well. They take turns, and the median of the rounds counts. 1 minute each.
 - `startup`: one case, from start to end and up to the request, beside a minimal boto3 script. 1 minute.
 - `images`: peak memory of 300 cases with an image of 1 MB each. 1 minute.
 - `quota`: time and throttled calls under a quota that nobody tells the client. 1 minute.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import json
 import socket
 import struct
+import weakref
 from binascii import crc32
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
@@ -271,6 +273,30 @@ def test_the_service_is_told_about_attempts_and_calls() -> None:
     assert "User-Agent: bedrock-run/" in first
     ids = [head.split("amz-sdk-invocation-id: ")[1].split("\r\n")[0] for head in (first, second, other)]
     assert ids[0] == ids[1] != ids[2]
+
+
+def test_a_call_leaves_nothing_for_the_garbage_collector() -> None:
+    """It may not come for a long time, and a million calls would be waiting for it then."""
+
+    class Listener:
+        def __call__(self, text: str) -> None:
+            raise AssertionError("the reply is not streamed")
+
+    async def run() -> Listener | None:
+        async with serving(http(json.dumps(MESSAGE).encode())) as server, connect(server.url) as bedrock:
+            await bedrock.call(case_of(), HELLO)  # the connection keeps what the call that opened it was about
+            listener = Listener()
+            await asyncio.create_task(bedrock.call(case_of(), HELLO, on_text=listener))
+            left = weakref.ref(listener)
+            del listener
+            await asyncio.sleep(0.01)  # what was called back lets go of it
+            return left()
+
+    gc.disable()
+    try:
+        assert asyncio.run(run()) is None
+    finally:
+        gc.enable()
 
 
 def test_an_image_is_read_when_it_is_sent(tmp_path: Path) -> None:
