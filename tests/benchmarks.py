@@ -1,14 +1,14 @@
 """Figures of speed, each beside its target: `python tests/benchmarks.py`, or only some of them with `--only NAME`.
 
 - `call`, `stream`: client CPU beside a bare boto3 loop that makes the same calls. What starting costs is taken off by
-  running each contender with one call as well. They take turns, and the median of the rounds counts. 1 minute each.
-- `startup`: one case, from start to end and up to the request, beside a minimal boto3 script. 1 minute.
-- `images`: peak memory of 300 cases with an image of 1 MB each. 1 minute.
-- `quota`: time and throttled calls under a quota that nobody tells the client. 1 minute.
-- `latency`: time of calls whose latencies vary, without a quota, beside the ideal with the same latencies. 1 minute.
-- `million`: peak memory of a job of 1,000,000 cases, all of them called. 15 minutes; less with `--cases`.
+  running each contender with one call as well. They take turns, and the median of the rounds counts. 30 s each.
+- `startup`: one case, up to its request and from start to end, beside a minimal boto3 script. 30 s.
+- `images`: peak memory of 300 cases with an image of 1 MB each. 20 s.
+- `quota`: time and throttled calls under a quota that nobody tells the client. 30 s.
+- `latency`: time of calls whose latencies vary, without a quota, beside the ideal with the same latencies. 30 s.
+- `million`: peak memory of a job of 1,000,000 cases, all of them called. 10 minutes; less with `--cases`.
 - `resume`: the same job when 99 of 100 cases have their rows: time to the first call, and peak memory, with ids and
-  without, and with the last hundredth to be called or one of each hundred. 20 minutes; less with `--cases`.
+  without, with the last hundredth left or any. 8 minutes and 5 GB of temporary files; less with `--cases`.
 
 Each client is a process of its own, and so is the server that it calls: the project's emulator for `call` and `stream`,
 benchmark_server.py for the others. CPU is user and system time of the client's process, memory is its resident set at
@@ -481,6 +481,7 @@ def resume(bench: Bench) -> Iterator[Figure]:
             )
             yield Figure(name=f"{name}: peak memory", value=done.peak, unit="MB", target=200)
             (output / "job.jsonl").unlink()
+        (folder / "every.jsonl").unlink()
 
 
 def write_rows(job: Path, target: Path) -> None:
