@@ -1,0 +1,56 @@
+"""`bedrock-run validate`, `render` and `schema`: what can be said of jobs without calling anything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runner.cli import options
+from runner.console import say
+from runner.errors import ExitCode
+from runner.words import plural
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command(short_help="Check jobs; touches no network, needs no AWS set-up.")
+@options.job_files
+@options.choice_of_cases
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing if all is well.")
+def validate(jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], quiet: bool, **given: Any) -> int:
+    """Check jobs and their cases; touches no network, needs no AWS set-up.
+
+    Cases in a list are rendered; of a file of rows its structure, its ids and the columns that templates need are
+    checked.
+    """
+    lists = options.load(jobs, allow_dirs=allow_dirs, **given)
+    if not quiet:
+        for cases in lists:
+            say(f"ok  {cases.job.path}: {plural(cases.count(), 'case')}")
+    return ExitCode.OK
+
+
+@click.command()
+@options.job_files
+@options.choice_of_cases
+def render(jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], **given: Any) -> int:
+    """Print the exact requests as JSONL; sends nothing."""
+    import json
+
+    from runner import preview
+
+    for request in preview.requests(options.load(jobs, allow_dirs=allow_dirs, **given)):
+        click.echo(json.dumps(request, ensure_ascii=False))
+    return ExitCode.OK
+
+
+@click.command()
+@click.argument("name", type=click.Choice(["job", "result"]), default="job")
+def schema(name: str) -> int:
+    """Print the JSON Schema of job files or of rows (default: job)."""
+    from runner import schema as schemas
+
+    click.echo(schemas.text("result" if name == "result" else "job"), nl=False)
+    return ExitCode.OK
