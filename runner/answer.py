@@ -7,8 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from runner import __version__, assertions
+from runner.assertions import Answer
 from runner.errors import CallError, FailureCode, StoppedError
-from runner.records import ErrorRecord, Message, ReplyRecord, Row, Usage, exchanges
+from runner.paths import shown
+from runner.records import ErrorRecord, Message, ReplyRecord, Row, SourceRecord, Usage, exchanges
 from runner.retry import call_with_retries
 from runner.times import now, timestamp
 
@@ -141,7 +143,20 @@ class Answerer:
         region, endpoint = self._where(case)
         last = replies[-1] if replies and error is None else None
         latency_ms = sum(reply.latency_ms for reply in replies)
-        verdicts = [] if last is None else _verdicts(case, last.text, latency_ms)
+        cost_usd = self._cost(job.model, replies)
+        verdicts: list[VerdictRecord] = []
+        if last is not None:
+            verdicts, error = _verdicts(
+                case,
+                Answer(
+                    output=last.text,
+                    latency_ms=latency_ms,
+                    first_token_ms=last.first_token_ms,
+                    cost_usd=cost_usd,
+                    stop_reason=last.stop_reason,
+                    vars=case.vars,
+                ),
+            )
         return Row(
             schema=ROW_SCHEMA,
             job=job.name,
@@ -161,7 +176,7 @@ class Answerer:
             replies=[_reply_record(reply) for reply in replies],
             stop_reason=None if last is None else last.stop_reason,
             usage=_usage_record(_total([reply.usage for reply in replies])),
-            cost_usd=self._cost(job.model, replies),
+            cost_usd=cost_usd,
             latency_ms=latency_ms if replies else None,
             first_token_ms=None if last is None else last.first_token_ms,
             attempts=attempts,
@@ -171,6 +186,10 @@ class Answerer:
             finished_at=timestamp(now()),
             version=__version__,
             matrix=None if case.matrix is None else dict(case.matrix),
+            tags=sorted(case.tags),
+            source=_source(case),
+            repeats=job.repeat,
+            min_pass=job.min_pass,
         )
 
     def _cost(self, model: str, replies: Sequence[Reply]) -> float | None:
@@ -185,19 +204,37 @@ def _is_paid(replies: Sequence[Reply], attempts: Sequence[AttemptRecord]) -> boo
 
 def judged_again(case: Case, row: Row) -> Row:
     """An earlier row as it is for the case now: its place in the job and its verdicts may have changed."""
-    verdicts = [] if row["output"] is None else _verdicts(case, row["output"], row["latency_ms"] or 0)
+    assert row["output"] is not None, "only rows with a reply are kept"
+    answer = Answer(
+        output=row["output"],
+        latency_ms=row["latency_ms"] or 0,
+        first_token_ms=row["first_token_ms"],
+        cost_usd=row["cost_usd"],
+        stop_reason=row["stop_reason"],
+        vars=case.vars,
+    )
+    verdicts, error = _verdicts(case, answer)
     return {
         **row,
         "job": case.job.name,
         "case": case.id,
         "index": case.index,
         "repeat": case.repeat,
-        "status": _status(verdicts, None),
+        "status": _status(verdicts, error),
         "vars": dict(case.vars),
         "request": describe_request(case.request),
         "assertions": verdicts,
+        "error": None if error is None else _error_record(error),
         "matrix": None if case.matrix is None else dict(case.matrix),
+        "tags": sorted(case.tags),
+        "source": _source(case),
+        "repeats": case.job.repeat,
+        "min_pass": case.job.min_pass,
     }
+
+
+def _source(case: Case) -> SourceRecord:
+    return SourceRecord(path=shown(case.job.path), line=case.line, row=case.origin or None)
 
 
 def describe_request(request: Request) -> dict[str, Any]:
@@ -242,9 +279,16 @@ def _as_turn(reply: Reply, *, number: int) -> Message:
     return Message(role="assistant", text=reply.text)
 
 
-def _verdicts(case: Case, output: str, latency_ms: int) -> list[VerdictRecord]:
-    answer = assertions.Answer(output, latency_ms)
-    return [assertions.evaluate(assertion, answer) for assertion in case.assertions]
+def _verdicts(case: Case, answer: Answer) -> tuple[list[VerdictRecord], CallError | None]:
+    """The verdicts that could be reached, and the first reason why others could not."""
+    verdicts, errors = [], []
+    for assertion in case.assertions:
+        try:
+            verdicts.append(assertions.evaluate(assertion, answer))
+        except assertions.UnjudgedError as error:
+            told = f"{assertion.name} (line {assertion.place.line}) could not be evaluated: {error.message}"
+            errors.append(CallError(FailureCode.ASSERTION, told, hint=error.hint))
+    return verdicts, errors[0] if errors else None
 
 
 def _status(verdicts: Sequence[VerdictRecord], error: CallError | None) -> Status:

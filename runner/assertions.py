@@ -4,37 +4,54 @@ from __future__ import annotations
 
 import re
 import warnings
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from runner.records import VerdictRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from runner.records import Assertion
 
 _EXCERPT = 200  # characters of a value or an output that a reason shows
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What assertions judge: the text of the last reply, and the time of its calls in milliseconds."""
+    """What assertions judge: the text of the last reply, what its calls took, and the case's variables."""
 
     output: str
-    latency_ms: int
+    latency_ms: int = 0
+    first_token_ms: int | None = None  # None where the reply was not streamed
+    cost_usd: float | None = None  # None where the price is not known
+    stop_reason: str | None = None
+    vars: Mapping[str, Any] = field(default_factory=dict)
+
+
+class UnjudgedError(Exception):
+    """An assertion could not be evaluated, so there is no verdict. `message` says why, `hint` what to do."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
 
 
 def evaluate(assertion: Assertion, answer: Answer) -> VerdictRecord:
-    """Judge one answer. The reason says what was expected and what was found."""
+    """Judge one answer. The reason says what was expected and what was found. Raises UnjudgedError."""
     holds, found = _CHECKS[assertion.type](assertion, answer)
     passed = holds != assertion.negated
     expectation = _EXPECTATIONS[assertion.type](assertion)
-    wanted = f"expected output not {expectation}" if assertion.negated else f"expected output {expectation}"
+    expected = f"output not {expectation}" if assertion.negated else f"output {expectation}"
+    actual = None if passed else found()
     return VerdictRecord(
-        type=f"not-{assertion.type}" if assertion.negated else assertion.type,
+        type=assertion.name,
         passed=passed,
-        reason=f"{wanted}: {'holds' if passed else found()}",
+        reason=f"expected {expected}: {'holds' if passed else actual}",
+        expected=expected,
+        actual=actual,
+        score=None,
         value=assertion.value,
         threshold=assertion.threshold,
         line=assertion.place.line,
@@ -114,5 +131,5 @@ _EXPECTATIONS: dict[str, Callable[[Assertion], str]] = {
 
 
 def _value(assertion: Assertion) -> str:
-    assert assertion.value is not None, "the schema asks a value of every type but latency"
+    assert isinstance(assertion.value, str), "the schema asks a text of every type but latency"
     return assertion.value

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from runner.errors import Place
     from runner.records import AssertionSpec, Job
 
 
@@ -32,7 +33,9 @@ EVERYTHING = Selection()
 
 
 class Chosen(NamedTuple):
-    """A case that is to run, not yet rendered. `line` is that of its row, if it has one in a file."""
+    """A case that is to run, not yet rendered. `line` is that of its row, if it has one in a file; `place` is where the
+    job file declares it.
+    """
 
     position: int  # of the case in the job, from 0; repetitions of a case share it
     repeat: int
@@ -40,7 +43,9 @@ class Chosen(NamedTuple):
     variant: Variant
     vars: Mapping[str, Any]
     assertions: tuple[AssertionSpec, ...]
+    tags: frozenset[str]
     line: int
+    place: Place
 
     @property
     def origin(self) -> str:
@@ -53,6 +58,7 @@ class _Row(NamedTuple):
     """What `cases:` says of one case, whether in a list or in a file. `id` is empty for the one case of a job."""
 
     id: str
+    place: Place
     vars: Mapping[str, Any] = {}
     line: int = 0  # or the number of the row, in a file that has no lines
     assertions: tuple[AssertionSpec, ...] = ()
@@ -103,7 +109,8 @@ class CaseList:
                 case_id = _case_id(row.id, label)
                 if not picks or self._is_selected(row, case_id):
                     taken += 1
-                    yield Chosen(index, 0, case_id, variant, row.vars, row.assertions, row.line)
+                    tags = self.job.tags | row.tags
+                    yield Chosen(index, 0, case_id, variant, row.vars, row.assertions, tags, row.line, row.place)
 
     def _is_selected(self, row: _Row, case_id: str) -> bool:
         selection = self.selection
@@ -121,16 +128,16 @@ class CaseList:
                 source = self.data_source(file)
                 self._refuse_changed(source)
                 for row in datasets.rows(source):
-                    yield _Row(row.id or str(row.number), row.values, row.line or row.number)
+                    yield _Row(row.id or str(row.number), file.place, row.values, row.line or row.number)
                 self._refuse_changed(source)
             case CaseGlob(pattern=pattern, place=place):
                 for row in globs.files(pattern, self.job.path.parent, place=place, allow_dirs=self.allow_dirs):
-                    yield _Row(row.values["file"]["path"], row.values)
+                    yield _Row(row.values["file"]["path"], place, row.values)
             case ():
-                yield _Row("")
+                yield _Row("", self.job.place)
             case specs:
                 for number, spec in enumerate(specs, start=1):
-                    yield _Row(spec.id or str(number), spec.vars, 0, spec.assertions, spec.tags)
+                    yield _Row(spec.id or str(number), spec.place, spec.vars, 0, spec.assertions, spec.tags)
 
     def data_source(self, file: CaseFile) -> DataSource:
         """The file of the job's rows. Raises DataError if it may not be read, or its kind is not known."""

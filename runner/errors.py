@@ -77,6 +77,7 @@ class FailureCode(StrEnum):
     CREDENTIALS = "credentials"  # none, expired or not accepted
     NOT_FOUND = "not_found"  # the model cannot be called by this id here
     STOPPED = "stopped"  # the run ended in the middle of the case
+    ASSERTION = "assertion"  # the reply came, and an assertion about it crashed or took too long
     NO_ROW = "no_row"  # --replay, and no earlier row answers the case
 
     @property

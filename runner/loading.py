@@ -156,7 +156,8 @@ def _texts(job: Job) -> Iterator[Text]:
     specs = [*job.assertions]
     if isinstance(job.cases, tuple):
         specs += [spec for case in job.cases for spec in case.assertions]
-    yield from (spec.value for spec in specs if spec.value is not None)
+    for spec in specs:
+        yield from _strings(spec.value)
 
 
 def _strings(value: Any) -> Iterator[Text]:

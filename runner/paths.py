@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
 
 def resolved(path: str, root: Path) -> Path:
@@ -20,3 +21,10 @@ def resolved(path: str, root: Path) -> Path:
 def is_allowed(file: Path, folders: Iterable[Path]) -> bool:
     """Whether a resolved file lies in one of the folders."""
     return any(file.is_relative_to(folder.resolve()) for folder in folders)
+
+
+@cache
+def shown(file: Path) -> str:
+    """The path of a file for rows and reports: without the folder of the run, so that it is the same elsewhere."""
+    whole = Path.cwd() / file
+    return str(whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else file)

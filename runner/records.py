@@ -39,13 +39,16 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssertionSpec:
-    """One entry of `assert:`. `type` has no `not-`; `negated` says whether it was written with one."""
+    """One entry of `assert:`. `type` has no `not-`; `negated` says whether it was written with one.
+
+    `value` is a JSON value whose strings are `Text`; None where none is given.
+    """
 
     type: str
     place: Place
     negated: bool = False
-    value: Text | None = None
-    threshold: float | None = None  # for latency: seconds
+    value: Any = None
+    threshold: float | None = None  # seconds for latencies, USD for cost, else as the type says
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +116,12 @@ class Variant:
     @property
     def label(self) -> str:
         """`model=amazon.nova-lite-v1:0, temperature=0`; it tells the cases of the variants apart."""
-        return ", ".join(f"{name}={_as_label(value)}" for name, value in self.values.items())
+        return matrix_label(self.values)
+
+
+def matrix_label(values: Mapping[str, Any]) -> str:
+    """The values of a matrix as people read them."""
+    return ", ".join(f"{name}={_as_label(value)}" for name, value in values.items())
 
 
 def _as_label(value: Any) -> str:
@@ -207,13 +215,18 @@ def exchanges(request: Request) -> Iterator[tuple[Message, ...]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assertion:
-    """An assertion of one case, rendered."""
+    """An assertion of one case, rendered: `value` is a JSON value, or None where none is given."""
 
     type: str
     place: Place
     negated: bool = False
-    value: str | None = None
+    value: Any = None
     threshold: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Its type as written."""
+        return f"not-{self.type}" if self.negated else self.type
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,6 +242,9 @@ class Case:
     assertions: tuple[Assertion, ...]
     repeat: int = 0
     matrix: Mapping[str, Any] | None = None
+    tags: frozenset[str] = frozenset()  # its job's too
+    line: int = 1  # of the job file, where the case is declared
+    origin: str = ""  # of its row, as `rows.csv:17`, if it comes from a file
     fault: Problem | None = None
 
 
@@ -281,12 +297,19 @@ class AttemptRecord(TypedDict):
 
 
 class VerdictRecord(TypedDict):
-    """An assertion and what came of it. `type` is as written, with its `not-`."""
+    """An assertion and what came of it. `type` is as written, with its `not-`.
+
+    `reason` is one sentence made of `expected` and `actual`, which are given apart for reports that show them so.
+    `actual` is None where the assertion holds and nothing needs explaining.
+    """
 
     type: str
     passed: bool
     reason: str
-    value: str | None
+    expected: str
+    actual: str | None
+    score: float | None  # from 0 to 1, of types that measure likeness
+    value: Any
     threshold: float | None
     line: int
 
@@ -307,6 +330,14 @@ class ErrorRecord(TypedDict):
     http_status: int | None
     request_id: str | None
     retryable: bool
+
+
+class SourceRecord(TypedDict):
+    """Where a case is declared: the job file as it was given, and `row` as `rows.csv:17` if it comes from a file."""
+
+    path: str
+    line: int
+    row: str | None
 
 
 class Row(TypedDict):
@@ -340,3 +371,7 @@ class Row(TypedDict):
     finished_at: str
     version: str
     matrix: dict[str, Any] | None
+    tags: list[str]
+    source: SourceRecord
+    repeats: int
+    min_pass: int

@@ -54,6 +54,9 @@ class Renderer:
             assertions=tuple(self._assertion(spec, named, problems) for spec in (*job.assertions, *chosen.assertions)),
             repeat=chosen.repeat,
             matrix=chosen.variant.values or None,
+            tags=chosen.tags,
+            line=max(chosen.place.line, 1),
+            origin=chosen.origin,
         )
         return case, problems
 
@@ -98,12 +101,12 @@ class Renderer:
             type=spec.type,
             place=spec.place,
             negated=spec.negated,
-            value=None if spec.value is None else self._text(spec.value, variables, problems),
+            value=_map_strings(spec.value, lambda template: self._text(template, variables, problems)),
             threshold=spec.threshold,
         )
         wrong = assertions.problem_with(assertion)
         if wrong is not None:
-            problems.append(Problem(wrong, spec.place if spec.value is None else spec.value.place))
+            problems.append(Problem(wrong, spec.value.place if isinstance(spec.value, Text) else spec.place))
         return assertion
 
 

@@ -6,12 +6,12 @@ import asyncio
 import gc
 import json
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner import console, loading, models, open_files
+from runner import console, loading, models, open_files, report
 from runner.account import Connection
 from runner.answer import Answerer, judged_again
 from runner.bedrock import Bedrock
@@ -23,6 +23,8 @@ from runner.guard import Guard, GuardedCalls, check_budgets
 from runner.job import NO_OVERRIDES, Overrides, jobs_of
 from runner.records import Rate
 from runner.rendering import Renderer
+from runner.report import NO_REPORTS, Reports
+from runner.report.rows import Spool, spool
 from runner.results import Outputs
 from runner.resume import cases_and_rows
 from runner.stop import Stop, StopReason, account_stop, on_signals, raise_on_signals
@@ -67,6 +69,7 @@ class RunOptions:
     as_json: bool = False
     quiet: bool = False
     verbose: bool = False
+    reports: Reports = NO_REPORTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +86,25 @@ class _Plan:
         return [cases.job for cases in self.lists]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """A run under way: where its rows go, and who is told of them. `spool` keeps them for reports, if there are any."""
+
+    plan: _Plan
+    outputs: Outputs
+    summary: Summary
+    screen: console.Console
+    spool: Spool | None
+
+    def finished(self, item: Finished) -> None:
+        """A row is on disk."""
+        kept = item.earlier is not None
+        self.summary.add(item.row, kept=kept)
+        (self.screen.kept if kept else self.screen.finished)(item.case, item.row)
+        if self.spool:
+            self.spool.add(item.row)
+
+
 def run(options: RunOptions) -> ExitCode:
     """Run jobs to the end. Raises UsageError, before anything is sent, if a job or an option is wrong."""
     raise_on_signals()
@@ -94,21 +116,31 @@ def run(options: RunOptions) -> ExitCode:
     unused = loading.unused_overrides(plan.jobs, options.overrides)
     for notice in (*unused, *outputs.notices(), *_nothing_to_replay(plan, outputs)):
         console.say(f"note: {notice}")
-    try:
-        with _connection(options) as connection:
-            asyncio.run(_call_all(plan, connection, outputs, summary, screen))
-    except CallError as error:  # no credentials, say: nothing was sent
-        summary.stopped = account_stop(error)
-    finally:
-        screen.close()
-        misplaced = outputs.close(complete=_covered(plan, summary))
-    for failure in misplaced.values():
-        summary.stopped = summary.stopped or cannot_write(failure)
-    summary.set_aside = outputs.set_aside()
-    screen.end(summary)
+    with spool() if any(options.reports.files()) else nullcontext() as spooled:
+        _finish(_Run(plan=plan, outputs=outputs, summary=summary, screen=screen, spool=spooled))
+        screen.end(summary)
+        if spooled:
+            for failure in report.write(options.reports, spooled.rows(), summary):
+                console.say(f"note: {failure}")
     if options.as_json:
         console.emit(json.dumps(summary.to_json(), indent=2))
     return summary.exit_code
+
+
+def _finish(run: _Run) -> None:
+    """Make the calls, and leave the rows in order, whatever happens."""
+    outputs, summary = run.outputs, run.summary
+    try:
+        with _connection(run.plan.options) as connection:
+            asyncio.run(_call_all(run, connection))
+    except CallError as error:  # no credentials, say: nothing was sent
+        summary.stopped = account_stop(error)
+    finally:
+        run.screen.close()
+        misplaced = outputs.close(complete=_covered(run.plan, summary))
+    for failure in misplaced.values():
+        summary.stopped = summary.stopped or cannot_write(failure)
+    summary.set_aside = outputs.set_aside()
 
 
 def _plan(options: RunOptions) -> _Plan:
@@ -155,9 +187,8 @@ def _tune_garbage_collection() -> None:
     gc.set_threshold(10_000, 20, 50)
 
 
-async def _call_all(
-    plan: _Plan, connection: Connection, outputs: Outputs, summary: Summary, screen: console.Console
-) -> None:
+async def _call_all(run: _Run, connection: Connection) -> None:
+    plan, outputs, summary, screen = run.plan, run.outputs, run.summary, run.screen
     options = plan.options
     stop = Stop()
     began = time.monotonic()
@@ -185,16 +216,11 @@ async def _call_all(
             sleep=stop.sleep,
         )
 
-        def finished(item: Finished) -> None:
-            kept = item.earlier is not None
-            summary.add(item.row, kept=kept)
-            (screen.kept if kept else screen.finished)(item.case, item.row)
-
         engine = Engine(
             steps=_Replay(answerer) if options.replay else _Calling(answerer, guard, calls),
             judge=judged_again,
             store=_Store(outputs),
-            finished=finished,
+            finished=run.finished,
             stop=stop,
             grace=_GRACE,
         )

@@ -11,7 +11,7 @@ from runner.errors import ExitCode, refused_for_tokens
 from runner.records import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from runner.records import AttemptRecord, Row
     from runner.stop import StopReason
@@ -187,6 +187,24 @@ class Summary:
                 for job in self.jobs.values()
             ],
         }
+
+
+def of_rows(rows: Iterable[Row], output: str) -> Summary:
+    """The summary of rows on disk, as if one run had called them all. `output` is where they come from."""
+    summary = Summary(jobs={})
+    for row in rows:
+        job = summary.jobs.get(row["job"])
+        if job is None:
+            job = summary.jobs[row["job"]] = JobSummary(
+                name=row["job"],
+                path=row["source"]["path"],
+                output=output,
+                tally=Tally(),
+                repeat=row["repeats"],
+                min_pass=row["min_pass"],
+            )
+        summary.add(row, kept=False)
+    return summary
 
 
 def _tally_json(tally: Tally) -> dict[str, Any]:

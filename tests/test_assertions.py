@@ -16,7 +16,7 @@ PLACE = Place("job.yaml", 7, 5)
 def judged(kind: str, output: str = "", *, latency_ms: int = 0, **fields: Any) -> tuple[bool, str]:
     negated = kind.startswith("not-")
     assertion = Assertion(type=kind.removeprefix("not-"), place=PLACE, negated=negated, **fields)
-    verdict = evaluate(assertion, Answer(output, latency_ms))
+    verdict = evaluate(assertion, Answer(output=output, latency_ms=latency_ms))
     assert verdict["type"] == kind
     assert verdict["line"] == 7
     return verdict["passed"], verdict["reason"]

@@ -78,7 +78,7 @@ def test_a_case_with_another_name_is_served_by_key() -> None:
 
 
 def test_it_tells_whether_a_case_has_a_row_whatever_was_asked() -> None:
-    file = earlier(row("a", repeat=2), row("b", status="error"))
+    file = earlier(row("a", repeat=2), row("b", status="error", output=None))
     assert file.has("a", 2)
     assert not file.has("a", 0)
     assert not file.has("b", 0), "an error can't serve"
@@ -179,9 +179,9 @@ def test_what_an_editor_adds_does_no_harm(text: bytes, tidy: bool) -> None:
 
 
 KEPT = row("a")
-CHEAP_ERROR = row("a", status="error", replies=[], attempts=[{"possibly_billed": False}])
-BILLED_ERROR = row("a", status="error", replies=[], attempts=[{"possibly_billed": True}])
-HALF_ERROR = row("a", status="error", attempts=[])
+CHEAP_ERROR = row("a", status="error", output=None, replies=[], attempts=[{"possibly_billed": False}])
+BILLED_ERROR = row("a", status="error", output=None, replies=[], attempts=[{"possibly_billed": True}])
+HALF_ERROR = row("a", status="error", output=None, attempts=[])
 LOCAL = row("a", endpoint="local")
 
 
@@ -191,17 +191,18 @@ LOCAL = row("a", endpoint="local")
         (KEPT, None, Fate.STAYS, Fate.SUPERSEDED),
         (KEPT, row("a"), Fate.SUPERSEDED, Fate.SUPERSEDED),
         (KEPT, row("a", status="failed"), Fate.SUPERSEDED, Fate.SUPERSEDED),
-        (KEPT, row("a", status="error", replies=[]), Fate.STAYS, Fate.SUPERSEDED),
+        (KEPT, row("a", status="error", output=None, replies=[]), Fate.STAYS, Fate.SUPERSEDED),
+        (KEPT, row("a", status="error"), Fate.SUPERSEDED, Fate.SUPERSEDED),  # answered, but not judged
         (KEPT, row("a", key=key("new")), Fate.STAYS, Fate.SUPERSEDED),  # another case may want it
-        (KEPT, row("a", key=key("new"), status="error", replies=[]), Fate.STAYS, Fate.SUPERSEDED),
+        (KEPT, row("a", key=key("new"), status="error", output=None, replies=[]), Fate.STAYS, Fate.SUPERSEDED),
         (KEPT, row("b"), Fate.STAYS, Fate.SUPERSEDED),
         (KEPT, row("a", repeat=1), Fate.STAYS, Fate.SUPERSEDED),
         (CHEAP_ERROR, None, Fate.STAYS, Fate.SUPERSEDED),
         (CHEAP_ERROR, row("a"), Fate.DROPPED, Fate.DROPPED),
-        (CHEAP_ERROR, row("a", status="error", replies=[]), Fate.DROPPED, Fate.DROPPED),
+        (CHEAP_ERROR, row("a", status="error", output=None, replies=[]), Fate.DROPPED, Fate.DROPPED),
         (BILLED_ERROR, None, Fate.STAYS, Fate.SUPERSEDED),
         (BILLED_ERROR, row("a"), Fate.SUPERSEDED, Fate.SUPERSEDED),
-        (BILLED_ERROR, row("a", status="error", replies=[]), Fate.SUPERSEDED, Fate.SUPERSEDED),
+        (BILLED_ERROR, row("a", status="error", output=None, replies=[]), Fate.SUPERSEDED, Fate.SUPERSEDED),
         (HALF_ERROR, row("a"), Fate.SUPERSEDED, Fate.SUPERSEDED),
         (LOCAL, None, Fate.STAYS, Fate.SUPERSEDED),
         (LOCAL, row("a"), Fate.SUPERSEDED, Fate.SUPERSEDED),

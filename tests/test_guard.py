@@ -30,7 +30,10 @@ def case(write_job: Any) -> Case:
 def row(status: str = "passed", *, cost: float | None = 0.001, code: str | None = None, billed: int = 0) -> Row:
     attempts = [{"code": code, "possibly_billed": False}, *[{"code": "timeout", "possibly_billed": True}] * billed]
     error = {"code": code, "message": "no", "hint": None} if status == "error" else None
-    return cast("Row", {"status": status, "cost_usd": cost, "attempts": attempts, "error": error})
+    return cast(
+        "Row",
+        {"status": status, "output": None if error else "hi", "cost_usd": cost, "attempts": attempts, "error": error},
+    )
 
 
 class Calls:

@@ -50,7 +50,9 @@ def row(index: int, **fields: Any) -> Row:
 
 
 def error(index: int, *, billed: bool = False, **fields: Any) -> Row:
-    return row(index, **{"status": "error", "replies": [], "attempts": [{"possibly_billed": billed}], **fields})
+    return row(
+        index, **{"status": "error", "output": None, "replies": [], "attempts": [{"possibly_billed": billed}], **fields}
+    )
 
 
 def changed(index: int, **fields: Any) -> Row:

@@ -38,7 +38,7 @@ _BLANK = 0
 _DAMAGED = 1
 _UNPAID = 2  # an error that cost nothing
 _PAID = 3  # not good, but with a reply or perhaps on the bill; also any row of the local emulator where none is wanted
-_GOOD = 4  # answered and judged, by an endpoint that counts here: it can serve a case
+_GOOD = 4  # answered, by an endpoint that counts here: it can serve a case, whose assertions judge it anew
 
 
 class Earlier:
@@ -108,7 +108,7 @@ class Earlier:
         """Note that this run has a row of that name. Earlier errors of the name give way to any row, a good earlier row
         only to one that asked the same, was `called` for and is good too. Another case may still want what it has.
         """
-        good_key = hash(row["key"]) if called and row["status"] != "error" else None
+        good_key = hash(row["key"]) if called and row["output"] is not None else None
         for number in self._by_name.find(hash((row["case"], row["repeat"]))):
             if self._kinds[number] != _GOOD or self._keys[number] == good_key:
                 self._displaced[number] = True
@@ -177,7 +177,7 @@ def position_of(row: Row) -> int:
 def _facts(row: Any, accept_local: bool) -> tuple[int, int, int, int]:  # noqa: FBT001 - by name it takes twice as long
     """The position of a row, the hashes of its name and its key, and its kind. Raises one of _NOT_A_ROW."""
     status = row["status"]
-    if status in {"passed", "failed"}:
+    if status in {"passed", "failed"} or (status == "error" and row["output"] is not None):
         row["output"], row["latency_ms"], row["finished_at"]  # what keeping it takes
         kind = _GOOD if accept_local or row["endpoint"] != "local" else _PAID
     elif status == "error":
