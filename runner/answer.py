@@ -6,11 +6,11 @@ from asyncio import CancelledError
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from runner import __version__, assertions
-from runner.assertions import Answer
+from runner import __version__
 from runner.errors import CallError, FailureCode, StoppedError
+from runner.judging import Judge
 from runner.paths import shown
-from runner.records import ErrorRecord, Message, ReplyRecord, Row, SourceRecord, Usage, exchanges
+from runner.records import Message, ReplyRecord, Row, SourceRecord, Usage, error_record, exchanges, usage_record
 from runner.retry import call_with_retries
 from runner.times import now, timestamp
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from runner.limits import Slot
     from runner.models import Models
-    from runner.records import AttemptRecord, Case, Image, Reply, Request, Status, VerdictRecord
+    from runner.records import AttemptRecord, Case, Image, Reply, Request
     from runner.retry import RetryNotice
 
 ROW_SCHEMA = "bedrock-run/result/1"
@@ -31,8 +31,10 @@ _REPLAY_HINT = "the case is new, or what it asks has changed: run it without --r
 class Calls(Protocol):
     """Makes calls, and says when each may begin."""
 
-    def admit(self, case: Case, messages: Sequence[Message]) -> AbstractAsyncContextManager[Slot]:
-        """Wait for the turn of a call; it is held as long as the context."""
+    def admit(
+        self, case: Case, messages: Sequence[Message], *, follows: bool = False
+    ) -> AbstractAsyncContextManager[Slot]:
+        """Wait for the turn of a call; it is held as long as the context. `follows`: the case has called before."""
 
     async def call(
         self, case: Case, messages: Sequence[Message], attempt: int, *, on_text: Callable[[str], None] | None
@@ -68,6 +70,7 @@ class Answerer:
         watcher: Watcher,
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
+        self.judge = Judge(calls=calls, where=where, models=models, sleep=sleep)
         self._calls = calls
         self._where = where
         self._models = models
@@ -98,7 +101,8 @@ class Answerer:
                 raise
             got = f"after reply {len(replies)} of the conversation" if replies else "before a reply had come"
             error = CallError(FailureCode.STOPPED, f"the run was stopped {got}")
-        return self._row(case, replies, attempts, error=error, started_at=started_at)
+        row = self._row(case, replies, attempts, error=error, started_at=started_at)
+        return row if error else await self.judge.judge(case, row)
 
     async def replay(self, case: Case) -> Row:
         """The row of a case that no earlier row answers, where nothing may be called."""
@@ -143,20 +147,6 @@ class Answerer:
         region, endpoint = self._where(case)
         last = replies[-1] if replies and error is None else None
         latency_ms = sum(reply.latency_ms for reply in replies)
-        cost_usd = self._cost(job.model, replies)
-        verdicts: list[VerdictRecord] = []
-        if last is not None:
-            verdicts, error = _verdicts(
-                case,
-                Answer(
-                    output=last.text,
-                    latency_ms=latency_ms,
-                    first_token_ms=last.first_token_ms,
-                    cost_usd=cost_usd,
-                    stop_reason=last.stop_reason,
-                    vars=case.vars,
-                ),
-            )
         return Row(
             schema=ROW_SCHEMA,
             job=job.name,
@@ -164,7 +154,7 @@ class Answerer:
             index=case.index,
             repeat=case.repeat,
             key=case.key,
-            status=_status(verdicts, error),
+            status="passed" if error is None else "error",  # until its assertions are evaluated
             model=job.model,
             region=region,
             api=job.api,
@@ -175,13 +165,13 @@ class Answerer:
             output=None if last is None else last.text,
             replies=[_reply_record(reply) for reply in replies],
             stop_reason=None if last is None else last.stop_reason,
-            usage=_usage_record(_total([reply.usage for reply in replies])),
-            cost_usd=cost_usd,
+            usage=usage_record(_total([reply.usage for reply in replies])),
+            cost_usd=self._cost(job.model, replies),
             latency_ms=latency_ms if replies else None,
             first_token_ms=None if last is None else last.first_token_ms,
             attempts=attempts,
-            assertions=verdicts,
-            error=None if error is None else _error_record(error),
+            assertions=[],
+            error=None if error is None else error_record(error),
             started_at=started_at,
             finished_at=timestamp(now()),
             version=__version__,
@@ -190,6 +180,7 @@ class Answerer:
             source=_source(case),
             repeats=job.repeat,
             min_pass=job.min_pass,
+            judgements=[],
         )
 
     def _cost(self, model: str, replies: Sequence[Reply]) -> float | None:
@@ -202,34 +193,22 @@ def _is_paid(replies: Sequence[Reply], attempts: Sequence[AttemptRecord]) -> boo
     return bool(replies) or any(attempt["possibly_billed"] for attempt in attempts)
 
 
-def judged_again(case: Case, row: Row) -> Row:
-    """An earlier row as it is for the case now: its place in the job and its verdicts may have changed."""
-    assert row["output"] is not None, "only rows with a reply are kept"
-    answer = Answer(
-        output=row["output"],
-        latency_ms=row["latency_ms"] or 0,
-        first_token_ms=row["first_token_ms"],
-        cost_usd=row["cost_usd"],
-        stop_reason=row["stop_reason"],
-        vars=case.vars,
-    )
-    verdicts, error = _verdicts(case, answer)
+def adopted(case: Case, row: Row) -> Row:
+    """An earlier row as it is for the case now: its place in the job may have changed. It is to be judged anew."""
     return {
         **row,
         "job": case.job.name,
         "case": case.id,
         "index": case.index,
         "repeat": case.repeat,
-        "status": _status(verdicts, error),
         "vars": dict(case.vars),
         "request": describe_request(case.request),
-        "assertions": verdicts,
-        "error": None if error is None else _error_record(error),
         "matrix": None if case.matrix is None else dict(case.matrix),
         "tags": sorted(case.tags),
         "source": _source(case),
         "repeats": case.job.repeat,
         "min_pass": case.job.min_pass,
+        "judgements": row.get("judgements", []),
     }
 
 
@@ -279,57 +258,17 @@ def _as_turn(reply: Reply, *, number: int) -> Message:
     return Message(role="assistant", text=reply.text)
 
 
-def _verdicts(case: Case, answer: Answer) -> tuple[list[VerdictRecord], CallError | None]:
-    """The verdicts that could be reached, and the first reason why others could not."""
-    verdicts, errors = [], []
-    for assertion in case.assertions:
-        try:
-            verdicts.append(assertions.evaluate(assertion, answer))
-        except assertions.UnjudgedError as error:
-            told = f"{assertion.name} (line {assertion.place.line}) could not be evaluated: {error.message}"
-            errors.append(CallError(FailureCode.ASSERTION, told, hint=error.hint))
-    return verdicts, errors[0] if errors else None
-
-
-def _status(verdicts: Sequence[VerdictRecord], error: CallError | None) -> Status:
-    if error is not None:
-        return "error"
-    return "passed" if all(verdict["passed"] for verdict in verdicts) else "failed"
-
-
 def _total(usages: Sequence[Usage | None]) -> Usage | None:
     known = [usage for usage in usages if usage is not None]
     return sum(known, Usage()) if known else None
-
-
-def _usage_record(usage: Usage | None) -> dict[str, int] | None:
-    if usage is None:
-        return None
-    return {
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "cache_read_tokens": usage.cache_read_tokens,
-        "cache_write_tokens": usage.cache_write_tokens,
-    }
 
 
 def _reply_record(reply: Reply) -> ReplyRecord:
     return ReplyRecord(
         text=reply.text,
         stop_reason=reply.stop_reason,
-        usage=_usage_record(reply.usage),
+        usage=usage_record(reply.usage),
         latency_ms=reply.latency_ms,
         first_token_ms=reply.first_token_ms,
         request_id=reply.request_id,
-    )
-
-
-def _error_record(error: CallError) -> ErrorRecord:
-    return ErrorRecord(
-        code=error.code.value,
-        message=error.message,
-        hint=error.hint,
-        http_status=error.http_status,
-        request_id=error.request_id,
-        retryable=error.code.retryable,
     )

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 import warnings
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from runner.errors import FailureCode
 from runner.records import VerdictRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from runner.records import Assertion
+    from runner.records import Assertion, AssertionSpec, JudgementRecord
 
+_Any = TypeVar("_Any", "Assertion", "AssertionSpec")
 _EXCERPT = 200  # characters of a value or an output that a reason shows
 
 
@@ -27,15 +29,17 @@ class Answer:
     cost_usd: float | None = None  # None where the price is not known
     stop_reason: str | None = None
     vars: Mapping[str, Any] = field(default_factory=dict)
+    judgement: Callable[[Assertion], JudgementRecord | None] = lambda _: None  # what a model has said for an assertion
 
 
 class UnjudgedError(Exception):
     """An assertion could not be evaluated, so there is no verdict. `message` says why, `hint` what to do."""
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    def __init__(self, message: str, *, hint: str | None = None, code: FailureCode = FailureCode.ASSERTION) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.code = code
 
 
 def evaluate(assertion: Assertion, answer: Answer) -> VerdictRecord:
@@ -56,6 +60,13 @@ def evaluate(assertion: Assertion, answer: Answer) -> VerdictRecord:
         threshold=assertion.threshold,
         line=assertion.place.line,
     )
+
+
+def flat(assertions: Sequence[_Any]) -> Iterator[_Any]:
+    """The assertions and the parts of sets."""
+    for assertion in assertions:
+        yield assertion
+        yield from assertion.parts
 
 
 def problem_with(assertion: Assertion) -> str | None:

@@ -62,14 +62,14 @@ class LimitedCalls:
         """A case that had found `room` is over, whatever came of it."""
         self._lane(case.job).left()
 
-    def admit(self, case: Case, messages: Sequence[Message]) -> Turn:
+    def admit(self, case: Case, messages: Sequence[Message], *, follows: bool = False) -> Turn:
         """The turns of a call: entered for each attempt, they wait for one and hold it. Entering raises StoppedError
-        if the run is stopping.
+        if the run is stopping. `follows`: it is about the reply of an earlier call.
         """
         lane = self._lane(case.job)
         return lane.turn(
             reserved=_reservation(case, messages) if lane.counts_tokens else 0,
-            begun=len(messages) > len(next(exchanges(case.request))),
+            begun=follows or len(messages) > len(next(exchanges(case.request))),
         )
 
     async def call(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from runner import open_files
 from runner.errors import ExitCode, StoppedError, UsageError
+from runner.records import Made
 from runner.resume import Kept
 from runner.stop import StopReason
 from runner.threads import in_daemon_thread
@@ -41,20 +42,28 @@ class Work:
 
 
 class Finished(NamedTuple):
-    """A case and its row. `earlier` is what it was in an earlier run, where nothing was called."""
+    """A case and its row. `earlier` is what answered it in an earlier run."""
 
     case: Case
     row: Row
     earlier: EarlierRow | None = None
 
+    @property
+    def made(self) -> Made:
+        """What this run did for the row."""
+        return Made(self.row, self.earlier.row if self.earlier else None)
+
 
 class Steps(Protocol):
-    """How a case that must be called is run."""
+    """How a case is run: one that must be called, and one that is kept and whose reply must be judged."""
 
-    async def admit(self, case: Case) -> None:
+    async def keep(self, kept: Kept) -> Row | None:
+        """The row of a kept case as it is judged now; None if that takes calls, for which it is to be admitted."""
+
+    async def admit(self, item: Case | Kept) -> None:
         """Wait until the case may begin. StoppedError if it may not any more."""
 
-    async def answer(self, case: Case) -> Row:
+    async def answer(self, item: Case | Kept) -> Row:
         """Make the row of a case that was admitted."""
 
 
@@ -74,22 +83,19 @@ class Store(Protocol):
 class Engine:
     """Runs works together.
 
-    A case takes its `steps`; `judge` makes the row of a kept one. Rows go to the `store`, and when they are durable
-    `finished` is told of each.
+    A case takes its `steps`. Rows go to the `store`, and when they are durable `finished` is told of each.
     """
 
-    def __init__(  # noqa: PLR0913 - what it works with, by name
+    def __init__(
         self,
         *,
         steps: Steps,
-        judge: Callable[[Case, Row], Row],
         store: Store,
         finished: Callable[[Finished], None],
         stop: Stop,
         grace: float,
     ) -> None:
         self._steps = steps
-        self._judge = judge
         self._store = store
         self._finished = finished
         self._stop = stop
@@ -172,8 +178,7 @@ class Engine:
                 places.release()
 
         async for item in self._items(work):
-            if isinstance(item, Kept):
-                self._keep(item)
+            if isinstance(item, Kept) and await self._keep(item):
                 continue
             if places:
                 await places.acquire()
@@ -198,13 +203,19 @@ class Engine:
             if item is not None:
                 yield cast("Case | Kept", item)
 
-    def _keep(self, kept: Kept) -> None:
-        """The row is on disk already; should its verdict or its place have changed, that can be made again."""
-        item = Finished(kept.case, self._judge(kept.case, kept.earlier.row), kept.earlier)
+    async def _keep(self, kept: Kept) -> bool:
+        """Settle a kept case without a call; whether that was possible. Its row is on disk already: should its verdict
+        or its place have changed, that can be found again.
+        """
+        row = await self._steps.keep(kept)
+        if row is None:
+            return False
+        item = Finished(kept.case, row, kept.earlier)
         if self._append(item):
             self._finished(item)
+        return True
 
-    async def _call(self, case: Case) -> None:
+    async def _call(self, case: Case | Kept) -> None:
         """Run a case until its row is durable: until then it counts as in progress."""
         self._unanswered += 1
         self._all_answered.clear()
@@ -213,7 +224,7 @@ class Engine:
                 row = await self._steps.answer(case)
             finally:
                 self._answered()
-            item = Finished(case, row)
+            item = Finished(case.case, row, case.earlier) if isinstance(case, Kept) else Finished(case, row)
             if self._append(item):
                 durable = asyncio.get_running_loop().create_future()
                 self._appended.put_nowait((item, durable))
@@ -237,7 +248,7 @@ class Engine:
         self._stop.request(cannot_write(error))
 
     def _count_lost(self, items: Sequence[Finished]) -> None:
-        self.lost_calls += sum(len(item.row["attempts"]) for item in items if item.earlier is None)
+        self.lost_calls += sum(len(item.made.attempts) for item in items)
 
     async def _sync_rows(self) -> None:
         """Sync rows in groups, and tell of each row when it is durable."""

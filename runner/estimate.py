@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from runner.records import Image, Message, Request
 
-_CHARACTERS_PER_TOKEN = 4  # of English; other languages and code have more tokens
+CHARACTERS_PER_TOKEN = 4  # of English; other languages and code have more tokens
 _IMAGE_EDGE = 1568  # pixels: larger images are shrunk by the model before it looks at them
 _IMAGE_PATCH = 28  # pixels on each side of what one token covers
 
@@ -44,7 +44,7 @@ def call(request: Request, messages: Sequence[Message]) -> Usage:
 
 
 def text_tokens(text: str) -> int:
-    return ceil(len(text) / _CHARACTERS_PER_TOKEN)
+    return ceil(len(text) / CHARACTERS_PER_TOKEN)
 
 
 def image_tokens(image: Image) -> int:

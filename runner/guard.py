@@ -6,9 +6,11 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runner import console, estimate
+from runner import console, estimate, judging
 from runner.errors import CallError, ExitCode, FailureCode, Problem, UsageError
 from runner.job import jobs_of
+from runner.questions import judging_jobs
+from runner.records import Made
 from runner.stop import StopReason
 from runner.words import plural
 
@@ -53,6 +55,7 @@ class Budget:
 class _Hold:
     """What a case that has begun takes of its budgets, in USD."""
 
+    worst: list[float]  # that each of its calls may cost
     amount: float | None = None  # held for the calls to come; None while it waits for room
     lost: float = 0.0  # counted as spent for attempts that may be on the bill without a reply
 
@@ -84,38 +87,39 @@ class Guard:
         self._errors_in_a_row = 0
         self._connected = False  # whether any connection could ever be made
 
-    async def admit(self, case: Case) -> None:
+    async def admit(self, case: Case, *, answered: bool = False) -> None:
         """Wait until the case can be paid for, whatever it and what is under way may cost. StoppedError if it never
-        can.
+        can. `answered`: only its judge is to be paid.
         """
         if self._budgets(case):
-            await self._hold(case, self._holds.setdefault(_name(case), _Hold()))
+            await self._hold(case, self._holds.setdefault(_name(case), _Hold(self._worst_costs(case, answered))))
 
     async def admit_again(self, case: Case) -> None:
         """Wait until a case that was admitted can be paid for once more, as an attempt of it may be on the bill."""
         hold = self._holds.get(_name(case))
         if hold is None:
             return
-        lost = max(self._worst_costs(case))
+        lost = max(hold.worst)
         hold.lost += lost
         self._release(case, hold, spent=lost)
         await self._hold(case, hold)
 
-    async def answer(self, case: Case, answer: Callable[[Case], Awaitable[Row]]) -> Row:
-        """The row of a case that was admitted, which `answer` makes."""
-        row = None
+    async def answer(self, case: Case, answer: Callable[[], Awaitable[Row]], *, earlier: Row | None = None) -> Row:
+        """The row of a case that was admitted, which `answer` makes; `earlier` if it was answered before."""
+        made = None
         try:
-            row = await answer(case)
+            row = await answer()
+            made = Made(row, earlier)
         finally:
-            self._settle(case, row)
-        for reason in self._reasons_to_stop(case, row):
+            self._settle(case, made)
+        for reason in self._reasons_to_stop(case, made):
             self._stop.request(reason)
         return row
 
     async def _hold(self, case: Case, hold: _Hold) -> None:
         """Hold the most that a case may cost, when there is room for it."""
         budgets = self._budgets(case)
-        cost = sum(self._worst_costs(case))
+        cost = sum(hold.worst)
         while lacking := [budget for budget in budgets if not budget.has_room_for(cost)]:
             if not any(budget.holders for budget in lacking):
                 self._stop.request(_no_room(lacking[0], cost))
@@ -137,28 +141,30 @@ class Guard:
     def _budgets(self, case: Case) -> Sequence[Budget]:
         return (*self._budget_of_run, *self._budgets_of_jobs.get(case.job.name, ())) if case.fault is None else ()
 
-    def _worst_costs(self, case: Case) -> list[float]:
+    def _worst_costs(self, case: Case, answered: bool) -> list[float]:  # noqa: FBT001 - of one caller
         """What each call of a case costs if its reply is as long as it may be, in USD."""
-        facts = self._models.find(case.job.model)
-        assert facts is not None  # a run with a budget begins only where all prices are known
-        return [facts.cost(usage) for usage in estimate.worst_case(case.request)]
+        calls = [] if answered else [(case.job.model, usage) for usage in estimate.worst_case(case.request)]
+        costs = [self._models.cost(model, usage) for model, usage in (*calls, *judging.worst_case(case))]
+        assert None not in costs  # a run with a budget begins only where all prices are known
+        return [cost for cost in costs if cost is not None]
 
-    def _settle(self, case: Case, row: Row | None) -> None:
+    def _settle(self, case: Case, made: Made | None) -> None:
         hold = self._holds.pop(_name(case), None)
         if hold is None:
             return
-        lost = sum(attempt["possibly_billed"] for attempt in row["attempts"]) if row else 0
-        cost = (row["cost_usd"] or 0.0) if row else 0.0
-        self._release(case, hold, spent=cost + lost * max(self._worst_costs(case)) - hold.lost)
+        lost = sum(attempt["possibly_billed"] for attempt in made.attempts) if made else 0
+        cost = sum(cost or 0.0 for _, cost in made.usages) if made else 0.0
+        self._release(case, hold, spent=cost + lost * max(hold.worst) - hold.lost)
 
-    def _reasons_to_stop(self, case: Case, row: Row) -> Iterator[StopReason]:
-        error = row["error"] if row["output"] is None else None  # what became of the calls
+    def _reasons_to_stop(self, case: Case, made: Made) -> Iterator[StopReason]:
+        row = made.row
+        error = row["error"] if made.call_failed else None
         self._failed += row["status"] != "passed"
         if self._max_failures is not None and self._failed >= self._max_failures:
             yield _early(f"{plural(self._failed, 'case')} failed (--max-failures {self._max_failures})")
         if case.fault is not None:  # nothing was sent, which says nothing about what is
             return
-        self._connected |= any(attempt["code"] not in _UNSENT for attempt in row["attempts"])
+        self._connected |= any(attempt["code"] not in _UNSENT for attempt in made.attempts)
         self._errors_in_a_row = 0 if error is None else self._errors_in_a_row + 1
         if error is not None and not self._connected:
             yield _early(error["message"], hint=error["hint"])
@@ -178,7 +184,7 @@ def check_budgets(jobs: Sequence[Job], *, max_cost: float | None, known: Models)
             hint="give its price with --prices FILE, or run without --max-cost and max_cost",
         )
         for job in jobs
-        for model in dict.fromkeys(each.model for each in jobs_of(job))
+        for model in dict.fromkeys(each.model for each in (*jobs_of(job), *judging_jobs(job)))
         if (max_cost is not None or job.max_cost is not None) and known.find(model) is None
     ]
     if unpriced:
@@ -193,9 +199,9 @@ class GuardedCalls:
         self._guard = guard
         self.call = calls.call
 
-    def admit(self, case: Case, messages: Sequence[Message]) -> _GuardedTurn:
+    def admit(self, case: Case, messages: Sequence[Message], *, follows: bool = False) -> _GuardedTurn:
         """The turns of a call, entered for each attempt."""
-        return _GuardedTurn(self._admit(case, messages), self._guard, case)
+        return _GuardedTurn(self._admit(case, messages, follows=follows), self._guard, case)
 
 
 class _GuardedTurn:

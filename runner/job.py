@@ -423,7 +423,7 @@ _CHECKS: Final[tuple[Callable[[Document], Iterator[Problem]], ...]] = (
 # --- which API -------------------------------------------------------------------------------------------------------
 
 
-def _resolved_api(wanted: str, model: str, *, body: bool) -> Api:
+def resolved_api(wanted: str, model: str, *, body: bool) -> Api:
     """`auto` takes InvokeModel for raw bodies and for what is known to be Anthropic's; Converse serves all others."""
     if wanted == "invoke" or (wanted == "auto" and (body or model_ids.provider(model) == "anthropic")):
         return "invoke"
@@ -496,7 +496,7 @@ class _Builder:
         of_variant = replace(
             job,
             model=model,
-            api=_resolved_api(self._data.get("api", "auto"), model, body=job.body is not None),
+            api=resolved_api(self._data.get("api", "auto"), model, body=job.body is not None),
             inference=_inference({**self._data.get("inference", {}), **settings}),
             vars={**job.vars, **variables},
             fixed_vars={**variables, **job.fixed_vars},
@@ -517,7 +517,7 @@ class _Builder:
             tags=frozenset(data.get("tags", ())),
             model=model,
             region=data.get("region"),
-            api=_resolved_api(data.get("api", "auto"), model, body=body is not None),
+            api=resolved_api(data.get("api", "auto"), model, body=body is not None),
             stream=data.get("stream", False),
             inference=_inference(data.get("inference", {})),
             vars=data.get("vars", {}),

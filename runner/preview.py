@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from runner import estimate, media, wire
+from runner import estimate, judging, media, wire
 from runner.errors import UsageError
+from runner.questions import judging_jobs
 from runner.records import Usage, exchanges
 from runner.rendering import Renderer
 from runner.resume import Kept, cases_and_rows
@@ -87,7 +88,8 @@ def _estimate(cases: CaseList, known: Models, earlier: Earlier | None) -> dict[s
     kept = calls = 0
     faults: list[str] = []
     usage, cost = Usage(), 0.0
-    models = {variant.job.model: known.find(variant.job.model) for variant in cases.variants}
+    jobs = [each for variant in cases.variants for each in (variant.job, *judging_jobs(variant.job))]
+    models = {job.model: known.find(job.model) for job in jobs}
     for case in cases_and_rows(cases, Renderer(cases.job, cases.allow_dirs), earlier):
         if case is None:
             continue
@@ -97,11 +99,12 @@ def _estimate(cases: CaseList, known: Models, earlier: Earlier | None) -> dict[s
         if case.fault is not None:
             faults.append(case.fault.message)
             continue
-        worst = estimate.worst_case(case.request)
-        calls += len(worst)
-        usage = sum(worst, usage)
-        facts = models[case.job.model]
-        cost += sum(map(facts.cost, worst)) if facts else 0.0
+        own = [(case.job.model, worst) for worst in estimate.worst_case(case.request)]
+        for model, worst in (*own, *judging.worst_case(case)):
+            calls += 1
+            usage += worst
+            facts = models[model]
+            cost += facts.cost(worst) if facts else 0.0
     return {
         "name": cases.job.name,
         "model": ", ".join(models),

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from runner.errors import Place, Problem
+    from runner.errors import CallError, Place, Problem
 
 Api = Literal["invoke", "converse"]
 Role = Literal["user", "assistant"]
@@ -49,6 +49,8 @@ class AssertionSpec:
     negated: bool = False
     value: Any = None
     threshold: float | None = None  # seconds for latencies, USD for cost, else as the type says
+    model: str | None = None
+    parts: tuple[AssertionSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +224,8 @@ class Assertion:
     negated: bool = False
     value: Any = None
     threshold: float | None = None
+    model: str | None = None
+    parts: tuple[Assertion, ...] = ()
 
     @property
     def name(self) -> str:
@@ -332,6 +336,23 @@ class ErrorRecord(TypedDict):
     retryable: bool
 
 
+class JudgementRecord(TypedDict):
+    """What a model said about a reply: a judge's verdict, or how alike two embeddings are. `key` is what was asked."""
+
+    type: str
+    key: str
+    model: str
+    endpoint: str
+    score: float | None
+    passed: bool | None
+    reason: str | None
+    usage: dict[str, int] | None
+    cost_usd: float | None
+    latency_ms: int
+    attempts: list[AttemptRecord]
+    error: ErrorRecord | None
+
+
 class SourceRecord(TypedDict):
     """Where a case is declared: the job file as it was given, and `row` as `rows.csv:17` if it comes from a file."""
 
@@ -375,3 +396,58 @@ class Row(TypedDict):
     source: SourceRecord
     repeats: int
     min_pass: int
+    judgements: list[JudgementRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What one run did for a row: all that is in it or, where an `earlier` row was kept, what was asked about it."""
+
+    row: Row
+    earlier: Row | None = None
+
+    @property
+    def judgements(self) -> list[JudgementRecord]:
+        """What this run asked about the reply."""
+        known = self.earlier.get("judgements", ()) if self.earlier else ()
+        return [judgement for judgement in self.row["judgements"] if judgement not in known]
+
+    @property
+    def attempts(self) -> list[AttemptRecord]:
+        """The attempts at calls that it made."""
+        own = [] if self.earlier else self.row["attempts"]
+        return [*own, *(attempt for judgement in self.judgements for attempt in judgement["attempts"])]
+
+    @property
+    def usages(self) -> list[tuple[dict[str, int], float | None]]:
+        """Tokens, and their price in USD where it is known, of the replies and of their judges."""
+        own = [] if self.earlier else [(self.row["usage"], self.row["cost_usd"])]
+        judges = [(judgement["usage"], judgement["cost_usd"]) for judgement in self.judgements]
+        return [(usage, cost) for usage, cost in (*own, *judges) if usage is not None]
+
+    @property
+    def call_failed(self) -> bool:
+        """Whether it is without a reply, or without a judge's word, because a call failed."""
+        return self.row["output"] is None or any(judgement["error"] for judgement in self.judgements)
+
+
+def usage_record(usage: Usage | None) -> dict[str, int] | None:
+    if usage is None:
+        return None
+    return {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cache_read_tokens": usage.cache_read_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+    }
+
+
+def error_record(error: CallError) -> ErrorRecord:
+    return ErrorRecord(
+        code=error.code.value,
+        message=error.message,
+        hint=error.hint,
+        http_status=error.http_status,
+        request_id=error.request_id,
+        retryable=error.code.retryable,
+    )

@@ -8,12 +8,13 @@ import json
 import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner import console, loading, models, open_files, report
 from runner.account import Connection
-from runner.answer import Answerer, judged_again
+from runner.answer import Answerer, adopted
 from runner.bedrock import Bedrock
 from runner.calls import LimitedCalls
 from runner.cases import EVERYTHING, CaseList, Selection
@@ -21,12 +22,13 @@ from runner.engine import Engine, Work, cannot_write
 from runner.errors import CallError, ExitCode, FailureCode, Problem, UsageError
 from runner.guard import Guard, GuardedCalls, check_budgets
 from runner.job import NO_OVERRIDES, Overrides, jobs_of
+from runner.questions import judging_jobs
 from runner.records import Rate
 from runner.rendering import Renderer
 from runner.report import NO_REPORTS, Reports
 from runner.report.rows import Spool, spool
 from runner.results import Outputs
-from runner.resume import cases_and_rows
+from runner.resume import Kept, cases_and_rows
 from runner.stop import Stop, StopReason, account_stop, on_signals, raise_on_signals
 from runner.summary import JobSummary, Summary, Tally
 
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 _GRACE = 5.0  # seconds that calls in flight are given after Ctrl-C
 _FILES_OF_A_JOB = 3  # that its rows take
 _OTHER_FILES = 100
+_MOST_JUDGED = 1000  # kept replies whose judges are asked at once
 _FEWER_ROWS = StopReason(
     exit_code=ExitCode.STOPPED,
     message="a file changed during the run: it has fewer cases than when the run began",
@@ -98,9 +101,8 @@ class _Run:
 
     def finished(self, item: Finished) -> None:
         """A row is on disk."""
-        kept = item.earlier is not None
-        self.summary.add(item.row, kept=kept)
-        (self.screen.kept if kept else self.screen.finished)(item.case, item.row)
+        self.summary.add(item.made)
+        (self.screen.kept if item.earlier else self.screen.finished)(item.case, item.row)
         if self.spool:
             self.spool.add(item.row)
 
@@ -197,7 +199,7 @@ async def _call_all(run: _Run, connection: Connection) -> None:
             await bedrock.prepare(job.region for job in plan.jobs)
         calls = LimitedCalls(
             bedrock,
-            [_at_rate(each, options) for job in plan.jobs for each in jobs_of(job)],
+            [_at_rate(each, options) for job in plan.jobs for each in (*jobs_of(job), *judging_jobs(job))],
             in_flight=options.max_concurrency,
             stop=stop,
         )
@@ -218,7 +220,6 @@ async def _call_all(run: _Run, connection: Connection) -> None:
 
         engine = Engine(
             steps=_Replay(answerer) if options.replay else _Calling(answerer, guard, calls),
-            judge=judged_again,
             store=_Store(outputs),
             finished=run.finished,
             stop=stop,
@@ -248,31 +249,57 @@ class _Calling:
     """How cases are run: begun when there is room and money for them."""
 
     def __init__(self, answerer: Answerer, guard: Guard, calls: LimitedCalls) -> None:
-        self._answer = answerer.answer
+        self._answerer = answerer
         self._guard = guard
         self._calls = calls
+        self._judged = asyncio.Semaphore(_MOST_JUDGED)
 
-    async def admit(self, case: Case) -> None:
-        if case.fault is None:
-            await self._calls.room(case)
-            await self._guard.admit(case)  # last: who waits for room must not hold money that others wait for
+    async def keep(self, kept: Kept) -> Row | None:
+        row = adopted(kept.case, kept.earlier.row)
+        judge = self._answerer.judge
+        return None if judge.unasked(kept.case, row) else await judge.judge(kept.case, row)
 
-    async def answer(self, case: Case) -> Row:
+    async def admit(self, item: Case | Kept) -> None:
+        if isinstance(item, Kept):
+            await self._judged.acquire()
+            await self._guard.admit(item.case, answered=True)
+        elif item.fault is None:
+            await self._calls.room(item)
+            await self._guard.admit(item)  # last: who waits for room must not hold money that others wait for
+
+    async def answer(self, item: Case | Kept) -> Row:
+        if isinstance(item, Kept):
+            return await self._judge(item)
         try:
-            return await self._guard.answer(case, self._answer)
+            return await self._guard.answer(item, partial(self._answerer.answer, item))
         finally:
-            if case.fault is None:
-                self._calls.left(case)
+            if item.fault is None:
+                self._calls.left(item)
+
+    async def _judge(self, kept: Kept) -> Row:
+        case, earlier = kept.case, kept.earlier.row
+        judged = partial(self._answerer.judge.judge, case, adopted(case, earlier))
+        try:
+            return await self._guard.answer(case, judged, earlier=earlier)
+        finally:
+            self._judged.release()
 
 
 class _Replay:
     """How cases are run with --replay: what no earlier row answers is an error."""
 
     def __init__(self, answerer: Answerer) -> None:
-        self.answer = answerer.replay
+        self._answerer = answerer
 
-    async def admit(self, case: Case) -> None:
+    async def keep(self, kept: Kept) -> Row:
+        return await self._answerer.judge.judge(kept.case, adopted(kept.case, kept.earlier.row), calling=False)
+
+    async def admit(self, item: Case | Kept) -> None:
         """Nothing is called, so there is nothing to wait for."""
+
+    async def answer(self, item: Case | Kept) -> Row:
+        assert not isinstance(item, Kept), "a replay settles what is kept without calls"
+        return await self._answerer.replay(item)
 
 
 class _Store:
@@ -288,6 +315,8 @@ class _Store:
             return  # a replay adds no rows to those that it judges
         if item.earlier is None:
             self._outputs.append(item.row)
+        elif item.made.judgements:  # which were paid for
+            self._outputs.renew(item.earlier, item.row)
         elif item.row != item.earlier.row:
             self._outputs.revise(item.earlier, item.row)
 

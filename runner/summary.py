@@ -8,7 +8,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import ExitCode, refused_for_tokens
-from runner.records import Usage
+from runner.records import Made, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -63,8 +63,9 @@ class Tally:
         needless = self.longest_reply and not self.cut_at_max_tokens and enough * 2 <= self.max_tokens
         return enough if self.refused_for_tokens and needless else None
 
-    def add(self, row: Row, *, kept: bool) -> None:
+    def add(self, made: Made) -> None:
         """Count one finished row. What a kept one cost was paid by the run that called it."""
+        row = made.row
         match row["status"]:
             case "passed":
                 self.passed += 1
@@ -73,20 +74,20 @@ class Tally:
             case "error":
                 self.errors += 1
         self.cases = max(self.cases, self.done)  # rows may have been added to a file of cases meanwhile
-        if kept:
+        self._count_attempts(made.attempts)
+        for usage, cost in made.usages:
+            self.usage += Usage(**usage)
+            self.unpriced += cost is None
+            if cost is not None:
+                self.cost_usd = (self.cost_usd or 0.0) + cost
+        if made.earlier is not None:
             self.kept += 1
             return
-        self._count_attempts(row["attempts"])
         self.cut_at_max_tokens += row["stop_reason"] in {"max_tokens", "length"}
         for reply in row["replies"]:
             if reply["usage"] is not None:
                 self.longest_reply = max(self.longest_reply, reply["usage"]["output_tokens"])
         self.max_tokens = max(self.max_tokens, row["request"].get("inference", {}).get("max_tokens", 0))
-        if row["usage"] is not None:
-            self.usage += Usage(**row["usage"])
-            self.unpriced += row["cost_usd"] is None
-        if row["cost_usd"] is not None:
-            self.cost_usd = (self.cost_usd or 0.0) + row["cost_usd"]
 
     def _count_attempts(self, attempts: Sequence[AttemptRecord]) -> None:
         self.calls += len(attempts)
@@ -110,9 +111,10 @@ class JobSummary:
     # By index of the case: how many of its repetitions have finished, times 2**16, and how many of them passed.
     _repetitions: array[int] = field(default_factory=lambda: array("I"))
 
-    def add(self, row: Row, *, kept: bool) -> None:
+    def add(self, made: Made) -> None:
         """Count one finished row."""
-        self.tally.add(row, kept=kept)
+        row = made.row
+        self.tally.add(made)
         finished, passed = self._count(row["index"], passed=row["status"] == "passed")
         if finished == self.repeat and passed < self.min_pass:
             self.failed_cases += 1
@@ -147,11 +149,12 @@ class Summary:
     lost_calls: int = 0
     set_aside: dict[str, int] = field(default_factory=dict)  # rows of earlier runs, by the file they were moved to
 
-    def add(self, row: Row, *, kept: bool) -> None:
+    def add(self, made: Made) -> None:
         """Count a row of one of the jobs."""
+        row, kept = made.row, made.earlier is not None
         self.kept_local += kept and row["endpoint"] == "local" and not self.endpoint_is_local
-        self.total.add(row, kept=kept)
-        self.jobs[row["job"]].add(row, kept=kept)
+        self.total.add(made)
+        self.jobs[row["job"]].add(made)
 
     @property
     def complete(self) -> bool:
@@ -203,7 +206,7 @@ def of_rows(rows: Iterable[Row], output: str) -> Summary:
                 repeat=row["repeats"],
                 min_pass=row["min_pass"],
             )
-        summary.add(row, kept=False)
+        summary.add(Made(row))
     return summary
 
 

@@ -36,7 +36,8 @@ from statistics import median
 from benchmark_server import Seen, latencies
 
 from runner import loading
-from runner.answer import judged_again
+from runner.answer import adopted
+from runner.judging import evaluated
 from runner.pacing import FIRST_LIMIT
 from runner.rendering import Renderer
 from runner.results.lines import from_line, to_line
@@ -494,7 +495,7 @@ def write_rows(job: Path, target: Path) -> None:
     renderer = Renderer(cases.job)
     with target.open("wb") as file:
         for case in map(renderer.case, cases):
-            row = judged_again(case, first)
+            row = evaluated(case, adopted(case, first))
             row["key"] = case.key
             file.write(to_line(row))
 

@@ -24,7 +24,7 @@ class Calls:
         self.outcomes = list(outcomes)
         self.asked: list[int] = []
 
-    def admit(self, case: Case, messages: Any) -> Any:
+    def admit(self, case: Case, messages: Any, *, follows: bool = False) -> Any:
         return nullcontext(Slot(0))
 
     async def call(self, case: Case, messages: Any, attempt: int, *, on_text: Any) -> Reply:

@@ -40,8 +40,8 @@ class Recorder:
     async def admit(self, case: Case) -> None:
         self.log.append(("admitted", case))
 
-    def judge(self, case: Case, row: Row) -> Row:
-        return row
+    async def keep(self, kept: Kept) -> Row | None:
+        return kept.earlier.row
 
     def finished(self, item: Finished) -> None:
         self.log.append(("kept" if item.earlier else "finished", item.case))
@@ -71,10 +71,9 @@ class Recorder:
                 raise
 
         async def main() -> None:
-            steps = SimpleNamespace(admit=self.admit, answer=started)
+            steps = SimpleNamespace(keep=self.keep, admit=self.admit, answer=started)
             running = Engine(
                 steps=steps,
-                judge=self.judge,
                 store=SimpleNamespace(append=self.append, sync=self.sync, end=self.end),
                 finished=self.finished,
                 stop=self.stop,
@@ -226,7 +225,7 @@ def test_rows_that_cannot_be_written_stop_the_run_and_do_not_count(step: str, mo
 
     async def paid(case: Case) -> Any:
         await asyncio.sleep(0)
-        return {"attempts": [{}]}
+        return {"attempts": [{}], "judgements": []}
 
     monkeypatch.setattr(recorder, step, full)
     recorder.run(paid, Work(numbers(5000), 4))
@@ -341,7 +340,7 @@ def test_an_interrupt_cuts_the_calls_also_while_a_case_waits_for_a_place() -> No
         try:
             await asyncio.sleep(3600)
         except asyncio.CancelledError:
-            return {"attempts": [{}]}  # its reply may be on the bill
+            return {"attempts": [{}], "judgements": []}  # its reply may be on the bill
 
     recorder.run(answer, Work(numbers(3), 1), grace=0.01)
     assert recorder.cases("finished") == [0]
@@ -360,7 +359,7 @@ def test_an_interrupt_does_not_wait_for_a_sync_that_hangs(signals: int, monkeypa
     async def answer(case: Case) -> Any:
         loops.append(asyncio.get_running_loop())
         await asyncio.sleep(0)
-        return {"attempts": [{}]}
+        return {"attempts": [{}], "judgements": []}
 
     monkeypatch.setattr(engine, "_LAST_SYNC_SECONDS", 0.05)
     monkeypatch.setattr(recorder, "sync", hang)
@@ -378,7 +377,7 @@ def test_rows_of_calls_that_were_cut_are_still_synced() -> None:
         recorder.stop.request(INTERRUPT)
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(3600)
-        return {"attempts": [{}]}
+        return {"attempts": [{}], "judgements": []}
 
     recorder.run(answer, Work(numbers(3), 1), grace=3600)
     assert recorder.cases("finished") == [0]

@@ -30,10 +30,16 @@ def case(write_job: Any) -> Case:
 def row(status: str = "passed", *, cost: float | None = 0.001, code: str | None = None, billed: int = 0) -> Row:
     attempts = [{"code": code, "possibly_billed": False}, *[{"code": "timeout", "possibly_billed": True}] * billed]
     error = {"code": code, "message": "no", "hint": None} if status == "error" else None
-    return cast(
-        "Row",
-        {"status": status, "output": None if error else "hi", "cost_usd": cost, "attempts": attempts, "error": error},
-    )
+    made = {
+        "status": status,
+        "output": None if error else "hi",
+        "usage": {},
+        "cost_usd": cost,
+        "attempts": attempts,
+        "error": error,
+        "judgements": [],
+    }
+    return cast("Row", made)
 
 
 class Calls:
@@ -42,7 +48,7 @@ class Calls:
     def __init__(self) -> None:
         self.pending: list[asyncio.Future[Row]] = []
 
-    async def answer(self, case: Case) -> Row:
+    async def answer(self) -> Row:
         self.pending.append(asyncio.get_running_loop().create_future())
         return await self.pending[-1]
 
@@ -151,7 +157,7 @@ def reason(rows: list[Row], case: Case, **bounds: Any) -> str | None:
     async def main() -> str | None:
         stop, given = Stop(), iter(rows)
 
-        async def answer(_: Case) -> Row:
+        async def answer() -> Row:
             return next(given)
 
         watch = guard(stop, **bounds)

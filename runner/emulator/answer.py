@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 from typing import TYPE_CHECKING
@@ -16,11 +17,17 @@ if TYPE_CHECKING:
     from runner.emulator.pictures import Picture
 
 _QUOTED_CHARS = 200
+_GRADING = ("JSON", '"pass"', '"reason"')  # what a system prompt for a grader speaks of
+_WORD = re.compile(r"\w+")
 _PIECE = re.compile(r"\s*\S+\s?\S*|\s+")
 
 
 def local_text(prompt: Prompt) -> str:
-    """What the local model says: that it is none, the question, the images, and what else it was shown."""
+    """What the local model says: that it is none, the question, the images, and what else it was shown. Asked to grade,
+    it lets everything pass, in the JSON that graders are asked for.
+    """
+    if all(word in (prompt.system or "") for word in _GRADING):
+        return json.dumps({"reason": "Local emulator, no model was called: everything passes.", "pass": True, "score": 1})
     parts = ["Local emulator, no model was called.", _question(prompt.question)]
     if prompt.pictures:
         parts.append(_pictures(prompt.pictures))
@@ -50,13 +57,20 @@ def finish(prompt: Prompt, text: str, *, stop_reason: str = "end_turn") -> Reply
 
 
 def embed(prompt: Prompt) -> Reply:
-    """A vector of unit length that depends on nothing but the text and the number of dimensions."""
-    text = prompt.question.encode("utf-8", "surrogatepass")
-    raw = b"".join(hashlib.blake2b(b"%d:%b" % (at, text)).digest() for at in range(prompt.dimensions // 64))
-    values = [byte - 127.5 for byte in raw]
+    """A vector of unit length: the sum of those of its words, so that texts with words in common are alike."""
+    words = _WORD.findall(prompt.question.lower()) or [prompt.question]
+    by_dimension = zip(*(_vector(word, prompt.dimensions) for word in words), strict=True)
+    values = [sum(of_words) for of_words in by_dimension]
     length = math.hypot(*values)
     vector = tuple(value / length for value in values)
     return Reply(text="", stop_reason="end_turn", input_tokens=prompt.input_tokens, vector=vector)
+
+
+def _vector(word: str, dimensions: int) -> list[float]:
+    """Numbers that depend on nothing but the word and how many they are."""
+    text = word.encode("utf-8", "surrogatepass")
+    raw = b"".join(hashlib.blake2b(b"%d:%b" % (at, text)).digest() for at in range(dimensions // 64))
+    return [byte - 127.5 for byte in raw]
 
 
 def pieces(text: str) -> list[str]:

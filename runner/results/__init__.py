@@ -47,6 +47,9 @@ class RowSink(Protocol):
     def revise(self, earlier: EarlierRow, row: Row) -> None:
         """Let `row` stand in the place of an earlier row that was taken and is still on disk. Raises OSError."""
 
+    def renew(self, earlier: EarlierRow, row: Row) -> None:
+        """Append a row that holds what an earlier one held which was taken, and more. Raises OSError."""
+
     def end(self) -> None:
         """No more rows come: what waited for others is for the last `sync`."""
 
@@ -164,6 +167,10 @@ class RowFile:
         self._revised[earlier.number] = True
         self._drafts_end += len(line)
         self.earlier.give_way_to(row, called=False)
+
+    def renew(self, earlier: EarlierRow, row: Row) -> None:
+        self.append(row)
+        self.earlier.renew(earlier)
 
     def end(self) -> None:
         pass
@@ -316,6 +323,9 @@ class RowStream:
     def revise(self, earlier: EarlierRow, row: Row) -> None:
         raise AssertionError(f"a stream has no earlier row {earlier.number} to put {row['case']} in its place")
 
+    def renew(self, earlier: EarlierRow, row: Row) -> None:
+        raise AssertionError(f"a stream has no earlier row {earlier.number} to renew for {row['case']}")
+
     def end(self) -> None:
         """Give what there is, though rows between are missing."""
         self._ready.extend(self._waiting[position] for position in sorted(self._waiting))
@@ -373,6 +383,10 @@ class Outputs:
     def revise(self, earlier: EarlierRow, row: Row) -> None:
         """Let `row` stand in the place of an earlier row that was taken for its job. Raises OSError."""
         self._sinks[row["job"]].revise(earlier, row)
+
+    def renew(self, earlier: EarlierRow, row: Row) -> None:
+        """Append a row that holds what an earlier one of its job held which was taken, and more. Raises OSError."""
+        self._sinks[row["job"]].renew(earlier, row)
 
     def end(self) -> None:
         """No more rows come: what waited for others is for the last `sync`."""

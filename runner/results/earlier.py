@@ -113,6 +113,12 @@ class Earlier:
             if self._kinds[number] != _GOOD or self._keys[number] == good_key:
                 self._displaced[number] = True
 
+    def renew(self, earlier: EarlierRow) -> None:
+        """Note that a row of this run holds all that a row which was taken held, and more."""
+        self._taken[earlier.number] = False
+        self._displaced[earlier.number] = True
+        self._kinds[earlier.number] = _UNPAID
+
     def fates(self, *, complete: bool) -> Iterator[Fate]:
         """What becomes of each line, in the order of the file. `complete`: whether the run covered the whole job, so
         that what it has not taken is not wanted any more.
