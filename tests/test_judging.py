@@ -1,0 +1,235 @@
+"""Assertions that a model judges: asked through the same engine, kept in the row, never paid for twice."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from runner import questions
+from runner.assertions import UnjudgedError
+from runner.errors import Place
+from runner.records import Assertion
+
+Rows = Callable[..., list[dict[str, Any]]]
+
+NOVA = "amazon.nova-lite-v1:0"
+RUBRIC = "- {type: llm-rubric, value: is about squares, model: amazon.nova-lite-v1:0}"
+VERDICT = '{"reason": "It speaks of them.", "pass": true, "score": 0.8}'
+
+
+class Judged(NamedTuple):
+    """A job with one case and one rubric, and what runs it against an emulator whose judge is scripted."""
+
+    run: Any
+    rows: Rows
+    bedrock: Any
+    job: Path
+
+    def server(self, judge: str = f"reply: '{VERDICT}'", more: str = "") -> Any:
+        return self.bedrock(f"{more}- match: <rubric-\n  {judge}\n- match: .*\n  reply: A square has four sides.\n")
+
+    def write(self, *assertions: str, more: str = "") -> None:
+        listed = "".join(f"  {assertion}\n" for assertion in assertions or [RUBRIC])
+        self.job.write_text(f"model: anthropic.claude-3-5-sonnet-20241022-v2:0\nprompt: hi\n{more}assert:\n{listed}")
+
+    def row(self) -> dict[str, Any]:
+        (row,) = self.rows()
+        return row
+
+
+@pytest.fixture
+def judged(bedrock_run: Any, rows: Rows, bedrock: Any, tmp_path: Path) -> Judged:
+    made = Judged(bedrock_run, rows, bedrock, tmp_path / "job.yaml")
+    made.write()
+    return made
+
+
+def test_a_judges_verdict_and_its_reason_are_in_the_row(judged: Judged) -> None:
+    done = judged.run(judged.job, env=judged.server().env)
+    assert done.returncode == 0, done.stderr
+    row = judged.row()
+    (verdict,) = row["assertions"]
+    assert (verdict["passed"], verdict["score"]) == (True, 0.8)
+    (judgement,) = row["judgements"]
+    assert judgement["model"] == NOVA
+    assert judgement["reason"] == "It speaks of them."
+    assert judgement["attempts"][0]["request_id"]
+    assert judgement["cost_usd"] > 0
+
+
+def test_what_the_judge_finds_wrong_fails_the_case_with_its_reason(judged: Judged) -> None:
+    server = judged.server('reply: \'{"reason": "It is about cats.", "pass": false, "score": 0.1}\'')
+    done = judged.run(judged.job, env=server.env)
+    assert done.returncode == 1
+    assert "It is about cats." in done.stderr
+    assert "is about squares" in done.stderr
+
+
+@pytest.mark.parametrize(("threshold", "code"), [(0.8, 0), (0.81, 1)])
+def test_a_score_must_reach_the_threshold_whatever_the_judge_thinks(
+    judged: Judged, threshold: float, code: int
+) -> None:
+    judged.write(RUBRIC.replace("}", f", threshold: {threshold}}}"))
+    assert judged.run(judged.job, env=judged.server().env).returncode == code
+
+
+def test_a_judge_that_errs_is_an_error_and_its_reply_is_kept(judged: Judged) -> None:
+    done = judged.run(judged.job, env=judged.server("reply: I would rather not say.").env)
+    assert done.returncode == 3, done.stderr
+    row = judged.row()
+    assert (row["status"], row["output"]) == ("error", "A square has four sides.")
+    assert row["error"]["code"] == "assertion"
+    assert "I would rather not say" in row["error"]["message"]
+    assert "larger model" in done.stderr
+    again = judged.server()
+    assert judged.run(judged.job, env=again.env).returncode == 0
+    assert len(again.log) == 1, "only the judge is asked again"
+    assert judged.row()["status"] == "passed"
+
+
+def test_a_judges_word_is_not_paid_for_twice(judged: Judged) -> None:
+    server = judged.server()
+    judged.run(judged.job, env=server.env)
+    assert len(server.log) == 2
+    judged.write(RUBRIC.replace("}", ", threshold: 0.9}"))
+    assert judged.run(judged.job, env=server.env).returncode == 1
+    assert len(server.log) == 2, "a threshold asks nothing"
+    judged.write(RUBRIC.replace("squares", "circles"))
+    done = judged.run("--json", judged.job, env=server.env)
+    assert len(server.log) == 3, "another rubric is another question, about the same reply"
+    total = json.loads(done.stdout)["total"]
+    assert (total["kept"], total["calls"]) == (1, 1)
+    assert 0 < total["cost_usd"] < 0.001
+    judged.write()
+    assert judged.run(judged.job, env=server.env).returncode == 0
+    assert len(server.log) == 3, "and going back asks nothing"
+
+
+def test_a_judge_is_tried_again_as_any_call_is(judged: Judged) -> None:
+    server = judged.server(more="- match: <rubric-\n  times: 2\n  fault: throttle\n")
+    assert judged.run(judged.job, env=server.env).returncode == 0
+    codes = [attempt["code"] for attempt in judged.row()["judgements"][0]["attempts"]]
+    assert codes == ["throttled", "throttled", None]
+
+
+def test_a_judge_that_the_account_may_not_call_stops_the_run_and_keeps_the_reply(judged: Judged) -> None:
+    done = judged.run(judged.job, env=judged.server("fault: denied").env)
+    assert done.returncode == 4, done.stderr
+    assert judged.row()["output"] == "A square has four sides."
+    again = judged.server()
+    assert judged.run(judged.job, env=again.env).returncode == 0
+    assert len(again.log) == 1
+
+
+def test_a_budget_counts_the_judge_before_anything_is_called(judged: Judged) -> None:
+    server = judged.server()
+    done = judged.run("--max-cost", "0.01545", judged.job, env=server.env)
+    assert done.returncode == 4, done.stderr
+    assert "too small" in done.stderr
+    assert server.log == []
+    assert judged.run("--max-cost", "0.02", judged.job, env=server.env).returncode == 0
+
+
+def test_a_dry_run_counts_the_judges_calls(judged: Judged) -> None:
+    plain = json.loads(judged.run("--dry-run", "--json", judged.job).stdout)["total"]
+    assert plain["calls"] == 2
+    judged.write("- {type: contains, value: x}")
+    assert json.loads(judged.run("--dry-run", "--json", judged.job).stdout)["total"]["calls"] == 1
+
+
+def test_ctrl_c_while_a_judge_thinks_keeps_the_reply(judged: Judged, start_run: Any) -> None:
+    server = judged.server("fault: hang")
+    process = start_run(judged.job, env=server.env)
+    deadline = time.monotonic() + 30
+    while len(server.log) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert judged.row()["output"] == "A square has four sides."
+    again = judged.server()
+    assert judged.run(judged.job, env=again.env).returncode == 0
+    assert len(again.log) == 1
+
+
+def test_a_replay_asks_no_judge(judged: Judged) -> None:
+    judged.run(judged.job, env=judged.server().env)
+    assert judged.run("--replay", judged.job).returncode == 0
+    judged.write(RUBRIC.replace("squares", "circles"))
+    done = judged.run("--replay", judged.job)
+    assert done.returncode == 3, done.stderr
+    assert "no model has judged this reply" in done.stderr
+    assert judged.row()["judgements"], "what was said before is still there"
+
+
+def test_the_local_judge_lets_everything_pass_and_counts_in_local_runs_only(judged: Judged) -> None:
+    done = judged.run("--local", judged.job)
+    assert done.returncode == 0, done.stderr
+    assert judged.row()["judgements"][0]["reason"].startswith("Local emulator")
+    server = judged.server()
+    assert judged.run("--fresh", judged.job, env=server.env).returncode == 0
+    judged.write(RUBRIC.replace("squares", "circles"))
+    assert judged.run("--local", judged.job).returncode == 0
+    assert judged.run(judged.job, env=server.env).returncode == 0
+    assert len(server.log) == 3, "what the emulator said about a real reply does not count"
+
+
+def test_likeness_is_the_cosine_of_embeddings(judged: Judged) -> None:
+    judged.write('- {type: similar, value: "A square has four corners.", threshold: 0.7}')
+    server = judged.server()
+    assert judged.run(judged.job, env=server.env).returncode == 0
+    assert sum("titan-embed" in line for line in server.log) == 2
+    (verdict,) = judged.row()["assertions"]
+    assert 0.7 <= verdict["score"] < 1
+    judged.write('- {type: similar, value: "A square has four corners.", threshold: 0.99}')
+    done = judged.run(judged.job, env=server.env)
+    assert done.returncode == 1
+    assert "0.99" in done.stderr
+    judged.write('- {type: not-similar, value: ["Cats purr loudly", "Rain falls"], threshold: 0.7}')
+    assert judged.run(judged.job, env=server.env).returncode == 0
+
+
+def test_judged_assertions_may_be_parts_of_a_set(judged: Judged) -> None:
+    judged.write(f"- type: assert-set\n    assert:\n      {RUBRIC}\n      - {{type: contains, value: four}}")
+    server = judged.server()
+    assert judged.run(judged.job, env=server.env).returncode == 0
+    assert len(server.log) == 2
+
+
+def test_each_model_of_a_matrix_is_judged_by_the_judge_that_is_named(judged: Judged, rows: Rows) -> None:
+    text = judged.job.read_text().replace(
+        "prompt:", "matrix: {model: [amazon.nova-lite-v1:0, amazon.nova-pro-v1:0]}\nprompt:"
+    )
+    judged.job.write_text(text.replace("model: anthropic.claude-3-5-sonnet-20241022-v2:0\n", ""))
+    assert judged.run(judged.job, env=judged.server().env).returncode == 0
+    assert [row["judgements"][0]["model"] for row in rows()] == [NOVA, NOVA]
+
+
+RUBRIC_ASSERTION = Assertion(type="llm-rubric", place=Place("job.yaml", 1, 1), value="x")
+
+
+@pytest.mark.parametrize(
+    ("reply", "passed", "score"),
+    [
+        ('{"pass": true, "score": 0.5, "reason": "r"}', True, 0.5),
+        ('Sure!\n```json\n{"reason": "a } in {text}", "pass": false, "score": 0}\n```', False, 0.0),
+        ('{"pass": true}', True, 1.0),
+        ('{"pass": false, "score": 7}', False, 1.0),
+        ('{"thinking": {"pass": "no"}} {"pass": false, "score": "high"}', False, 0.0),
+    ],
+)
+def test_the_judges_verdict_is_found_in_what_it_says(reply: str, passed: bool, score: float) -> None:
+    found = questions.finding(RUBRIC_ASSERTION, [reply])
+    assert (found.passed, found.score) == (passed, score)
+
+
+@pytest.mark.parametrize("reply", ["", "yes", '{"pass": "yes"}', "{" * 5000, '{"pass": tru', "[true]"])
+def test_what_is_no_verdict_is_an_error(reply: str) -> None:
+    with pytest.raises(UnjudgedError, match="no verdict"):
+        questions.finding(RUBRIC_ASSERTION, [reply])
