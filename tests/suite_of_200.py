@@ -88,7 +88,7 @@ KNOWN: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 # What can't be told by a reply of the emulator's: there the assertion itself is made one that does not hold.
-HARDER = {
+HARDER: dict[str, dict[str, Any]] = {
     "latency": {"type": "latency", "threshold": "1ms"},
     "cost": {"type": "cost", "threshold": 0.0000001},
     "finish-reason": {"type": "finish-reason", "value": "length"},
@@ -97,7 +97,9 @@ HARDER = {
 
 def write(folder: Path) -> dict[str, str]:
     """Write job.yaml, replies.yaml and checks.py; return the status that each case must get, by id."""
-    cases, replies, expected = [], [], {}
+    cases: list[dict[str, Any]] = []
+    replies: list[dict[str, Any]] = []
+    expected: dict[str, str] = {}
     for number, (assertion, good, bad) in enumerate(KNOWN):
         for holds, reply in ((True, good), (False, bad)):
             for negated in (False, True):

@@ -22,10 +22,12 @@ import pytest
 
 from runner import open_files
 from runner.errors import UsageError
-from runner.results import Outputs, RowFile, RowStream
+from runner.results import Outputs
 from runner.results.lines import to_line
 from runner.results.locks import HeldByAnotherRunError
 from runner.results.ordering import ordered
+from runner.results.row_file import RowFile
+from runner.results.row_stream import RowStream
 
 if TYPE_CHECKING:
     from runner.records import Row
@@ -418,7 +420,7 @@ def test_a_file_as_editors_leave_it_is_read_and_tidied(path: Path, text: bytes) 
 
 WRITE_BEYOND_THE_LIMIT = """
 import json, pathlib, resource, sys
-from runner.results import RowFile
+from runner.results.row_file import RowFile
 file = RowFile(pathlib.Path(sys.argv[1]))
 small, large = json.loads(sys.argv[2])
 file.append(small)
@@ -622,7 +624,7 @@ def test_too_many_open_files_are_told_with_what_to_do(path: Path) -> None:
 # Runs a job again and again, each time with another prompt, and says what is on disk as soon as it is.
 RUN_FOR_EVER = """
 import itertools, json, os, pathlib, random, sys
-from runner.results import RowFile
+from runner.results.row_file import RowFile
 path, seed, template = pathlib.Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
 chance = random.Random(seed)
 os.write(1, b"ready\\n")
@@ -686,7 +688,7 @@ def test_nothing_that_counted_is_lost_in_many_kills(path: Path) -> None:
 
 KILLED_BEFORE_THE_REPLACEMENT = """
 import json, os, pathlib, signal, sys
-from runner.results import RowFile
+from runner.results.row_file import RowFile
 file = RowFile(pathlib.Path(sys.argv[1]))
 file.append(json.loads(sys.argv[2]))
 file.sync()

@@ -27,7 +27,9 @@ def local_text(prompt: Prompt) -> str:
     it lets everything pass, in the JSON that graders are asked for.
     """
     if all(word in (prompt.system or "") for word in _GRADING):
-        return json.dumps({"reason": "Local emulator, no model was called: all of it passes.", "pass": True, "score": 1})
+        return json.dumps(
+            {"reason": "Local emulator, no model was called: all of it passes.", "pass": True, "score": 1}
+        )
     parts = ["Local emulator, no model was called.", _question(prompt.question)]
     if prompt.pictures:
         parts.append(_pictures(prompt.pictures))
