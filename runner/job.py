@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
-from runner import model_ids, models, schema, source, times
+from runner import model_ids, models, schema, source, thresholds, times
 from runner.assertions import pattern_problem
 from runner.errors import Place, Problem, UsageError
 from runner.records import (
@@ -24,6 +24,7 @@ from runner.records import (
     RetrySettings,
     Role,
     Text,
+    Threshold,
     Turn,
     Variant,
 )
@@ -276,6 +277,22 @@ def _repeat_problems(document: Document) -> Iterator[Problem]:
         )
 
 
+def _threshold_problems(document: Document) -> Iterator[Problem]:
+    for threshold in _thresholds(document):
+        wrong = thresholds.futile(threshold)
+        if wrong is not None:
+            yield Problem(wrong[0], threshold.place, wrong[1])
+
+
+def _thresholds(document: Document) -> Iterator[Threshold]:
+    """The entries of `thresholds:` that are written as the schema wants them."""
+    given = document.data.get("thresholds")
+    for name, value in given.items() if isinstance(given, dict) else ():
+        threshold = thresholds.parse(name, value, document.place(("thresholds", name)))
+        if threshold is not None:
+            yield threshold
+
+
 def _times(number: int) -> str:
     return "once" if number == 1 else f"{number} times"
 
@@ -412,6 +429,7 @@ _CHECKS: Final[tuple[Callable[[Document], Iterator[Problem]], ...]] = (
     _case_source_problems,
     _matrix_problems,
     _repeat_problems,
+    _threshold_problems,
     _turn_problems,
     _body_problems,
     _variable_name_problems,
@@ -535,6 +553,7 @@ class _Builder:
             retry=_retry(data.get("retry", {})),
             timeout=_seconds(data.get("timeout"), DEFAULT_TIMEOUT),
             max_cost=_number(data.get("max_cost")),
+            thresholds=tuple(_thresholds(self._document)),
         )
 
     def _text(self, pointer: Pointer) -> Text:

@@ -109,6 +109,17 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Threshold:
+    """One entry of `thresholds:`: what a figure of the whole job must come to."""
+
+    name: str
+    comparison: str  # <, <=, >, >= or ==
+    limit: float  # a share of 1, seconds, USD or a count, as the name says
+    wanted: str  # as written: `< 8s`
+    place: Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
     """One combination of the values of a job's matrix, and the job with these values."""
 
@@ -166,6 +177,7 @@ class Job:
     matrix_place: Place | None = None
     repeat: int = 1
     min_pass: int = 1  # how many repetitions of a case must pass
+    thresholds: tuple[Threshold, ...] = ()
 
 
 # --- what is asked ---------------------------------------------------------------------------------------------------

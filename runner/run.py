@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner import console, loading, models, open_files, report
+from runner import console, loading, models, open_files, report, summary_json
 from runner.account import Connection
 from runner.answer import Answerer, adopted
 from runner.bedrock import Bedrock
@@ -20,6 +20,7 @@ from runner.calls import LimitedCalls
 from runner.cases import EVERYTHING, CaseList, Selection
 from runner.engine import Engine, Work, cannot_write
 from runner.errors import CallError, ExitCode, FailureCode, Problem, UsageError
+from runner.figures import Figures
 from runner.guard import Guard, GuardedCalls, check_budgets
 from runner.job import NO_OVERRIDES, Overrides, jobs_of
 from runner.questions import judging_jobs
@@ -125,7 +126,7 @@ def run(options: RunOptions) -> ExitCode:
             for failure in report.write(options.reports, spooled.rows(), summary):
                 console.say(f"note: {failure}")
     if options.as_json:
-        console.emit(json.dumps(summary.to_json(), indent=2))
+        console.emit(json.dumps(summary_json.describe(summary), indent=2))
     return summary.exit_code
 
 
@@ -343,6 +344,7 @@ def _at_rate(job: Job, options: RunOptions) -> Job:
 
 def _empty_summary(plan: _Plan) -> Summary:
     output = plan.options.output
+    whole = {cases.job.name for cases in plan.lists if cases.covers_job}
     jobs = {
         job.name: JobSummary(
             name=job.name,
@@ -351,6 +353,10 @@ def _empty_summary(plan: _Plan) -> Summary:
             tally=Tally(cases=plan.counts[job.name]),
             repeat=job.repeat,
             min_pass=job.min_pass,
+            unnamed=not job.cases and not job.variants and job.repeat == 1,
+            partial=job.name not in whole,
+            wanted=job.thresholds,
+            variants={variant.label: Figures() for variant in job.variants},
         )
         for job in plan.jobs
     }

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from runner import thresholds
 from runner.errors import Problem
 from runner.source import kind
 from runner.words import nearest, shorten
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from runner.source import Document
 
-Name = Literal["job", "result"]
+Name = Literal["job", "result", "summary"]
 Pointer = tuple[str | int, ...]
 
 _MAX_BREACHES: Final = 300  # of one file, and problems of them: far more than anybody reads
@@ -157,7 +158,6 @@ def _position(problem: Problem) -> tuple[int, int]:
 
 # Keys of the design that are built later: they are known, and refused because they would do nothing yet.
 _LATER: Final[Mapping[str, frozenset[str]]] = {
-    "job": frozenset({"thresholds"}),
     "content": frozenset({"documents"}),
 }
 
@@ -259,6 +259,19 @@ _FOREIGN: Final[Mapping[str, Mapping[str, str]]] = {
         "max_retries": "use `max_attempts: N`, which counts the first try too",
         "backoff": "use `max_backoff: 30s`",
     },
+    "thresholds": {
+        "accuracy": "use `pass_rate`",
+        "success_rate": "use `pass_rate`",
+        "failure_rate": "use `pass_rate`",
+        "min_pass_rate": "use `pass_rate`",
+        "latency": "use `p95_latency`; also p50_latency, p99_latency",
+        "p50": "use `p50_latency`",
+        "p95": "use `p95_latency`",
+        "p99": "use `p99_latency`",
+        "first_token_latency": "use `p95_first_token_latency`; also p50_first_token_latency",
+        "total_cost": "use `cost`",
+        "tokens": "use `input_tokens` and `output_tokens`",
+    },
 }
 
 
@@ -267,7 +280,7 @@ def _where(pointer: Sequence[str | int]) -> str:
     match list(pointer):
         case []:
             return "job"
-        case ["inference" | "rate" | "retry" | "cases" | "matrix" as name]:
+        case ["inference" | "rate" | "retry" | "cases" | "matrix" | "thresholds" as name]:
             return str(name)
         case ["turns", int()]:
             return "turn"
@@ -308,7 +321,7 @@ def _key_hint(key: str, where: str, known: Sequence[str]) -> str:
     if _snake(key) in known:
         return f"did you mean `{_snake(key)}`?"
     if where == "job":
-        for section in ("inference", "rate", "retry"):
+        for section in ("inference", "rate", "retry", "thresholds"):
             names = load("job")["$defs"][section]["properties"]
             foreign = _FOREIGN[section].get(_snake(key))
             if _snake(key) in names:
@@ -392,6 +405,9 @@ def _explain(error: _Breach, document: Document) -> Iterator[Problem]:
         yield _useless_key(document, pointer)
     elif error.keyword == "oneOf":
         yield from _content(document)
+    elif pointer[:1] == ("thresholds",) and len(pointer) == 2:
+        message, hint = thresholds.explain(str(pointer[1]), error.value)
+        yield Problem(message, document.place(pointer), hint)
     else:
         explain = _VALUES[error.keyword]
         message, hint = explain(error, pointer, document)
@@ -461,6 +477,7 @@ _SHAPES: Final = {
     "inference": "write `inference: {max_tokens: 1024}`",
     "rate": "write `rate: {requests_per_minute: 100}`",
     "retry": "write `retry: {max_attempts: 8, max_backoff: 30s}`",
+    "thresholds": 'write `{pass_rate: ">= 0.95", p95_latency: "< 8s"}`',
 }
 
 

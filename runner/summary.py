@@ -1,23 +1,27 @@
-"""What a run came to: counts, tokens, cost and the exit code; as values that the console and `--json` show."""
+"""What a run came to: counts, tokens, cost and the exit code. The console shows it, and summary_json.py."""
 
 from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, field
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from runner.errors import ExitCode, refused_for_tokens
-from runner.records import Made, Usage
+from runner.errors import ExitCode, FailureCode, refused_for_tokens
+from runner.figures import Figures
+from runner.records import Made, Usage, matrix_label
+from runner.thresholds import judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from runner.records import AttemptRecord, Row
+    from runner.records import AttemptRecord, Row, Status, Threshold
     from runner.stop import StopReason
+    from runner.thresholds import ThresholdVerdict
 
 
-_NAMED_CASES = 10
+NAMED_CASES = 100  # of those of a job that failed, and of those in error
+_REASON = 300  # characters of a reason that are kept
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,38 +102,127 @@ class Tally:
                 self.refused_for_tokens += refused_for_tokens(attempt["code"], attempt["message"])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotPassed:
+    """A case that failed or is in error, as far as a line about it needs it."""
+
+    case: str
+    path: str  # where the assertion is that failed first, or the case
+    line: int
+    reason: str
+    index: int
+    stopped: bool  # cut by the end of the run, of which more is told than of any case
+
+
 @dataclass(slots=True, kw_only=True)
 class JobSummary:
+    """What one job came to. `tally` counts repetitions one by one; all else counts each case once."""
+
     name: str
     path: str
     output: str  # the file of its rows, or "-"
     tally: Tally
     repeat: int = 1
     min_pass: int = 1  # of the repetitions of a case
-    failed_cases: int = 0  # cases of which too few repetitions passed
-    too_few_passed: list[str] = field(default_factory=list)  # the first of them, and how many passed
-    # By index of the case: how many of its repetitions have finished, times 2**16, and how many of them passed.
-    _repetitions: array[int] = field(default_factory=lambda: array("I"))
+    unnamed: bool = False  # its only case needs no name beside the job's
+    partial: bool = False  # not all its cases were chosen
+    wanted: tuple[Threshold, ...] = ()
+    variants: dict[str, Figures] = field(default_factory=dict)  # by the values of the matrix, as `model=a, tone=dry`
+    failed: dict[str, NotPassed] = field(default_factory=dict)  # by id: the first of the cases that failed
+    in_error: dict[str, NotPassed] = field(default_factory=dict)
+    _figures: Figures = field(default_factory=Figures)  # of the cases of no variant
+    # By index of the case: how many of its repetitions passed, failed and are in error, 16 bits each.
+    _repetitions: array[int] = field(default_factory=lambda: array("Q"))
 
     def add(self, made: Made) -> None:
         """Count one finished row."""
         row = made.row
         self.tally.add(made)
-        finished, passed = self._count(row["index"], passed=row["status"] == "passed")
-        if finished == self.repeat and passed < self.min_pass:
-            self.failed_cases += 1
-            if len(self.too_few_passed) < _NAMED_CASES:
-                self.too_few_passed.append(f"{row['case']}: {passed} of {self.repeat}")
+        figures = self._figures if row["matrix"] is None else self._variant(matrix_label(row["matrix"]))
+        figures.add(row)
+        before, after = self._count(row["index"], row["status"])
+        if before != after:
+            figures.move(before, after)
+            self._remember(row, after)
 
-    def _count(self, index: int, *, passed: bool) -> tuple[int, int]:
-        """Of how many repetitions of a case it is known what became of them, and how many of these passed."""
+    @property
+    def figures(self) -> Figures:
+        """Of all its cases together."""
+        whole = Figures()
+        for part in self._parts():
+            whole.update(part)
+        return whole
+
+    def _parts(self) -> tuple[Figures, ...]:
+        return self._figures, *self.variants.values()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every case has its row."""
+        return self.tally.pending == 0
+
+    @property
+    def thresholds(self) -> list[ThresholdVerdict]:
+        """Every threshold with what was found; none as long as cases are missing, since then nobody can know."""
+        figures = self.figures
+        return [judge(threshold, figures) for threshold in self.wanted] if self.complete else []
+
+    @property
+    def broken_thresholds(self) -> list[ThresholdVerdict]:
+        return [verdict for verdict in self.thresholds if not verdict.held]
+
+    @property
+    def judged_by_pass_rate(self) -> bool:
+        """Whether a threshold decides how many cases may fail, in place of `none`."""
+        return any(threshold.name == "pass_rate" for threshold in self.wanted)
+
+    @property
+    def failed_cases(self) -> int:
+        """How many cases failed: too few of their repetitions passed."""
+        return sum(part.failed for part in self._parts())
+
+    @property
+    def cases_in_error(self) -> int:
+        return sum(part.errors for part in self._parts())
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether assertions or thresholds say that the job is not as it should be."""
+        return bool(self.broken_thresholds or (self.failed_cases and not self.judged_by_pass_rate))
+
+    def passes(self, case: NotPassed) -> int:
+        """How many repetitions of a case have passed."""
+        return self._repetitions[case.index] & 0xFFFF if self.repeat > 1 else 0
+
+    def _variant(self, label: str) -> Figures:
+        return self.variants.setdefault(label, Figures())
+
+    def _count(self, index: int, status: Status) -> tuple[Status | None, Status]:
+        """What a case was before this repetition of it, if any had finished, and what it is now."""
         if self.repeat == 1:
-            return 1, int(passed)
+            return None, status
         missing = index + 1 - len(self._repetitions)
         if missing > 0:
-            self._repetitions.extend(array("I", bytes(4 * missing)))
-        self._repetitions[index] += (1 << 16) + passed
-        return divmod(self._repetitions[index], 1 << 16)
+            self._repetitions.extend(array("Q", bytes(8 * missing)))
+        before = self._status(index)
+        self._repetitions[index] += {"passed": 1, "failed": 1 << 16, "error": 1 << 32}[status]
+        after = self._status(index)
+        assert after is not None
+        return before, after
+
+    def _status(self, index: int) -> Status | None:
+        """Of a case, as its repetitions make it so far; None if none has finished."""
+        counts = self._repetitions[index]
+        if not counts:
+            return None
+        failed, errors = counts >> 16 & 0xFFFF, counts >> 32
+        return "error" if errors else "failed" if failed > self.repeat - self.min_pass else "passed"
+
+    def _remember(self, row: Row, status: Status) -> None:
+        self.failed.pop(row["case"], None)
+        kept = {"failed": self.failed, "error": self.in_error}.get(status)
+        if kept is not None and len(kept) < NAMED_CASES:
+            kept[row["case"]] = _not_passed(row)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -167,33 +260,15 @@ class Summary:
             return self.stopped.exit_code
         if self.total.errors or not self.complete:
             return ExitCode.INCOMPLETE
-        failed = any(job.failed_cases for job in self.jobs.values())
+        failed = any(job.has_failed for job in self.jobs.values())
         return ExitCode.ASSERTION_FAILED if failed else ExitCode.OK
-
-    def to_json(self) -> dict[str, Any]:
-        """The object that `--json` prints."""
-        return {
-            "exit_code": int(self.exit_code),
-            "stopped": None if self.stopped is None else {"message": self.stopped.message, "hint": self.stopped.hint},
-            "elapsed_s": round(self.elapsed, 3),
-            "lost_calls": self.lost_calls,
-            "set_aside": self.set_aside,
-            "total": _tally_json(self.total),
-            "jobs": [
-                {
-                    "name": job.name,
-                    "path": job.path,
-                    "output": job.output,
-                    "failed_cases": job.failed_cases,
-                    **_tally_json(job.tally),
-                }
-                for job in self.jobs.values()
-            ],
-        }
 
 
 def of_rows(rows: Iterable[Row], output: str) -> Summary:
-    """The summary of rows on disk, as if one run had called them all. `output` is where they come from."""
+    """The summary of rows on disk, as if one run had called them all. `output` is where they come from.
+
+    Rows tell of no thresholds, and cases that have no row are not missed.
+    """
     summary = Summary(jobs={})
     for row in rows:
         job = summary.jobs.get(row["job"])
@@ -207,26 +282,21 @@ def of_rows(rows: Iterable[Row], output: str) -> Summary:
                 min_pass=row["min_pass"],
             )
         summary.add(Made(row))
+        job.unnamed = job.tally.done == 1 and row["case"] == "1"
     return summary
 
 
-def _tally_json(tally: Tally) -> dict[str, Any]:
-    return {
-        "cases": tally.cases,
-        "kept": tally.kept,
-        "called": tally.called,
-        "passed": tally.passed,
-        "failed": tally.failed,
-        "errors": tally.errors,
-        "pending": tally.pending,
-        "calls": tally.calls,
-        "retries": tally.retries,
-        "sufficient_max_tokens": tally.sufficient_max_tokens,
-        "possibly_billed_attempts": tally.possibly_billed,
-        "input_tokens": tally.usage.input_tokens,
-        "output_tokens": tally.usage.output_tokens,
-        "cache_read_tokens": tally.usage.cache_read_tokens,
-        "cache_write_tokens": tally.usage.cache_write_tokens,
-        "cost_usd": None if tally.cost_usd is None else round(tally.cost_usd, 9),
-        "unpriced_rows": tally.unpriced,
-    }
+def _not_passed(row: Row) -> NotPassed:
+    source, error = row["source"], row["error"]
+    if error is not None:
+        line, reason = source["line"], f"{error['code']}: {error['message']}"
+    else:
+        line, reason = next((each["line"], each["reason"]) for each in row["assertions"] if not each["passed"])
+    return NotPassed(
+        case=row["case"],
+        path=source["path"],
+        line=line,
+        reason=reason[:_REASON],
+        index=row["index"],
+        stopped=error is not None and error["code"] == FailureCode.STOPPED,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import replace
+from collections.abc import Callable
 from functools import partial
 from typing import IO, TYPE_CHECKING, cast
 
@@ -12,23 +12,13 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from runner.console import (
-    MOST_TOLD,
-    Console,
-    Outcomes,
-    Patient,
-    case_name,
-    duration,
-    money,
-    plain,
-    retry_line,
-    stop_lines,
-    summary_lines,
-)
-from runner.records import Request, exchanges
+from runner.console import Console, Patient, case_name, duration, money, plain, retry_line
+from runner.console.failures import MOST_TOLD, Outcomes, failure_of, is_told
+from runner.console.summaries import stop_lines, summary_lines
+from runner.records import exchanges
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from runner.records import Case, Job, Message, Reply, Row
     from runner.retry import RetryNotice
@@ -37,6 +27,7 @@ if TYPE_CHECKING:
 
 
 _UPDATE_SECONDS = 0.05
+_STYLES = {"FAILED": "bold red", "ERROR": "bold red", "BROKEN": "bold red", "^": "bold red", "hint:": "cyan"}
 
 
 class Screen:
@@ -48,6 +39,15 @@ class Screen:
 
     def write(self, text: str, style: str = "", *, end: str = "\n") -> None:
         self.rich.print(Text(plain(text), style=style), end=end, soft_wrap=True)
+
+    def tell(self, lines: Iterable[str]) -> None:
+        """Lines that are coloured by what they begin with; printed at once, so that a bar below is drawn again once."""
+        told = [Text(plain(line), style=_STYLES.get(line.split(maxsplit=1)[0], "")) for line in lines]
+        if told:
+            self.rich.print(Text("\n").join(told), soft_wrap=True)
+
+
+Show = Callable[["Section", "Case", "Row"], None]
 
 
 class Section(Console):
@@ -63,9 +63,12 @@ class Section(Console):
     def complete(self) -> bool:
         return self._tally.pending == 0
 
-    def gist(self, case: Case, row: Row) -> tuple[Case, Row] | None:
-        """What to keep of a finished case until the section is in front; None if there will be nothing to show."""
-        return case, row
+    def later(self, case: Case, row: Row, show: Show) -> Callable[[], None] | None:
+        """What is to be done about a finished case once the section is in front; None if nothing."""
+        return partial(show, self, case, row)
+
+    def _tell(self, case: Case, row: Row) -> None:
+        self._screen.tell(self._screen.outcomes.lines(case_name(case), row))
 
 
 class Conversation(Section):
@@ -104,7 +107,7 @@ class Conversation(Section):
 
     def finished(self, case: Case, row: Row) -> None:
         self._end_of_speech()
-        _write_outcome(self._screen, case, row)
+        self._tell(case, row)
         usage, facts = row["usage"], []
         if row["latency_ms"] is not None:
             facts.append(duration(row["latency_ms"] / 1000))
@@ -119,7 +122,7 @@ class Conversation(Section):
         for messages, reply in zip(exchanges(case.request), row["replies"], strict=False):
             self.asked(case, messages)
             self._say("Assistant", reply["text"], "green")
-        _write_outcome(self._screen, case, row)
+        self._tell(case, row)
         self._screen.write(f"{row['status']} · kept from an earlier run ({row['finished_at'][:10]})", "dim")
 
     def close(self) -> None:
@@ -151,7 +154,7 @@ class Bar(Section):
             expand=True,
         )
         self._updated_at = -_UPDATE_SECONDS
-        self._gists = 0
+        self._waiting = 0  # cases to tell of later
         name = Text(plain(job.name)).markup
         self._task = self._progress.add_task(name, total=tally.cases, rate="", spent="", start=False)
 
@@ -166,13 +169,13 @@ class Bar(Section):
         self._progress.update(self._task, rate=f"{notice.error.code.value}, trying again")
 
     def finished(self, case: Case, row: Row) -> None:
-        _write_outcome(self._screen, case, row)
+        self._tell(case, row)
         if self._verbose and row["status"] == "passed":
             self._screen.write(f"passed {case_name(case)}", "green")
         self._update()
 
     def kept(self, case: Case, row: Row) -> None:
-        _write_outcome(self._screen, case, row)
+        self._tell(case, row)
         self._update()
 
     def _update(self) -> None:
@@ -189,15 +192,14 @@ class Bar(Section):
             spent=self._spent(),
         )
 
-    def gist(self, case: Case, row: Row) -> tuple[Case, Row] | None:
-        """What an outcome is told from, without what was asked and answered, which would add up to the whole run."""
-        told = any(Outcomes().lines(case, row))  # the bar counts the others by itself
-        if not told or (self._gists == MOST_TOLD and not self._verbose):
+    def later(self, case: Case, row: Row, show: Show) -> Callable[[], None] | None:
+        """Only what is to be said: what was asked and answered would add up to the whole run. The bar counts alone."""
+        if not is_told(row) or (self._waiting == MOST_TOLD and not self._verbose):
             return None
-        self._gists += 1
-        failed = [assertion for assertion in row["assertions"] if not assertion["passed"]]
-        outcome = {"status": row["status"], "error": row["error"], "assertions": failed}
-        return replace(case, vars={}, request=Request(), assertions=()), cast("Row", outcome)
+        self._waiting += 1
+        failure = failure_of(case_name(case), row)
+        assert failure is not None
+        return lambda: self._screen.tell(self._screen.outcomes.tell(failure))
 
     def close(self) -> None:
         self._progress.stop()
@@ -246,12 +248,12 @@ class Terminal(Console):
     def kept(self, case: Case, row: Row) -> None:
         self._done(case, row, lambda section, case, row: section.kept(case, row))
 
-    def _done(self, case: Case, row: Row, event: Callable[[Section, Case, Row], None]) -> None:
+    def _done(self, case: Case, row: Row, event: Show) -> None:
         section = self._sections[case.job.name]
         if self._in_front(case):
             event(section, case, row)
-        elif gist := section.gist(case, row):
-            self._waiting[case.job.name].append(partial(event, section, *gist))
+        elif later := section.later(case, row, event):
+            self._waiting[case.job.name].append(later)
         while self._order and self._sections[self._order[0]].complete:
             self._next_section()
 
@@ -274,8 +276,10 @@ class Terminal(Console):
     def end(self, summary: Summary) -> None:
         if self._begun:
             self._screen.rich.rule(style="dim")
-        for number, line in enumerate(summary_lines(summary)):
-            self._screen.write(line, "bold" if number == 0 else "")
+        lines = list(summary_lines(summary, width=self._screen.rich.width))
+        for line in lines[:1]:
+            self._screen.write(line, "bold")
+        self._screen.tell(lines[1:])
         for line in stop_lines(summary, self._screen.outcomes):
             self._screen.write(line, "bold yellow")
 
@@ -302,8 +306,3 @@ class Terminal(Console):
         self._sections[name].begin()
         while self._waiting[name]:
             self._waiting[name].popleft()()
-
-
-def _write_outcome(screen: Screen, case: Case, row: Row) -> None:
-    for line in screen.outcomes.lines(case, row):
-        screen.write(line, "red" if line.startswith(("ERROR", "FAILED")) else "cyan")

@@ -60,6 +60,8 @@ def bedrock_run(tmp_path: Path) -> BedrockRun:
             read_rows(path.read_text())
         if "-o" in args and "-" in args:
             read_rows(done.stdout)
+        if "--json" in args and '"bedrock-run/summary/' in done.stdout:
+            _SUMMARY.validate(json.loads(done.stdout))
         return done
 
     return run
@@ -96,6 +98,7 @@ def start_run(tmp_path: Path) -> Iterator[StartRun]:
 
 
 _ROW = Draft202012Validator(load_schema("result"))
+_SUMMARY = Draft202012Validator(load_schema("summary"))
 
 
 def read_rows(text: str) -> list[dict[str, Any]]:

@@ -175,7 +175,7 @@ def test_assertions_of_kept_rows_are_evaluated_again(runs: Runs, rows: Rows) -> 
     calls, told = runs(expect=1)
     assert calls == 0
     assert [row["status"] for row in rows()] == ["failed", "passed", "failed"]
-    assert told.count("FAILED") == 2
+    assert told.count("FAILED job [") == 4  # a block each, and a line each at the end
     runs.write(LIST)
     assert runs()[0] == 0
     assert {row["status"] for row in rows()} == {"passed"}
@@ -556,9 +556,10 @@ def test_of_many_failures_the_first_hundred_are_told(runs: Runs) -> None:
     runs.write("prompt: '{{ n }}'\ncases: rows.csv\nassert: [{type: equals, value: no}]\n")
     runs.write("n\n" + "".join(f"{n}\n" for n in range(150)), "rows.csv")
     _, told = runs(expect=1)
-    assert told.count("FAILED") == 100
+    assert told.count("FAILED job [") == 100 + 20
     assert "more cases that did not pass are only counted" in told
-    assert runs("-v", expect=1)[1].count("FAILED") == 150
+    assert "and 130 more cases that did not pass" in told
+    assert runs("-v", expect=1)[1].count("FAILED job [") == 150 + 20
 
 
 def test_throttles_for_a_needless_max_tokens_are_told_with_a_figure_that_would_do(runs: Runs, bedrock: Any) -> None:
@@ -574,7 +575,9 @@ def test_too_few_passes_name_the_case(runs: Runs, bedrock: Any) -> None:
     runs.write("id,n\na,1\nb,2\n", "rows.csv")
     replies = "- {match: 1, reply: bad, times: 1}\n- {match: 2, reply: bad, times: 2}\n- {match: '', reply: good}\n"
     _, told = runs(env=bedrock(replies).env, expect=1)
-    assert "note: fewer than 2 repetitions passed (min_pass) of job: b: 1 of 3" in told
+    assert "FAILED job [b] (job.yaml:5): 1 of 3 repetitions passed, 2 needed" in told
+    assert "FAILED job [a] (" not in told
+    assert "repetition 1 of 3; 2 must pass (min_pass)" in told
 
 
 def test_an_id_from_a_file_forges_no_line(runs: Runs) -> None:

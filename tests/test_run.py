@@ -348,7 +348,12 @@ def test_a_case_that_fails_for_good_keeps_every_attempt(
     assert row["error"]["code"] == "transient"
     assert row["error"]["http_status"] == 500
     assert row["error"]["retryable"] is True
-    assert "ERROR  job: transient: InternalServerException" in done.stderr
+    request_id = row["error"]["request_id"]
+    assert done.stderr.splitlines()[1:4] == [
+        "ERROR  job (job.yaml:1)",
+        f"    transient: {row['error']['message']}",
+        f"    3 attempts, the last with request id {request_id}",
+    ]
 
 
 def test_a_wrong_request_is_not_tried_again(bedrock_run: Any, write_job: Any, rows: Rows) -> None:
@@ -552,7 +557,7 @@ def test_render_prints_what_is_sent_to_the_byte(bedrock_run: Any, bedrock: Any, 
     assert request["then"] == [[{"role": "user", "text": "two"}]]
 
 
-@pytest.mark.parametrize("name", ["job", "result"])
+@pytest.mark.parametrize("name", ["job", "result", "summary"])
 def test_schema_prints_a_json_schema(name: str, bedrock_run: Any) -> None:
     assert json.loads(bedrock_run("schema", name).stdout)["$schema"].endswith("2020-12/schema")
 

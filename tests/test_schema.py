@@ -62,7 +62,7 @@ def test_nothing_is_accepted_that_does_nothing() -> None:
     for path, child in objects.items():
         assert path.rpartition("/")[2] in free or child["additionalProperties"] is False, path
     assert root["additionalProperties"] is False
-    later = {"thresholds", "documents"}
+    later = {"documents"}
     assert not later & {path.rpartition("/")[2] for path, _ in subschemas(root)}
 
 
@@ -85,7 +85,11 @@ def test_a_right_job_has_no_problems(tmp_path: Path) -> None:
         ("name: 2024\n", "`name` must be a text", 'quote it: `"2024"`'),
         ("timeout: 1h30m\n", "`timeout` must be a duration", "as in `500ms`, `30s`, `5m` or `1h`"),
         ("region: us-east-1a\n", "is not an AWS region", "`us-east-1`"),
-        ("thresholds: {}\n", "`thresholds` is not supported by this version", "leave it out"),
+        ("thresholds: {}\n", "`thresholds` is empty", "write `{pass_rate: "),
+        ("thresholds: 1\n", "`thresholds` must be a mapping", "write `{pass_rate: "),
+        ("pass_rate: '>= 1'\n", "unknown key `pass_rate`", "put it under `thresholds:`, as `pass_rate`"),
+        ("thresholds: {p95: '< 1s'}\n", "unknown key `p95` in `thresholds`", "use `p95_latency`"),
+        ("thresholds: {max_cost: 5}\n", "unknown key `max_cost`", "belongs at the top level"),
         ("name: " + "a" * 101 + "\n", "`name` is longer than 100", "shorten it"),
     ],
 )
@@ -117,7 +121,7 @@ def test_problems_come_in_the_order_of_the_file(tmp_path: Path) -> None:
 
 SCALARS: list[Any] = [
     None, True, False, -1, 0, 0.5, 1, 2.0, 10**9, float("nan"), float("inf"), "", " ", "x", "x/", "5s", "auto", "on",
-    "a" * 3000, "us-east-1", "contains", "latency", MODEL,
+    "a" * 3000, "< 1", ">= 95%", "< 1s", "us-east-1", "contains", "latency", MODEL,
 ]  # fmt: skip
 VALUES: list[Any] = [*SCALARS, [], ["x"], ["x", 1], {}, {"x": 1}, *({"user": value} for value in SCALARS)]
 
@@ -130,7 +134,7 @@ def jobs() -> Iterator[dict[str, Any]]:
             yield {key: value}
             yield {"model": MODEL, "prompt": "Hi", key: [value]}
             yield {"model": MODEL, "prompt": "Hi", key: {"type": value}}
-            yield {section: {key: value} for section in ("inference", "rate", "retry")}
+            yield {section: {key: value} for section in ("inference", "rate", "retry", "thresholds")}
     chance = random.Random(1)
 
     def anything(depth: int) -> Any:

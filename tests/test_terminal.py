@@ -127,7 +127,7 @@ def test_many_cases_get_a_bar_and_a_line_for_each_failure(on_terminal: Any, writ
     shown = without_colours(seen)
     assert code == 1
     assert "30/30" in shown
-    assert shown.count("FAILED many [c7]") == 1
+    assert shown.count("FAILED many [c7] (job.yaml:4)\n    {type: not-contains") == 1
     assert "30 cases: 29 passed, 1 failed" in shown
 
 
@@ -154,7 +154,7 @@ def test_what_went_wrong_behind_the_job_in_front_is_told_in_its_turn_once_and_no
     shown = without_colours(seen)
     assert code == 1
     assert shown.index("a slow answer") < shown.index("FAILED second [c")
-    assert shown.count("FAILED second [c") == 100
+    assert shown.count("FAILED second [c") == 100 + 20
     assert shown.count("more cases that did not pass are only counted") == 1
     assert "131 cases: 1 passed, 130 failed" in shown
 
@@ -166,8 +166,17 @@ def test_a_job_that_is_not_in_front_keeps_neither_replies_nor_retries(write_job:
     tallies = {each.job.name: SimpleNamespace(tally=Tally(cases=200)) for each in lists}
     terminal = Terminal([each.job for each in lists], cast("Any", SimpleNamespace(jobs=tallies)), verbose=False)
     reply, notice = ["what the model said"], ["what is tried again"]  # lists, since their holders can be asked for
-    failed = {"passed": False, "line": 4, "reason": "no"}
-    row = {"status": "failed", "error": None, "assertions": [failed], "output": reply, "replies": [reply]}
+    failed = {"type": "regex", "passed": False, "line": 4, "reason": "no", "expected": "yes", "actual": "no"}
+    row = {
+        "status": "failed",
+        "error": None,
+        "output": reply,
+        "replies": [reply],
+        "repeat": 0,
+        "repeats": 1,
+        "assertions": [{**failed, "value": "y", "threshold": None}],
+        "source": {"path": "job.yaml", "line": 1, "row": None},
+    }
     job = lists[1].job
     for number in range(200):
         case = Case(job=job, id=f"c{number}", index=number, key="", vars={}, request=Request(), assertions=())
@@ -195,7 +204,12 @@ def test_without_a_terminal_there_are_no_control_codes(bedrock_run: Any, write_j
     done = bedrock_run("--local", "--replies", "replies.yaml", "-v", job)
     assert done.returncode == 1
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", done.stderr + done.stdout)
-    assert f"FAILED job ({job}:3): expected output to equal 'y': got 'before " in done.stderr
+    assert done.stderr.splitlines()[:3] == [
+        "FAILED job (job.yaml:3)",
+        '    {type: equals, value: "y"}',
+        "    expected: output to equal 'y'",
+    ]
+    assert done.stderr.splitlines()[3].startswith("    actual:   got 'before ")
 
 
 def test_quiet_says_only_what_failed(bedrock_run: Any, write_job: Any) -> None:

@@ -14,6 +14,8 @@ from runner.words import plural
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from runner.schema import Name
+
 
 @click.command(short_help="Check jobs; touches no network, needs no AWS set-up.")
 @options.job_files
@@ -47,10 +49,10 @@ def render(jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], **given: Any
 
 
 @click.command()
-@click.argument("name", type=click.Choice(["job", "result"]), default="job")
-def schema(name: str) -> int:
-    """Print the JSON Schema of job files or of rows (default: job)."""
+@click.argument("name", type=click.Choice(["job", "result", "summary"]), default="job")
+def schema(name: Name) -> int:
+    """Print the JSON Schema of job files, of rows or of what --json prints (default: job)."""
     from runner import schema as schemas
 
-    click.echo(schemas.text("result" if name == "result" else "job"), nl=False)
+    click.echo(schemas.text(name), nl=False)
     return ExitCode.OK

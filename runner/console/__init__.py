@@ -1,0 +1,194 @@
+"""What a person sees on standard error: problems, failures as they come, the summary. Plain lines, no control codes.
+
+terminal.py draws the same events on a terminal. The modules of this package make the lines; here is who says them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from runner.console.estimates import dry_run_lines
+from runner.console.failures import MOST_TOLD, Outcomes, case_name, failure_lines
+from runner.console.problems import render_problems
+from runner.console.summaries import broken_lines, progress, report_lines, stop_lines, summary_lines
+from runner.console.text import duration, money, one_line, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from runner.errors import FailureCode
+    from runner.records import Case, Message, Reply, Row
+    from runner.retry import RetryNotice
+    from runner.stop import StopReason
+    from runner.summary import Summary
+
+__all__ = [
+    "Console",
+    "Patient",
+    "Plain",
+    "Quiet",
+    "case_name",
+    "dry_run_lines",
+    "duration",
+    "emit",
+    "failure_lines",
+    "money",
+    "on_terminal",
+    "one_line",
+    "plain",
+    "render_problems",
+    "report_lines",
+    "retry_line",
+    "say",
+]
+
+_PROGRESS_SECONDS = 30.0  # between lines of progress where there is no terminal
+
+
+class Console:
+    """Everything that a run tells a person. This one says nothing; others say what they must."""
+
+    def begin(self) -> None:
+        """The first case is about to start."""
+
+    def asked(self, case: Case, messages: Sequence[Message]) -> None:
+        """These messages are about to be sent, after those before."""
+
+    def heard(self, case: Case, text: str) -> None:
+        """A piece of a streamed reply has come."""
+
+    def replied(self, case: Case, reply: Reply) -> None:
+        """A whole reply has come."""
+
+    def retrying(self, case: Case, notice: RetryNotice) -> None:
+        """An attempt failed and will be made again; what was heard of it does not count."""
+
+    def finished(self, case: Case, row: Row) -> None:
+        """The row is on disk."""
+
+    def kept(self, case: Case, row: Row) -> None:
+        """An earlier row answers the case; its assertions were evaluated again."""
+
+    def stopping(self, reason: StopReason, grace: float) -> None:
+        """A signal has come; calls in flight have `grace` seconds."""
+
+    def close(self) -> None:
+        """Nothing more happens to any case: leave the screen sane, whatever comes next."""
+
+    def end(self, summary: Summary) -> None:
+        """All is done."""
+
+
+class Quiet(Console):
+    """`-q`: only what failed, a line each, and why a run stopped."""
+
+    def __init__(self) -> None:
+        self._outcomes = Outcomes(short=True)
+
+    def finished(self, case: Case, row: Row) -> None:
+        self._tell(case, row)
+
+    def kept(self, case: Case, row: Row) -> None:
+        self._tell(case, row)
+
+    def _tell(self, case: Case, row: Row) -> None:
+        for line in self._outcomes.lines(case_name(case), row):
+            say(line)
+
+    def end(self, summary: Summary) -> None:
+        for line in (*broken_lines(summary), *stop_lines(summary, self._outcomes)):
+            say(line)
+
+
+class Plain(Quiet):
+    """For pipes and CI: a block for each case that failed or erred, progress now and then, a summary."""
+
+    def __init__(self, summary: Summary, *, verbose: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._outcomes = Outcomes(told=None if verbose else MOST_TOLD)
+        self._summary = summary
+        self._verbose = verbose
+        self._clock = clock
+        self._told_at = clock()
+        self._told_of: set[FailureCode] = set()
+
+    def retrying(self, case: Case, notice: RetryNotice) -> None:
+        first = notice.error.code not in self._told_of
+        self._told_of.add(notice.error.code)
+        if self._verbose:
+            say(f"retry  {case_name(case)}: {retry_line(notice)}")
+        elif first:
+            say(f"retry  {case_name(case)}: {retry_line(notice)} (-v tells of every one)")
+        self._tell_progress(f"; still trying, the last failure was {notice.error.code.value}: {notice.error.message}")
+
+    def finished(self, case: Case, row: Row) -> None:
+        super().finished(case, row)
+        if self._verbose and row["status"] == "passed":
+            say(f"passed {case_name(case)}")
+        self._tell_progress()
+
+    def _tell_progress(self, more: str = "") -> None:
+        if self._clock() - self._told_at >= _PROGRESS_SECONDS:
+            self._told_at = self._clock()
+            say(progress(self._summary.total) + more)
+
+    def stopping(self, reason: StopReason, grace: float) -> None:
+        if reason.cuts_calls:
+            say(f"{reason.message}: stopping, {grace:g}s for the calls in flight")
+
+    def end(self, summary: Summary) -> None:
+        for line in (*summary_lines(summary, width=terminal_width()), *stop_lines(summary, self._outcomes)):
+            say(line)
+
+
+def on_terminal() -> bool:
+    """Whether standard error is a terminal that takes control codes."""
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM", "") not in {"dumb", ""}
+
+
+def terminal_width() -> int | None:
+    """The columns of the terminal that standard error is, control codes or not; None where it is none."""
+    with suppress(OSError, ValueError, AttributeError):
+        return os.get_terminal_size(sys.stderr.fileno()).columns or None
+    return None
+
+
+class Patient:
+    """Standard error as it can be relied on: that nobody reads it any more is no reason to stop a run."""
+
+    def __init__(self) -> None:
+        self._stream = sys.stderr  # None in a process that was started without one
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError, AttributeError):
+            return self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError, AttributeError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def say(line: str) -> None:
+    """One line on standard error, made harmless."""
+    print(plain(line), file=Patient(), flush=True)
+
+
+def emit(text: str) -> None:
+    """Machine output, on standard output. That its reader has gone, as in `| head`, is not our trouble."""
+    with suppress(BrokenPipeError):
+        print(text, flush=True)
+
+
+def retry_line(notice: RetryNotice) -> str:
+    return (
+        f"{notice.error.code.value}: {one_line(notice.error.message)}; "
+        f"attempt {notice.attempt + 1} of {notice.max_attempts} in {notice.wait:.1f}s"
+    )

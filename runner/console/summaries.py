@@ -1,0 +1,247 @@
+"""What a run came to, as a person reads it: counts, cost, variants side by side, thresholds, what did not pass."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from runner.console.failures import Outcomes, full_name, short_line
+from runner.console.text import cells, cut, duration, latency, money, one_line
+from runner.words import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from runner.figures import Figures
+    from runner.records import Row
+    from runner.summary import JobSummary, NotPassed, Summary, Tally
+    from runner.thresholds import ThresholdVerdict
+
+_LISTED = 20  # cases that did not pass, and variants
+_LOG_WIDTH = 160  # of a line about one of them, where there is no terminal
+
+
+def report_lines(rows: Iterable[Row], summary: Summary, *, width: int | None = None) -> Iterator[str]:
+    """What a run of these rows would have told: a block for each case that did not pass, then the summary."""
+    outcomes = Outcomes()
+    for row in rows:
+        yield from outcomes.lines(_row_name(row, summary.jobs[row["job"]]), row)
+    yield from summary_lines(summary, width=width)
+
+
+def _row_name(row: Row, job: JobSummary) -> str:
+    if job.unnamed:
+        return one_line(job.name)
+    return full_name(job.name, row["case"], repeat=row["repeat"] if row["repeats"] > 1 else None)
+
+
+def progress(tally: Tally) -> str:
+    parts = [f"{tally.done:,}/{tally.cases:,} cases"]
+    parts += [f"{count:,} {name}" for count, name in ((tally.failed, "failed"), (tally.errors, "in error")) if count]
+    if tally.cost_usd is not None:
+        parts.append(money(tally.cost_usd))
+    return ", ".join(parts)
+
+
+def summary_lines(summary: Summary, *, width: int | None = None) -> Iterator[str]:
+    """The end of a run: counts, calls, tokens, cost, time, what did not pass, and where the rows are.
+
+    `width` is that of the terminal; None where lines may have any length.
+    """
+    return map(one_line, _summary_lines(summary, width))
+
+
+def _summary_lines(summary: Summary, width: int | None) -> Iterator[str]:
+    total = summary.total
+    for path, count in summary.set_aside.items():
+        yield f"note: {plural(count, 'earlier row')} that no case wants any more went to {path}"
+    if not total.done and not summary.lost_calls:
+        return
+    yield counts(total) + (f" in {duration(summary.elapsed)}" if summary.elapsed else "")
+    if total.kept:
+        others = f"{total.called:,} {'without a row' if summary.replay else 'called'}"
+        yield f"{total.kept:,} kept from earlier runs, {others if total.called else 'nothing was called'}"
+    if total.calls:
+        tokens = f"{plural(total.usage.input_tokens, 'token')} in, {total.usage.output_tokens:,} out"
+        yield f"{_calls(total)}; {tokens}{_cost(summary)}"
+    for job in summary.jobs.values():
+        yield from _variants(job, width)
+        yield from _thresholds(job)
+    yield from (cut(line, width or _LOG_WIDTH) for line in _not_passed(summary))
+    yield from _notes(summary)
+    for job in summary.jobs.values():
+        if job.tally.done and job.output != "-":
+            yield f"rows: {job.output}" + (f" ({outcomes(job.tally)})" if len(summary.jobs) > 1 else "")
+
+
+# --- the variants of a matrix ----------------------------------------------------------------------------------------
+
+_COLUMNS = ("passed", "failed", "errors", "cost", "tokens", "p50", "p95")
+
+
+def _variants(job: JobSummary, width: int | None) -> Iterator[str]:
+    """A table with a line for each variant; of two lines where the terminal is too narrow."""
+    if not job.variants:
+        return
+    listed = list(islice(job.variants.items(), _LISTED))
+    table = [_COLUMNS, *(_cells(figures) for _, figures in listed)]
+    widths = [max(len(row[column]) for row in table) for column in range(len(_COLUMNS))]
+    lines = ["  ".join(map(str.rjust, row, widths)) for row in table]
+    labels = [one_line(label) for label, _ in listed]
+    longest = max(map(cells, ("variant", *labels)))
+    yield f"{job.name}, by variant:"
+    if width is None or 2 + longest + 2 + len(lines[0]) <= width:
+        for label, line in zip(("variant", *labels), lines, strict=True):
+            yield f"  {label}{' ' * (longest - cells(label))}  {line}"
+    else:
+        yield f"    {lines[0]}"
+        for label, line in zip(labels, lines[1:], strict=True):
+            yield f"  {label}"
+            yield f"    {line}"
+    if len(job.variants) > _LISTED:
+        yield f"  and {len(job.variants) - _LISTED:,} more, which --json has and the reports"
+
+
+def _cells(figures: Figures) -> tuple[str, ...]:
+    cost = "-" if figures.cost_usd is None else money(figures.cost_usd) + ("+?" if figures.unpriced else "")
+    percentiles = (latency(figures.latencies.percentile(percent)) for percent in (50, 95))
+    numbers = (figures.passed, figures.failed, figures.errors)
+    return (*(f"{number:,}" for number in numbers), cost, f"{figures.tokens:,}", *percentiles)
+
+
+# --- thresholds ------------------------------------------------------------------------------------------------------
+
+
+def _thresholds(job: JobSummary) -> Iterator[str]:
+    verdicts = job.thresholds
+    if not verdicts:
+        return
+    wanted = [f"{verdict.name} {verdict.wanted}" for verdict in verdicts]
+    yield f"{job.name}, thresholds:"
+    for verdict, text in zip(verdicts, wanted, strict=True):
+        held = "held  " if verdict.held else "BROKEN"
+        where = "" if verdict.held else f" ({verdict.path}:{verdict.line})"
+        yield f"  {held}  {text:<{max(map(len, wanted))}}  is {verdict.found}{where}"
+
+
+def broken_lines(summary: Summary) -> Iterator[str]:
+    """The thresholds that do not hold, a line each."""
+    for job in summary.jobs.values():
+        for verdict in job.broken_thresholds:
+            place = f"{verdict.path}:{verdict.line}"
+            yield short_line("BROKEN", job.name, place=place, reason=_broken(verdict))
+
+
+def _broken(verdict: ThresholdVerdict) -> str:
+    return f"{verdict.name} is {verdict.found}, wanted {verdict.wanted}"
+
+
+# --- what did not pass -----------------------------------------------------------------------------------------------
+
+
+def _not_passed(summary: Summary) -> Iterator[str]:
+    """A line for each case that did not pass, since what was told of them may be far up."""
+    if summary.total.cases == 1:
+        return
+    lines = [line for job in summary.jobs.values() for line in _lines_of(job)]
+    yield from lines[:_LISTED]
+    found = sum(job.failed_cases + job.cases_in_error for job in summary.jobs.values())
+    if found > _LISTED and lines:
+        yield f"and {plural(found - min(len(lines), _LISTED), 'more case')} that did not pass"
+
+
+def _lines_of(job: JobSummary) -> Iterator[str]:
+    statuses = {**dict.fromkeys(job.failed, "FAILED"), **dict.fromkeys(job.in_error, "ERROR")}
+    for case in sorted((*job.failed.values(), *job.in_error.values()), key=lambda case: case.index):
+        if not case.stopped:
+            name = one_line(job.name) if job.unnamed else full_name(job.name, case.case)
+            failed = statuses[case.case] == "FAILED"
+            reason = _repetitions(job, case) if failed and job.repeat > 1 else case.reason
+            place = f"{case.path}:{case.line}" if failed else None
+            yield short_line(statuses[case.case], name, place=place, reason=reason)
+
+
+def _repetitions(job: JobSummary, case: NotPassed) -> str:
+    return f"{job.passes(case)} of {job.repeat} repetitions passed, {job.min_pass} needed"
+
+
+# --- notes -----------------------------------------------------------------------------------------------------------
+
+
+def _notes(summary: Summary) -> Iterator[str]:
+    total = summary.total
+    for job in summary.jobs.values():
+        yield from _notes_on_verdicts(job)
+        if (enough := job.tally.sufficient_max_tokens) is not None:
+            refused = plural(job.tally.refused_for_tokens, "call was", "calls were")
+            yield (
+                f"note: {refused} throttled for tokens: each reserves max_tokens of {job.tally.max_tokens:,}, "
+                f"and the longest reply of {job.name} had {job.tally.longest_reply:,}; `max_tokens: {enough}` would do"
+            )
+    if total.cut_at_max_tokens:
+        cut = plural(total.cut_at_max_tokens, "reply was", "replies were")
+        yield f"note: {cut} cut at max_tokens; to raise inference.max_tokens asks anew, so it calls every case again"
+    if summary.kept_local:
+        yield f"note: {plural(summary.kept_local, 'kept row is', 'kept rows are')} the local emulator's, not a model's"
+    if (total.possibly_billed or summary.lost_calls) and not summary.endpoint_is_local:
+        lost = plural(total.possibly_billed + summary.lost_calls, "call")
+        yield f"note: {lost} may be on the bill without a reply to show for it"
+
+
+def _notes_on_verdicts(job: JobSummary) -> Iterator[str]:
+    """What decided, where it was not simply that every case must pass."""
+    if job.tally.failed and not job.failed_cases and not job.cases_in_error:
+        yield f"note: every case of {job.name} passed at least {job.min_pass} of {job.repeat} times, as min_pass asks"
+    if job.wanted and not job.complete:
+        missing = plural(job.tally.pending, "case was", "cases were")
+        yield f"note: the thresholds of {job.name} were not judged: {missing} not reached"
+    elif job.wanted and job.partial:
+        yield f"note: the thresholds of {job.name} were judged by the cases that were chosen alone"
+    if job.failed_cases and job.judged_by_pass_rate and not job.has_failed:
+        yield f"note: {plural(job.failed_cases, 'case')} of {job.name} failed, no more than its pass_rate allows"
+
+
+def stop_lines(summary: Summary, outcomes: Outcomes) -> Iterator[str]:
+    """Why the run stopped early and how to go on; nothing if it did not. A hint that was given is not repeated."""
+    stopped = summary.stopped
+    if stopped is None:
+        return
+    yield one_line(f"stopped: {stopped.message}")
+    if stopped.hint and stopped.hint not in outcomes.hinted:
+        yield one_line(f"hint: {stopped.hint}")
+    if summary.total.pending:
+        pending = plural(summary.total.pending, "case was", "cases were")
+        yield f"{pending} not reached; {_how_to_go_on(summary)}"
+
+
+def _how_to_go_on(summary: Summary) -> str:
+    if not summary.keeps_rows:
+        return "rows on standard output are not kept, so the next run calls every case"
+    if summary.fresh:
+        return "the same command without --fresh keeps what this run has got"
+    return "the same command goes on, and calls none that has its row"
+
+
+def counts(tally: Tally) -> str:
+    return f"{plural(tally.cases, 'case')}: {outcomes(tally)}"
+
+
+def outcomes(tally: Tally) -> str:
+    errors = "error" if tally.errors == 1 else "errors"
+    named = ((tally.passed, "passed"), (tally.failed, "failed"), (tally.errors, errors), (tally.pending, "not run"))
+    return ", ".join(f"{count:,} {name}" for count, name in named if count)
+
+
+def _calls(tally: Tally) -> str:
+    retried = f" ({tally.retries:,} retried)" if tally.retries else ""
+    return f"{plural(tally.calls, 'call')}{retried}"
+
+
+def _cost(summary: Summary) -> str:
+    total = summary.total
+    if total.cost_usd is None:
+        return "; cost not known: no price for this model (--prices FILE gives one)" if total.unpriced else ""
+    note = f", without {plural(total.unpriced, 'row')} of unknown price" if total.unpriced else ""
+    if summary.endpoint_is_local:
+        return f"; would cost about {money(total.cost_usd)} on Bedrock (nothing was billed){note}"
+    return f"; {money(total.cost_usd)} at the prices of {summary.prices}{note}"
