@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -95,6 +99,43 @@ def start_run(tmp_path: Path) -> Iterator[StartRun]:
             return process
 
         yield start
+
+
+class OnTerminal(Protocol):
+    """Runs the command with a terminal as its standard streams; its exit code and all that the terminal got."""
+
+    def __call__(
+        self, *arguments: str | Path, env: Mapping[str, str] | None = None, columns: int = 200
+    ) -> tuple[int, str]: ...
+
+
+@pytest.fixture
+def on_terminal(tmp_path: Path) -> OnTerminal:
+    def run(*arguments: str | Path, env: Mapping[str, str] | None = None, columns: int = 200) -> tuple[int, str]:
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "runner", *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, "TERM": "xterm-256color", **(env or {})},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        seen = b""
+        while True:
+            try:
+                data = os.read(ours, 65536)
+            except OSError:  # Linux: all other ends are closed
+                break
+            if not data:
+                break
+            seen += data
+        os.close(ours)
+        return process.wait(timeout=60), seen.decode()
+
+    return run
 
 
 _ROW = Draft202012Validator(load_schema("result"))

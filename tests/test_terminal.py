@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import os
 import pty
 import re
-import struct
 import subprocess
 import sys
-import termios
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -26,37 +22,6 @@ from runner.summary import Tally
 from runner.terminal import Terminal
 
 HOSTILE = r"before \e[2J\e[31m\e]0;title\a\r\b after"
-
-
-@pytest.fixture
-def on_terminal(tmp_path: Path) -> Callable[..., tuple[int, str]]:
-    """Run the command with a terminal as its standard streams; its exit code and all that the terminal got."""
-
-    def run(*arguments: str | Path, env: Mapping[str, str] | None = None) -> tuple[int, str]:
-        ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 200, 0, 0))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "runner", *map(str, arguments)],
-            cwd=tmp_path,
-            env={**os.environ, "TERM": "xterm-256color", **(env or {})},
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-        )
-        os.close(theirs)
-        seen = b""
-        while True:
-            try:
-                data = os.read(ours, 65536)
-            except OSError:  # Linux: all other ends are closed
-                break
-            if not data:
-                break
-            seen += data
-        os.close(ours)
-        return process.wait(timeout=60), seen.decode()
-
-    return run
 
 
 def without_colours(seen: str) -> str:

@@ -52,11 +52,14 @@ def summary_lines(summary: Summary, *, width: int | None = None) -> Iterator[str
 
 
 def _summary_lines(summary: Summary, width: int | None) -> Iterator[str]:
-    total = summary.total
+    if summary.total.done or summary.lost_calls:
+        yield from _what_was_done(summary, width)
     for path, count in summary.set_aside.items():
         yield f"note: {plural(count, 'earlier row')} that no case wants any more went to {path}"
-    if not total.done and not summary.lost_calls:
-        return
+
+
+def _what_was_done(summary: Summary, width: int | None) -> Iterator[str]:
+    total = summary.total
     yield counts(total) + (f" in {duration(summary.elapsed)}" if summary.elapsed else "")
     if total.kept:
         others = f"{total.called:,} {'without a row' if summary.replay else 'called'}"
