@@ -141,7 +141,7 @@ def start(run: Run, way: str, folder: Path, env: dict[str, str]) -> subprocess.P
     return process
 
 
-@pytest.mark.parametrize(("run", "way"), combinations())
+@pytest.mark.parametrize(("run", "way"), list(combinations()))
 def test_every_outcome_has_its_exit_code(run: Run, way: str, bedrock: Any, tmp_path: Path, bedrock_run: Any) -> None:
     server = bedrock(REPLIES)
     env = {name: value for name, value in {**os.environ, **server.env}.items() if name != run.without}
