@@ -42,7 +42,7 @@ class Figures:
     passed: int = 0
     failed: int = 0
     errors: int = 0
-    cost_usd: float | None = None  # of the rows whose price is known
+    cost_usd: float | None = None  # of the replies, and of their judges, whose price is known
     unpriced: int = 0  # rows with replies and no known price
     input_tokens: int = 0
     output_tokens: int = 0
@@ -63,8 +63,9 @@ class Figures:
         if row["replies"]:
             self.unpriced += row["cost_usd"] is None
             self.uncounted += row["usage"] is None
-        if row["cost_usd"] is not None:
-            self.cost_usd = (self.cost_usd or 0.0) + row["cost_usd"]
+        for cost in (row["cost_usd"], *(judgement["cost_usd"] for judgement in row["judgements"])):
+            if cost is not None:
+                self.cost_usd = (self.cost_usd or 0.0) + cost
         if row["usage"] is not None:
             self.input_tokens += row["usage"]["input_tokens"]
             self.output_tokens += row["usage"]["output_tokens"]

@@ -22,6 +22,7 @@ _LATER_FIELDS: dict[str, Any] = {
     "matrix": None,
     "tags": [],
     "repeats": 1,
+    "judgements": [],
     "min_pass": 1,
 }  # that rows of earlier versions lack
 _LATER_OF_VERDICTS = {"expected": "", "actual": None, "score": None}
@@ -183,7 +184,7 @@ def spool() -> Iterator[Spool]:
 
 
 def _with_later_fields(row: Row) -> Row:
-    if row.get("min_pass"):
+    if "judgements" in row:
         return row
     source = {"path": f"{row['job']}.yaml", "line": 1, "row": None}
     verdicts = [{**_LATER_OF_VERDICTS, **verdict} for verdict in row["assertions"]]
