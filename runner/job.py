@@ -9,12 +9,10 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
-from runner import model_ids, models, schema, source, thresholds, times
-from runner.assertions import pattern_problem
+from runner import job_assertions, model_ids, models, schema, source, thresholds, times
 from runner.errors import Place, Problem, UsageError
 from runner.records import (
     Api,
-    AssertionSpec,
     CaseFile,
     CaseGlob,
     CaseSpec,
@@ -29,6 +27,7 @@ from runner.records import (
     Variant,
 )
 from runner.template import Templates, is_name, is_template
+from runner.values import plain, templates_in
 from runner.words import shorten
 
 if TYPE_CHECKING:
@@ -137,12 +136,6 @@ def _get(data: Any, key: str) -> Any:
     return data.get(key) if isinstance(data, dict) else None
 
 
-def _assertions(document: Document) -> Iterator[tuple[Pointer, Any]]:
-    yield from _items(document.data.get("assert"), ("assert",))
-    for pointer, case in _items(document.data.get("cases"), ("cases",)):
-        yield from _items(_get(case, "assert"), (*pointer, "assert"))
-
-
 def _variables(document: Document) -> Iterator[tuple[Pointer, Any]]:
     yield ("vars",), document.data.get("vars")
     yield ("matrix",), document.data.get("matrix")
@@ -170,8 +163,8 @@ def _templates(document: Document) -> Iterator[tuple[Pointer, Any]]:
     for pointer, turn in _items(data.get("turns"), ("turns",)):
         for role in ("user", "assistant"):
             yield from _leaves(_get(turn, role), (*pointer, role))
-    for pointer, assertion in _assertions(document):
-        yield (*pointer, "value"), _get(assertion, "value")
+    for pointer, value in job_assertions.values(document):
+        yield from _leaves(value, pointer)
     yield from _leaves(data.get("body"), ("body",))
 
 
@@ -194,20 +187,6 @@ def _template_problems(document: Document) -> Iterator[Problem]:
         if not problems:
             right.add(value)
         yield from problems
-
-
-def _regex_problems(document: Document) -> Iterator[Problem]:
-    for pointer, assertion in _assertions(document):
-        pattern = _get(assertion, "value") if _get(assertion, "type") in ("regex", "not-regex") else None
-        if not isinstance(pattern, str) or is_template(pattern):
-            continue
-        wrong = pattern_problem(pattern)
-        if wrong is not None:
-            yield Problem(
-                wrong,
-                document.place((*pointer, "value")),
-                "put a backslash before characters that are meant literally, or use `type: contains`",
-            )
 
 
 def _case_id_problems(document: Document) -> Iterator[Problem]:
@@ -385,7 +364,10 @@ _DURATIONS: Final[tuple[Pointer, ...]] = (("timeout",), ("retry", "max_backoff")
 
 def _duration_problems(document: Document) -> Iterator[Problem]:
     found = [(pointer, _dig(document.data, pointer)) for pointer in _DURATIONS]
-    found += [((*pointer, "threshold"), _get(assertion, "threshold")) for pointer, assertion in _assertions(document)]
+    found += [
+        ((*pointer, "threshold"), _get(assertion, "threshold"))
+        for pointer, assertion in job_assertions.entries(document)
+    ]
     for pointer, value in found:
         if isinstance(value, str) and re.fullmatch(r"[0.]+(ms|s|m|h)", value):
             yield Problem(
@@ -424,7 +406,7 @@ def _name_problems(document: Document) -> Iterator[Problem]:
 _CHECKS: Final[tuple[Callable[[Document], Iterator[Problem]], ...]] = (
     _name_problems,
     _template_problems,
-    _regex_problems,
+    job_assertions.problems,
     _case_id_problems,
     _case_source_problems,
     _matrix_problems,
@@ -519,7 +501,7 @@ class _Builder:
             vars={**job.vars, **variables},
             fixed_vars={**variables, **job.fixed_vars},
         )
-        return Variant(values=_plain(values), job=of_variant)
+        return Variant(values=plain(values), job=of_variant)
 
     def _job(self, overrides: Overrides) -> Job:
         data = self._data
@@ -541,13 +523,13 @@ class _Builder:
             vars=data.get("vars", {}),
             system=self._text(("system",)) if "system" in data else None,
             turns=self._turns(),
-            body=None if body is None else self._body(body, ("body",)),
-            extra=_plain(data.get("extra", {})),
+            body=None if body is None else templates_in(body, self._document, ("body",)),
+            extra=plain(data.get("extra", {})),
             cases=self._cases(data.get("cases")),
             fixed_vars=overrides.vars,
             repeat=repeat,
             min_pass=int(data.get("min_pass", repeat)),
-            assertions=self._assertions(data.get("assert"), ("assert",)),
+            assertions=job_assertions.specs(self._document, data.get("assert"), ("assert",)),
             rate=_rate(data.get("rate", {})),
             max_concurrency=_integer(data.get("max_concurrency")),
             retry=_retry(data.get("retry", {})),
@@ -579,13 +561,6 @@ class _Builder:
             images=tuple(self._text(image) for image, _ in _items(content.get("images"), (*inside, "images"))),
         )
 
-    def _body(self, value: Any, pointer: Pointer) -> Any:
-        if isinstance(value, dict):
-            return {key: self._body(item, (*pointer, key)) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self._body(item, (*pointer, index)) for index, item in enumerate(value)]
-        return Text(value, self._document.place(pointer)) if isinstance(value, str) else _plain(value)
-
     def _cases(self, cases: Any) -> tuple[CaseSpec, ...] | CaseFile | CaseGlob:
         place = self._document.place(("cases",))
         match cases:
@@ -605,21 +580,8 @@ class _Builder:
             place=self._document.place(pointer),
             id=str(case["id"]) if "id" in case else None,
             vars=case.get("vars", {}),
-            assertions=self._assertions(case.get("assert"), (*pointer, "assert")),
+            assertions=job_assertions.specs(self._document, case.get("assert"), (*pointer, "assert")),
             tags=frozenset(case.get("tags", ())),
-        )
-
-    def _assertions(self, assertions: Any, pointer: Pointer) -> tuple[AssertionSpec, ...]:
-        return tuple(self._assertion(assertion, inside) for inside, assertion in _items(assertions, pointer))
-
-    def _assertion(self, assertion: Mapping[str, Any], pointer: Pointer) -> AssertionSpec:
-        threshold = assertion.get("threshold")
-        return AssertionSpec(
-            type=assertion["type"].removeprefix("not-"),
-            place=self._document.place(pointer),
-            negated=assertion["type"].startswith("not-"),
-            value=self._text((*pointer, "value")) if "value" in assertion else None,
-            threshold=None if threshold is None else times.seconds(threshold),
         )
 
 
@@ -658,16 +620,3 @@ def _number(value: float | None) -> float | None:
 
 def _integer(value: float | None) -> int | None:
     return None if value is None else int(value)
-
-
-def _plain(value: Any) -> Any:
-    """JSON data whose numbers have lost their spelling."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        return int(value)
-    return float(value) if isinstance(value, float) else value

@@ -11,6 +11,7 @@ from runner.datasets.files import DataError
 from runner.errors import Problem, UsageError
 from runner.job import NO_OVERRIDES
 from runner.job import load as load_jobs
+from runner.job_assertions import uses_of_code
 from runner.records import CaseFile, CaseGlob, Text
 from runner.rendering import Renderer
 from runner.template import Templates, is_name
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from runner.cases import Selection
     from runner.job import Overrides
-    from runner.records import Job
+    from runner.records import AssertionSpec, Job
 
 _NAMED_CASES = 3  # how many cases a problem names before it says how many more there are
 _NAMED_IDS = 10
@@ -35,16 +36,20 @@ def load(
     overrides: Overrides = NO_OVERRIDES,
     selection: Selection = EVERYTHING,
     allow_dirs: Sequence[Path] = (),
+    allow_python: bool = False,
 ) -> tuple[CaseList, ...]:
     """The cases of the jobs of some files, all found to be in order. Jobs of which no case is chosen are left out.
 
     Cases in a list are rendered once, before anything is sent. A file of rows is read through once: its structure, its
     ids and the columns that the templates need; a row whose template fails later is a case at fault.
-    Raises one UsageError with all problems of all files and cases. What many cases share is said once.
+    Raises one UsageError with all problems of all files and cases. What many cases share is said once. Assertions that
+    run code of the job are problems too, unless `allow_python` says that they may, or that nothing is going to run.
     """
     jobs, problems = load_jobs(paths, overrides=overrides)
     lists = [CaseList(each, selection, allow_dirs) for each in jobs]
     problems = (*problems, *(problem for cases in lists for problem in _problems(cases)))
+    if not allow_python:
+        problems = (*problems, *(problem for each in jobs for problem in _uses_of_code(each)))
     if problems:
         raise UsageError(*problems)
     if not any(cases.count() for cases in lists):
@@ -61,6 +66,15 @@ def _problems(cases: CaseList) -> Iterator[Problem]:
             yield from _problems_of_glob(cases)
         case _:
             yield from _problems_of_cases(cases)
+
+
+def _uses_of_code(job: Job) -> Iterator[Problem]:
+    for spec in uses_of_code(_specs(job)):
+        yield Problem(
+            "a `python` assertion runs code, which has to be allowed",
+            spec.place,
+            "read the code, and if you trust it, add the option --allow-python",
+        )
 
 
 def _problems_of_cases(cases: CaseList) -> Iterator[Problem]:
@@ -153,11 +167,17 @@ def _texts(job: Job) -> Iterator[Text]:
     for turn in job.turns:
         yield from (turn.text, *turn.images)
     yield from _strings(job.body)
-    specs = [*job.assertions]
-    if isinstance(job.cases, tuple):
-        specs += [spec for case in job.cases for spec in case.assertions]
-    for spec in specs:
+    for spec in _specs(job):
         yield from _strings(spec.value)
+        for part in spec.assertions:
+            yield from _strings(part.value)
+
+
+def _specs(job: Job) -> Iterator[AssertionSpec]:
+    """Every assertion that the job file has."""
+    yield from job.assertions
+    for case in job.cases if isinstance(job.cases, tuple) else ():
+        yield from case.assertions
 
 
 def _strings(value: Any) -> Iterator[Text]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,7 +41,8 @@ class Turn:
 class AssertionSpec:
     """One entry of `assert:`. `type` has no `not-`; `negated` says whether it was written with one.
 
-    `value` is a JSON value whose strings are `Text`; None where none is given.
+    `value` is a JSON value whose strings are `Text`; None where none is given. The code of `python` is a plain string:
+    it is no template.
     """
 
     type: str
@@ -49,8 +50,9 @@ class AssertionSpec:
     negated: bool = False
     value: Any = None
     threshold: float | None = None  # seconds for latencies, USD for cost, else as the type says
-    model: str | None = None
-    parts: tuple[AssertionSpec, ...] = ()
+    model: str | None = None  # that judges, for types that a model judges
+    weight: float = 1.0  # within a set
+    assertions: tuple[AssertionSpec, ...] = ()  # of a set
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,7 +239,8 @@ class Assertion:
     value: Any = None
     threshold: float | None = None
     model: str | None = None
-    parts: tuple[Assertion, ...] = ()
+    weight: float = 1.0
+    assertions: tuple[Assertion, ...] = ()
 
     @property
     def name(self) -> str:
@@ -316,7 +319,8 @@ class VerdictRecord(TypedDict):
     """An assertion and what came of it. `type` is as written, with its `not-`.
 
     `reason` is one sentence made of `expected` and `actual`, which are given apart for reports that show them so.
-    `actual` is None where the assertion holds and nothing needs explaining.
+    `actual` is None where the assertion holds and nothing needs explaining. `assertions` are the verdicts on the parts
+    of a set.
     """
 
     type: str
@@ -324,10 +328,11 @@ class VerdictRecord(TypedDict):
     reason: str
     expected: str
     actual: str | None
-    score: float | None  # from 0 to 1, of types that measure likeness
+    score: float | None  # from 0 to 1, of types that measure likeness and of sets; what the code of `python` says
     value: Any
     threshold: float | None
     line: int
+    assertions: NotRequired[list[VerdictRecord]]
 
 
 class ReplyRecord(TypedDict):

@@ -97,16 +97,21 @@ class Renderer:
             return None
 
     def _assertion(self, spec: AssertionSpec, variables: Mapping[str, Any], problems: list[Problem]) -> Assertion:
+        before = len(problems)
         assertion = Assertion(
             type=spec.type,
             place=spec.place,
             negated=spec.negated,
             value=_map_strings(spec.value, lambda template: self._text(template, variables, problems)),
             threshold=spec.threshold,
+            model=spec.model,
+            weight=spec.weight,
+            assertions=tuple(self._assertion(part, variables, problems) for part in spec.assertions),
         )
-        wrong = assertions.problem_with(assertion)
+        wrong = assertions.problem_with(assertion) if len(problems) == before else None  # else it has said why
         if wrong is not None:
-            problems.append(Problem(wrong, spec.value.place if isinstance(spec.value, Text) else spec.place))
+            place = spec.value.place if isinstance(spec.value, Text) else spec.place
+            problems.append(Problem(wrong, place, assertions.advice(assertion)))
         return assertion
 
 

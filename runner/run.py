@@ -62,6 +62,7 @@ class RunOptions:
     overrides: Overrides = NO_OVERRIDES
     selection: Selection = EVERYTHING
     allow_dirs: Sequence[Path] = ()
+    allow_python: bool = False
     max_concurrency: int | None = None
     rpm: float | None = None
     tpm: float | None = None
@@ -149,7 +150,11 @@ def _finish(run: _Run) -> None:
 def _plan(options: RunOptions) -> _Plan:
     known = models.load(options.prices)
     lists = loading.load(
-        options.jobs, overrides=options.overrides, selection=options.selection, allow_dirs=options.allow_dirs
+        options.jobs,
+        overrides=options.overrides,
+        selection=options.selection,
+        allow_dirs=options.allow_dirs,
+        allow_python=options.allow_python,
     )
     counts = {cases.job.name: cases.count() for cases in lists}
     chosen = [cases for cases in lists if counts[cases.job.name]]

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from runner import thresholds
+from runner import assertion_hints, thresholds
 from runner.errors import Problem
 from runner.source import kind
 from runner.words import nearest, shorten
@@ -141,6 +141,11 @@ def _whole(pattern: str) -> str:
     return pattern[:-1] + r"\Z" if pattern.endswith("$") else pattern
 
 
+def fits(definition: str, value: Any) -> bool:
+    """Whether a value is as a definition of the schema of jobs has it."""
+    return _fits(value, load("job")["$defs"][definition])
+
+
 def check(document: Document) -> tuple[Problem, ...]:
     """The ways in which a job file breaks its schema, in the order of the file: all of them, up to some hundreds."""
     errors = _without_consequences(list(islice(_breaches(document.data, load("job")), _MAX_BREACHES)))
@@ -247,11 +252,16 @@ _FOREIGN: Final[Mapping[str, Mapping[str, str]]] = {
         "expected": "use `value:`",
         "pattern": "use `value:`",
         "text": "use `value:`",
+        "rubric": "use `value:`",
+        "schema": "use `value:`",
         "max": "use `threshold:`",
-        "contains": "use `type: contains` and `value:`",
-        "equals": "use `type: equals` and `value:`",
-        "regex": "use `type: regex` and `value:`",
-        "latency": "use `type: latency` and `threshold:`",
+        "path": "use `value: {path: TEXT}`",
+        "assertions": "use `assert:`",
+        "provider": "use `model: ID`",
+        "rubricPrompt": "put all that the judge needs to know into `value:`",
+        "metric": "leave it out: verdicts are named by type and line",
+        "transform": "use `type: python`, whose code may look at any part of the output",
+        "config": "leave it out: code gets what it needs from `vars`",
     },
     "rate": {"rpm": "use `requests_per_minute: N`", "tpm": "use `tokens_per_minute: N`"},
     "retry": {
@@ -282,12 +292,12 @@ def _where(pointer: Sequence[str | int]) -> str:
             return "job"
         case ["inference" | "rate" | "retry" | "cases" | "matrix" | "thresholds" as name]:
             return str(name)
-        case ["turns", int()]:
-            return "turn"
-        case ["turns", *_]:
-            return "content"
+        case ["turns", *inside]:
+            return "turn" if len(inside) == 1 else "content"
         case [*_, "assert", int()]:
             return "assertion"
+        case [*_, "assert", int(), "value"]:
+            return "value"
         case _:
             return "case"
 
@@ -312,9 +322,16 @@ def _unknown_key(error: _Breach, document: Document, key: str) -> Problem:
     if key in _LATER.get(where, ()):
         return Problem(f"`{key}` is not supported by this version of bedrock-run", place, "leave it out for now")
     known = list(error.schema["properties"])
-    hint = _FOREIGN.get(where, {}).get(key) or _key_hint(key, where, known)
+    hint = _advice(where, key) or _key_hint(key, where, known)
     inside = f" in `{dotted(pointer)}`" if pointer else ""
     return Problem(f"unknown key `{shorten(key)}`{inside}", place, hint)
+
+
+def _advice(where: str, key: str) -> str | None:
+    """What to write in place of a key that is known to come from elsewhere."""
+    if where == "assertion" and key in _assertion_types():
+        return f"use `type: {key}`" + "".join(f" and `{name}:`" for name in _keys_of_type(key, "required"))
+    return _FOREIGN.get(where, {}).get(key)
 
 
 def _key_hint(key: str, where: str, known: Sequence[str]) -> str:
@@ -375,7 +392,7 @@ def _known_keys(error: _Breach) -> list[str]:
 
 def _named_by(error: _Breach, pointer: Pointer, key: str) -> set[str]:
     known = error.schema["properties"]
-    advice = _FOREIGN.get(_where(pointer), {}).get(key, "")
+    advice = _advice(_where(pointer), key) or ""
     named = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]*)`", advice)))) & set(known)
     meant = _meant(key, known)
     return named | ({meant} if meant else set()) or {""}
@@ -402,7 +419,7 @@ def _explain(error: _Breach, document: Document) -> Iterator[Problem]:
         for key in _missing(error):
             yield _missing_key(error, document, key)
     elif error.keyword == "not":  # a key that makes no sense beside another
-        yield _useless_key(document, pointer)
+        yield _useless(error, document, pointer)
     elif error.keyword == "oneOf":
         yield from _content(document)
     elif pointer[:1] == ("thresholds",) and len(pointer) == 2:
@@ -418,24 +435,63 @@ def _missing_key(error: _Breach, document: Document, key: str) -> Problem:
     pointer = error.pointer
     hint = {
         "model": "add `model: ` and a model id, an inference profile id or an ARN",
-        "type": 'write `{type: contains, value: "text"}`; types: ' + ", ".join(_assertion_types()),
-        "value": "add `value: ` and the text to check for",
-        "threshold": "add `threshold: ` and a duration, as in `20s`",
+        "type": 'write `{type: contains, value: "text"}`; types: ' + ", ".join(_positive_types()),
+        "value": f"add `value: ` and {_values_of(_type_at(document, pointer))}",
+        "threshold": f"add `threshold: ` and {_bounds_of(_type_at(document, pointer))}",
         "text": "add `text: ` and what the assistant said",
+        "path": "add `path: ` and a JSONPath, as in `$.items[0].name`",
+        "assert": "add `assert: ` and a list of assertions",
     }[key]
     inside = f"`{dotted(pointer)}` needs" if pointer else "the job needs"
     return Problem(f"`{key}` is missing: {inside} it", document.place(pointer), hint)
 
 
-def _useless_key(document: Document, pointer: Pointer) -> Problem:
-    assertion: Any = document.data
-    for step in pointer[:-1]:
-        assertion = assertion[step]
-    other = "value" if pointer[-1] == "threshold" else "threshold"
+def _bounds_of(name: str) -> str:
+    return assertion_hints.THRESHOLDS.get(name, "a duration, as in `20s`")
+
+
+def _values_of(name: str) -> str:
+    return assertion_hints.VALUES.get(name, "the text to check for")
+
+
+def _type_at(document: Document, pointer: Pointer) -> str:
+    """The type, without its `not-`, of the assertion at or around a place; empty where there is none."""
+    found: Any = document.data
+    for step in pointer:
+        if isinstance(found, dict) and isinstance(found.get("type"), str):
+            break
+        found = found[step]
+    name = found.get("type") if isinstance(found, dict) else None
+    return name.removeprefix("not-") if isinstance(name, str) else ""
+
+
+def _keys_of_type(name: str, which: Literal["required", "forbidden"]) -> list[str]:
+    """The keys that an assertion of a type must have, or cannot."""
+    keys: list[str] = []
+    for rule in load("job")["$defs"]["assertion"]["allOf"]:
+        if name in rule["if"]["properties"]["type"]["enum"]:
+            forbidden = [key for key, schema in rule["then"]["properties"].items() if "not" in schema]
+            keys += rule["then"].get("required", []) if which == "required" else forbidden
+    return keys
+
+
+def _useless(error: _Breach, document: Document, pointer: Pointer) -> Problem:
+    place = document.place(pointer, key=True)
+    if pointer[-1] == "weight":
+        return Problem(
+            "`weight` counts only inside an `assert-set`", place, "remove it, or put the assertion into a set"
+        )
+    if pointer[-1] == "type":
+        return Problem(
+            f"an `{error.value}` cannot stand inside another", document.place(pointer), "list its assertions in one set"
+        )
+    name = _type_at(document, pointer)
+    no_meaning = _keys_of_type(name, "forbidden")
+    taken = [f"`{key}`" for key in ("assert", "value", "threshold", "model") if key not in no_meaning]
     return Problem(
-        f"`{pointer[-1]}` has no meaning for `{assertion['type']}`",
-        document.place(pointer, key=True),
-        f"remove it; `{assertion['type']}` takes `{other}`",
+        f"`{pointer[-1]}` has no meaning for `{name}`",
+        place,
+        f"remove it; `{name}` takes {' and '.join(taken)}" if taken else "remove it",
     )
 
 
@@ -548,52 +604,19 @@ def _assertion_types() -> list[str]:
     return names
 
 
-# Assertion types of promptfoo that people will try.
-_PROMPTFOO_TYPES: Final = frozenset(
-    {
-        "icontains",
-        "contains-all",
-        "contains-any",
-        "icontains-all",
-        "icontains-any",
-        "starts-with",
-        "is-json",
-        "contains-json",
-        "is-xml",
-        "is-sql",
-        "javascript",
-        "python",
-        "webhook",
-        "similar",
-        "llm-rubric",
-        "factuality",
-        "model-graded-closedqa",
-        "g-eval",
-        "answer-relevance",
-        "context-recall",
-        "cost",
-        "perplexity",
-        "rouge-n",
-        "bleu",
-        "levenshtein",
-        "classifier",
-        "moderation",
-        "is-refusal",
-        "word-count",
-    }
-)
+def _positive_types() -> list[str]:
+    return [name for name in _assertion_types() if not name.startswith("not-")]
 
 
 def _not_in_list(error: _Breach, pointer: Pointer, _: Document) -> Explanation:
     known = [str(name) for name in error.wanted]
     value = str(error.value)
-    if known == _assertion_types() and value.removeprefix("not-") in _PROMPTFOO_TYPES:
-        return (
-            f"the assertion type `{value}` is not supported by this version of bedrock-run",
-            f"known: {', '.join(known)}",
-        )
+    instead = assertion_hints.PROMPTFOO_TYPES.get(value.removeprefix("not-")) if known == _assertion_types() else None
+    if instead:
+        return f"the assertion type `{value}` is not supported by bedrock-run", instead
     meant = _meant_value(value, known)
-    hint = f"did you mean `{meant}`?" if meant else f"write one of: {', '.join(known)}"
+    offered = _positive_types() if known == _assertion_types() else known
+    hint = f"did you mean `{meant}`?" if meant else f"write one of: {', '.join(offered)}"
     return f"`{dotted(pointer)}` cannot be `{shorten(value)}`", hint
 
 

@@ -96,10 +96,19 @@ replies = click.option(
 )
 
 
-def load(jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], **given: Any) -> tuple[CaseList, ...]:
+def load(
+    jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], allow_python: bool = True, **given: Any
+) -> tuple[CaseList, ...]:
+    """The cases of jobs. Commands that run nothing need no leave to run the code of assertions."""
     from runner import loading
 
-    return loading.load(jobs, overrides=overrides(**given), selection=selection(**given), allow_dirs=allow_dirs)
+    return loading.load(
+        jobs,
+        overrides=overrides(**given),
+        selection=selection(**given),
+        allow_dirs=allow_dirs,
+        allow_python=allow_python,
+    )
 
 
 def overrides(*, model: str | None, variables: tuple[str, ...], **_: Any) -> Overrides:

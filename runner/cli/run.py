@@ -82,6 +82,11 @@ if TYPE_CHECKING:
     "[default: no bound]",
 )
 @options.prices
+@click.option(
+    "--allow-python",
+    is_flag=True,
+    help="Let `python` assertions run their code, with all that you may do on this machine.",
+)
 @click.option("--dry-run", is_flag=True, help="Count cases, tokens and worst-case cost; send nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run's summary as one JSON object on standard output.")
 @click.option("-q", "--quiet", is_flag=True, help="Say only what failed.")
@@ -108,8 +113,8 @@ def run(jobs: tuple[Path, ...], output: str, *, local: bool, dry_run: bool, **gi
             **{
                 name: given[name]
                 for name in (
-                    "allow_dirs", "as_json", "fresh", "max_concurrency", "max_cost", "max_failures", "prices", "quiet",
-                    "replay", "replies", "rpm", "tpm", "verbose",
+                    "allow_dirs", "allow_python", "as_json", "fresh", "max_concurrency", "max_cost", "max_failures",
+                    "prices", "quiet", "replay", "replies", "rpm", "tpm", "verbose",
                 )
             },
         )

@@ -184,7 +184,7 @@ def spool() -> Iterator[Spool]:
 
 
 def _with_later_fields(row: Row) -> Row:
-    if "judgements" in row:
+    if row.get("judgements") is not None:
         return row
     source = {"path": f"{row['job']}.yaml", "line": 1, "row": None}
     verdicts = [{**_LATER_OF_VERDICTS, **verdict} for verdict in row["assertions"]]

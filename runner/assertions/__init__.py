@@ -1,0 +1,71 @@
+"""Assertions: (what was asserted, what came back) -> a verdict with a reason a person can act on.
+
+Each module has the types of one family, each type as a `Kind`: how it checks, and how it words what it found. All are
+pure functions, except that `python` runs the code of the job. Libraries are imported where a type needs one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from runner.assertions import endings, jsons, judged, likeness, measures, patterns, python, sets, texts
+from runner.assertions.kinds import Answer, Kind, UnjudgedError, flat
+from runner.assertions.patterns import pattern_problem
+from runner.assertions.wording import excerpt
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from runner.records import Assertion, VerdictRecord
+
+__all__ = ["Answer", "UnjudgedError", "advice", "evaluate", "excerpt", "flat", "pattern_problem", "problem_with"]
+
+
+def evaluate(assertion: Assertion, answer: Answer) -> VerdictRecord:
+    """Judge one answer. The reason says what was expected and what was found. Raises UnjudgedError."""
+    kind = _KINDS[assertion.type]
+    try:
+        holds, found, score, parts = kind.check(assertion, answer)
+        passed = holds != assertion.negated
+        actual = None if passed else found()
+    except RecursionError:
+        raise UnjudgedError("the output is JSON that is nested too deeply") from None
+    expectation = kind.expectation(assertion)
+    expected = f"output not {expectation}" if assertion.negated else f"output {expectation}"
+    verdict: VerdictRecord = {  # a literal takes a third of the time that a call of VerdictRecord does
+        "type": assertion.name,
+        "passed": passed,
+        "reason": f"expected {expected}: {'holds' if passed else actual}",
+        "expected": expected,
+        "actual": actual,
+        "score": score,
+        "value": assertion.value,
+        "threshold": assertion.threshold,
+        "line": assertion.place.line,
+    }
+    if parts is not None:
+        verdict["assertions"] = parts
+    return verdict
+
+
+def problem_with(assertion: Assertion) -> str | None:
+    """Why a rendered assertion can't be evaluated at all, or None. Known before anything is sent."""
+    return _KINDS[assertion.type].problem(assertion)
+
+
+def advice(assertion: Assertion) -> str | None:
+    """What to do where there is a problem with an assertion."""
+    return _KINDS[assertion.type].advice
+
+
+_KINDS: Final[Mapping[str, Kind]] = {
+    **texts.KINDS,
+    **patterns.KINDS,
+    **jsons.KINDS,
+    **likeness.KINDS,
+    **measures.KINDS,
+    **endings.KINDS,
+    **python.KINDS,
+    **judged.KINDS,
+    "assert-set": sets.kind(evaluate),
+}

@@ -1,0 +1,239 @@
+"""Types that read the output as JSON: is-json, contains-json, json-path; and equality of JSON values."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final, Never
+
+from runner.assertions import json_paths, json_schemas, patterns
+from runner.assertions.kinds import Answer, Finding, Kind, UnjudgedError
+from runner.assertions.wording import counted, excerpt, spelled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from runner.records import Assertion
+
+# --- text -> JSON ----------------------------------------------------------------------------------------------------
+
+
+class _NotJsonError(ValueError):
+    """A text is no JSON; the message says where it stops being it."""
+
+
+def parse(text: str) -> Any:
+    """The value of a JSON text, as strict as JavaScript's JSON.parse: no NaN, no comments. Raises ValueError."""
+    try:
+        return _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise _NotJsonError(f"{error.msg} at {place}, in {excerpt(text, error.pos)}") from None
+
+
+def _refuse_constant(name: str) -> Never:
+    raise _NotJsonError(f"{name} is not JSON")
+
+
+_MAX_DIGITS: Final = 4300  # what Python's int() takes; JavaScript reads every number as a double anyway
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _MAX_DIGITS else float(digits)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_integer)
+_START = re.compile(r"[{\[]")
+_UNFINISHED_COST: Final = 1000  # characters that count as read where the decoder does not say how far it came
+_MAX_READ: Final = 20  # times the length of a text, plus _FREE
+_FREE: Final = 1_000_000
+
+
+def values_in(text: str) -> Iterator[Any]:
+    """The JSON objects and arrays in a text, from the left, without those inside others.
+
+    Brackets that are never closed may make each attempt read to the end: raises UnjudgedError before that takes long.
+    """
+    left = _MAX_READ * len(text) + _FREE
+    position = 0
+    while (start := _START.search(text, position)) is not None:
+        position = start.start() + 1
+        try:
+            value, position = _DECODER.raw_decode(text, start.start())
+        except json.JSONDecodeError as error:
+            left -= error.pos - start.start()
+        except (_NotJsonError, RecursionError):
+            left -= _UNFINISHED_COST
+        else:
+            yield value
+        if left < 0:
+            raise UnjudgedError(
+                f"the output has too many unfinished brackets to look for JSON in it (after character {position:,})"
+            )
+
+
+# --- equality --------------------------------------------------------------------------------------------------------
+
+
+def equals(expected: Any, output: str) -> Finding:
+    """Whether the output is JSON of the expected value."""
+    try:
+        value = parse(output)
+    except ValueError as error:
+        return _no_json(error)
+    differs = difference(expected, value)
+    return Finding(differs is None, lambda: differs or f"got {excerpt(output)}")
+
+
+def difference(expected: Any, value: Any, pointer: str = "") -> str | None:
+    """Where two JSON values first differ and how, as `at /a/0: expected 1, got 2`; None where they are the same.
+
+    As in JSON, 1 and 1.0 are one number, and `true` is none.
+    """
+    if isinstance(expected, dict) and isinstance(value, dict):
+        missing = next((name for name in expected if name not in value), None)
+        extra = next((name for name in value if name not in expected), None)
+        if missing is not None:
+            return f"{at(pointer)}: {spelled(missing)} is missing"
+        if extra is not None:
+            return f"{at(pointer)}: {spelled(extra)} is not expected"
+        steps: Any = expected
+    elif isinstance(expected, list) and isinstance(value, list):
+        if len(expected) != len(value):
+            return f"{at(pointer)}: expected {counted(len(expected), 'item')}, got {len(value):,}"
+        steps = range(len(expected))
+    elif isinstance(expected, bool) is isinstance(value, bool) and expected == value:
+        return None
+    else:
+        return f"{at(pointer)}: expected {spelled(expected)}, got {spelled(value)}"
+    found = (difference(expected[step], value[step], f"{pointer}/{json_schemas.escaped(step)}") for step in steps)
+    return next((differs for differs in found if differs), None)
+
+
+def at(pointer: str) -> str:
+    return f"at {excerpt(pointer, len(pointer))[1:-1]}" if pointer else "at the top"
+
+
+def _no_json(error: ValueError) -> Finding:
+    return Finding(holds=False, found=lambda: f"it is no JSON: {error}")
+
+
+# --- is-json, contains-json ------------------------------------------------------------------------------------------
+
+
+def _is_json(assertion: Assertion, answer: Answer) -> Finding:
+    try:
+        value = parse(answer.output)
+    except ValueError as error:
+        return _no_json(error)
+    breach = _breach(assertion, value)
+    return Finding(breach is None, lambda: breach or f"got {excerpt(answer.output)}")
+
+
+def _contains_json(assertion: Assertion, answer: Answer) -> Finding:
+    breaches = []
+    with patterns.limited():
+        for value in values_in(answer.output):
+            breach = _breach(assertion, value)
+            if breach is None:
+                return Finding(holds=True, found=lambda value=value: f"it contains {spelled(value)}")  # type: ignore[misc]
+            breaches.append(breach)
+    if not breaches:
+        return Finding(holds=False, found=lambda: f"no object or array is in {excerpt(answer.output)}")
+    other = f" (and {len(breaches) - 1:,} more do not fit)" if len(breaches) > 1 else ""
+    return Finding(holds=False, found=lambda: f"{breaches[0]}{other}")
+
+
+def _breach(assertion: Assertion, value: Any) -> str | None:
+    schema = _schema(assertion)
+    return None if schema is None else json_schemas.breach(schema, value)
+
+
+def _schema(assertion: Assertion) -> Any:
+    """The schema of an assertion; a text, as an include gives it, is JSON. Raises ValueError."""
+    return parse(assertion.value) if isinstance(assertion.value, str) else assertion.value
+
+
+def _problem_with_schema(assertion: Assertion) -> str | None:
+    try:
+        schema = _schema(assertion)
+    except ValueError as error:
+        return f"the JSON Schema of `{assertion.name}` is no JSON: {error}"
+    return None if schema is None else json_schemas.problem(schema)
+
+
+def _fitting(words: str) -> Kind:
+    return Kind(
+        check=_is_json if words.startswith("to be") else _contains_json,
+        expectation=lambda assertion: words + ("" if assertion.value is None else " that fits the schema"),
+        problem=_problem_with_schema,
+        advice="write a JSON Schema as a mapping; one in a file of its own is read with `{% include 'NAME.json' %}`",
+    )
+
+
+# --- json-path -------------------------------------------------------------------------------------------------------
+
+_NAMED_VALUES: Final = 3  # of those that a path leads to
+
+
+def _json_path(assertion: Assertion, answer: Answer) -> Finding:
+    path, wanted = _path(assertion)
+    try:
+        value = parse(answer.output)
+    except ValueError as error:
+        return _no_json(error)
+    with patterns.limited():
+        found = json_paths.find(path, value)
+    if not found:
+        return Finding(holds=False, found=lambda: f"nothing is there in {excerpt(answer.output)}")
+    if "value" not in wanted:
+        return Finding(holds=True, found=lambda: f"there is {_listed(found)}")
+    expected = wanted["value"]
+    holds = any(_same(expected, item) for item in found)
+    if len(found) == 1 and not holds:
+        return Finding(holds=False, found=lambda: _at_path(expected, found[0]))
+    return Finding(holds, lambda: f"there is {_listed(found)}")
+
+
+def _at_path(expected: Any, found: Any) -> str:
+    differs = difference(expected, found) or ""
+    inside = f", which differs {differs}" if isinstance(found, dict | list) and type(found) is type(expected) else ""
+    return f"there is {spelled(found)}{inside}"
+
+
+def _listed(values: list[Any]) -> str:
+    more = f" and {len(values) - _NAMED_VALUES:,} more" if len(values) > _NAMED_VALUES else ""
+    return ", ".join(spelled(value) for value in values[:_NAMED_VALUES]) + more
+
+
+def _same(expected: Any, found: Any) -> bool:
+    """A text also stands for the number or boolean that it spells: templates give nothing but texts."""
+    if isinstance(expected, str) and isinstance(found, int | float):
+        try:
+            expected = parse(expected)
+        except ValueError:
+            return False
+    return difference(expected, found) is None
+
+
+def _path(assertion: Assertion) -> tuple[str, Mapping[str, Any]]:
+    value = assertion.value
+    return (value, {}) if isinstance(value, str) else (value["path"], value)
+
+
+def _expected_path(assertion: Assertion) -> str:
+    path, wanted = _path(assertion)
+    there = spelled(wanted["value"]) if "value" in wanted else "something"
+    return f"to have {there} at {excerpt(path)}"
+
+
+KINDS = {
+    "is-json": _fitting("to be JSON"),
+    "contains-json": _fitting("to contain JSON"),
+    "json-path": Kind(
+        check=_json_path,
+        expectation=_expected_path,
+        problem=lambda assertion: json_paths.problem(_path(assertion)[0]),
+        advice="a JSONPath (RFC 9535) starts with `$`, as in `$.items[0].name` or `$..name`",
+    ),
+}
