@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from runner import __version__
 from runner.errors import CallError, FailureCode, StoppedError
-from runner.judging import Judge
+from runner.judging import Judge, unjudged
 from runner.paths import shown
 from runner.records import Message, ReplyRecord, Row, SourceRecord, Usage, error_record, exchanges, usage_record
 from runner.retry import call_with_retries
@@ -59,9 +59,11 @@ class Watcher(Protocol):
 
 
 class Answerer:
-    """Turns cases into rows by making calls. `where` gives the region and the endpoint that a case goes to."""
+    """Turns cases into rows by making calls. `where` gives the region and the endpoint that a case goes to; `save`
+    keeps a row that is not yet whole, for the case that this process is killed.
+    """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it works with, by name
         self,
         *,
         calls: Calls,
@@ -69,6 +71,7 @@ class Answerer:
         models: Models,
         watcher: Watcher,
         sleep: Callable[[float], Awaitable[None]],
+        save: Callable[[Row], None],
     ) -> None:
         self.judge = Judge(calls=calls, where=where, models=models, sleep=sleep)
         self._calls = calls
@@ -76,6 +79,7 @@ class Answerer:
         self._models = models
         self._watcher = watcher
         self._sleep = sleep
+        self._save = save
 
     async def answer(self, case: Case) -> Row:
         """The row of one case, whatever becomes of it.
@@ -102,7 +106,11 @@ class Answerer:
             got = f"after reply {len(replies)} of the conversation" if replies else "before a reply had come"
             error = CallError(FailureCode.STOPPED, f"the run was stopped {got}")
         row = self._row(case, replies, attempts, error=error, started_at=started_at)
-        return row if error else await self.judge.judge(case, row)
+        if error is not None:
+            return row
+        if self.judge.unasked(case, row):
+            self._save(unjudged(row))  # a kill while the judge thinks must not lose what has been paid for
+        return await self.judge.judge(case, row)
 
     async def replay(self, case: Case) -> Row:
         """The row of a case that no earlier row answers, where nothing may be called."""

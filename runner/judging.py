@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner import assertions, estimate, questions
 from runner.assertions import Answer, UnjudgedError
@@ -13,7 +13,7 @@ from runner.records import JudgementRecord, Usage, error_record, usage_record
 from runner.retry import call_with_retries
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 
     from runner.answer import Calls
     from runner.models import Models
@@ -55,7 +55,7 @@ class Judge:
         """
         asked = self.unasked(case, row) if calling else []
         if asked:
-            made = await asyncio.gather(*(self._ask(case, question) for question in asked))
+            made = await _all(self._ask(case, question) for question in asked)
             keys = {judgement["key"] for judgement in made}
             kept = [judgement for judgement in row["judgements"] if judgement["key"] not in keys]
             row = {**row, "judgements": [*kept, *made]}
@@ -103,6 +103,24 @@ class Judge:
             attempts=attempts,
             sleep=self._sleep,
         )
+
+
+async def _all(asking: Iterable[Coroutine[Any, Any, JudgementRecord]]) -> list[JudgementRecord]:
+    """What comes of all of them. If this is cancelled so are they, and each says what became of it."""
+    tasks = [asyncio.create_task(each) for each in asking]
+    try:
+        await asyncio.wait(tasks)
+    except asyncio.CancelledError:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    return [task.result() for task in tasks]
+
+
+def unjudged(row: Row) -> Row:
+    """A row whose reply has come, as it is until its assertions are evaluated."""
+    error = CallError(FailureCode.STOPPED, "the run was stopped before the reply was judged")
+    return {**row, "status": "error", "error": error_record(error)}
 
 
 def evaluated(case: Case, row: Row) -> Row:

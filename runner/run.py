@@ -222,6 +222,7 @@ async def _call_all(run: _Run, connection: Connection) -> None:
             models=plan.models,
             watcher=screen,
             sleep=stop.sleep,
+            save=outputs.save,
         )
 
         engine = Engine(

@@ -48,6 +48,7 @@ def row_of(write_job: Any, text: str, *outcomes: Reply | BaseException) -> Row:
         models=models.load(),
         watcher=Console(),
         sleep=asyncio.sleep,
+        save=lambda row: None,
     )
     return asyncio.run(answerer.answer(case))
 

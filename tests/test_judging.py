@@ -146,9 +146,7 @@ def test_a_dry_run_counts_the_judges_calls(judged: Judged) -> None:
 def test_ctrl_c_while_a_judge_thinks_keeps_the_reply(judged: Judged, start_run: Any) -> None:
     server = judged.server("fault: hang")
     process = start_run(judged.job, env=server.env)
-    deadline = time.monotonic() + 30
-    while len(server.log) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for_the_reply(judged)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 130
@@ -156,6 +154,27 @@ def test_ctrl_c_while_a_judge_thinks_keeps_the_reply(judged: Judged, start_run: 
     again = judged.server()
     assert judged.run(judged.job, env=again.env).returncode == 0
     assert len(again.log) == 1
+
+
+def test_kill_9_while_a_judge_thinks_loses_no_reply(judged: Judged, start_run: Any) -> None:
+    server = judged.server("fault: hang")
+    process = start_run(judged.job, env=server.env)
+    wait_for_the_reply(judged)
+    process.kill()
+    process.wait(30)
+    assert judged.row()["error"]["code"] == "stopped"
+    again = judged.server()
+    assert judged.run(judged.job, env=again.env).returncode == 0
+    assert len(again.log) == 1
+    assert judged.row()["status"] == "passed"
+
+
+def wait_for_the_reply(judged: Judged) -> None:
+    file = judged.job.parent / "outputs" / "job.jsonl"
+    deadline = time.monotonic() + 60
+    while not (file.exists() and file.read_bytes().endswith(b"\n")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_replay_asks_no_judge(judged: Judged) -> None:

@@ -28,6 +28,9 @@ class RowSink(Protocol):
     def append(self, row: Row) -> None:
         """Hand a row to the system, which keeps it whatever becomes of this process. Raises OSError."""
 
+    def save(self, row: Row) -> None:
+        """Keep a row in case this process is killed before the row of the same place that is then appended."""
+
     def sync(self) -> None:
         """Make all rows durable that were appended. Raises OSError."""
 
@@ -86,6 +89,10 @@ class Outputs:
     def append(self, row: Row) -> None:
         """Hand a row of any job to the system. Raises OSError."""
         self._sinks[row["job"]].append(row)
+
+    def save(self, row: Row) -> None:
+        """Keep a row in case this process is killed before the row of the same place that is then appended."""
+        self._sinks[row["job"]].save(row)
 
     def sync(self) -> None:
         """Make all rows durable that were appended. May be called in another thread. Raises OSError."""

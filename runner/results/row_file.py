@@ -81,6 +81,8 @@ class RowFile:
         self._was_changed = False  # by another program, which no lock can keep from it
         self._positions = array("Q")  # of the rows of this run
         self._offsets = array("Q")
+        self._saved: dict[int, int] = {}  # by position: the numbers of rows that are not yet whole
+        self._replaced: set[int] = set()  # the numbers of such rows that became whole
         self._note(self._damage())
 
     @cached_property
@@ -88,6 +90,11 @@ class RowFile:
         """Lines that are to stand in the place of earlier ones: opened when there is one. Raises OSError."""
         drafts = tempfile.TemporaryFile(dir=self.path.parent, buffering=_BUFFER)  # noqa: SIM115 - `_held` closes it
         return cast("BinaryIO", self._held.enter_context(drafts))
+
+    def save(self, row: Row) -> None:
+        with suppress(OSError):  # of which the row itself will tell, when it is appended
+            self.append(row)
+            self._saved[position_of(row)] = len(self._positions) - 1
 
     def append(self, row: Row) -> None:
         """After an OSError the file ends with a whole line, as it does after a kill -9 at any moment but this."""
@@ -98,7 +105,10 @@ class RowFile:
         except OSError as error:
             error.filename = str(self.path)
             raise
-        self._positions.append(position_of(row))
+        position = position_of(row)
+        if position in self._saved:
+            self._replaced.add(self._saved.pop(position))
+        self._positions.append(position)
         self._offsets.append(self._end)
         self._end += len(line)
         self.earlier.give_way_to(row, called=True)
@@ -190,8 +200,10 @@ class RowFile:
             of[fate].append(number)
         count = len(self.earlier.positions)
         positions = self.earlier.positions + self._positions
-        staying = of[Fate.STAYS] + array("I", range(count, count + len(self._positions)))
-        untouched = len(of[Fate.STAYS]) == count and self.earlier.tidy and not any(self._revised)
+        own = (number for number in range(len(self._positions)) if number not in self._replaced)
+        staying = of[Fate.STAYS] + array("I", (count + number for number in own))
+        whole = not self._replaced and len(of[Fate.STAYS]) == count
+        untouched = whole and self.earlier.tidy and not any(self._revised)
         if untouched and in_order(staying, positions) and is_at(self._file, self.path):
             return
         with (

@@ -37,6 +37,9 @@ class RowStream:
             self._ready.append(self._waiting.pop(self._next))
             self._next = next(self._positions, None)
 
+    def save(self, row: Row) -> None:
+        """A stream keeps nothing."""
+
     def sync(self) -> None:
         """Write what is ready. It may take as long as the reader of a pipe likes, which is why a thread does it."""
         while self._ready:
