@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,11 +23,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which cases to run: of these ids or globs, the first `limit` of each job, with one of these tags."""
+    """Which cases to run: of these ids or globs, the first `limit` of each job, with one of these tags, of just these
+    `ids`.
+    """
 
     filters: tuple[str, ...] = ()
     limit: int | None = None
     tags: frozenset[str] = frozenset()
+    ids: frozenset[str] | None = None
+
+    @property
+    def picks(self) -> bool:
+        """Whether each case has to be looked at."""
+        return bool(self.filters or self.tags) or self.ids is not None
 
 
 EVERYTHING = Selection()
@@ -76,6 +85,12 @@ class CaseList:
         self.rows_known: int | None = None  # of the file, once it has been read through
         self._stamp: tuple[int, ...] | None = None  # of the file as it was then
 
+    def only(self, ids: frozenset[str]) -> CaseList:
+        """Those of its cases that have these ids."""
+        fewer = copy(self)
+        fewer.selection = replace(self.selection, ids=ids)
+        return fewer
+
     @property
     def covers_job(self) -> bool:
         """Whether every case of the job is to run."""
@@ -91,14 +106,14 @@ class CaseList:
     def count(self) -> int:
         """How many cases there are, repetitions counted."""
         selection = self.selection
-        if self.rows_known is None or selection.filters or selection.tags:
+        if self.rows_known is None or selection.picks:
             return sum(1 for _ in self.unrepeated()) * self.job.repeat
         every = self.rows_known * len(self.variants)
         return min(every, every if selection.limit is None else selection.limit) * self.job.repeat
 
     def unrepeated(self) -> Iterator[Chosen]:
         """Every case once."""
-        limit, picks = self.selection.limit, bool(self.selection.filters or self.selection.tags)
+        limit, picks = self.selection.limit, self.selection.picks
         labelled = [(variant, variant.label) for variant in self.variants]
         index, taken = -1, 0
         for row in self.rows():
@@ -114,6 +129,8 @@ class CaseList:
 
     def _is_selected(self, row: _Row, case_id: str) -> bool:
         selection = self.selection
+        if selection.ids is not None and case_id not in selection.ids:
+            return False
         names = (case_id, row.id)
         if selection.filters and not any(
             name == glob or fnmatchcase(name, glob) for glob in selection.filters for name in names

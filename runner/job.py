@@ -43,8 +43,12 @@ DEFAULT_TIMEOUT: Final = 600.0  # seconds: long replies of large models take min
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overrides:
-    """What the command line sets for every job: `vars` win over those of the jobs and of their cases."""
+    """What the command line sets for every job: `vars` win over those of the jobs and of their cases.
 
+    `name` is for a job that a program runs on its own.
+    """
+
+    name: str | None = None
     model: str | None = None
     vars: Mapping[str, Any] = field(default_factory=dict)
 
@@ -68,16 +72,20 @@ def load(paths: Sequence[Path], *, overrides: Overrides = NO_OVERRIDES) -> tuple
         job, of_file = _load(path, overrides)
         jobs += [job] if job else []
         problems += of_file
-    problems += _same_output(jobs)
+    problems += same_output(jobs)
     return tuple(jobs), tuple(problems)
 
 
 def _load(path: Path, overrides: Overrides) -> tuple[Job | None, list[Problem]]:
     """The job of a file, if its document is in order, and what is wrong with either."""
     try:
-        document = source.read(path)
+        return of_document(source.read(path), overrides)
     except UsageError as error:
         return None, list(error.problems)
+
+
+def of_document(document: Document, overrides: Overrides) -> tuple[Job | None, list[Problem]]:
+    """The job of a document, if it is in order, and what is wrong with either."""
     problems = [*document.problems, *schema.check(document)]
     # Each check copes with data of any shape, so that its findings come together with the schema's.
     for check in _CHECKS:
@@ -105,7 +113,8 @@ def _in_order(problems: Iterable[Problem]) -> list[Problem]:
     return [first[position] for position in sorted(first)]
 
 
-def _same_output(jobs: Iterable[Job]) -> list[Problem]:
+def same_output(jobs: Iterable[Job]) -> list[Problem]:
+    """A problem for each job that would write the rows of one before it."""
     first: dict[str, Job] = {}
     problems = []
     for job in jobs:
@@ -512,7 +521,7 @@ class _Builder:
             path=self._document.path,
             place=self._document.place(("name",) if "name" in data else ()),
             model_place=self._document.place(("model",) if "model" in data else ("matrix", "model")),
-            name=data.get("name", self._document.path.stem),
+            name=overrides.name or data.get("name", self._document.path.stem),
             description=data.get("description", ""),
             tags=frozenset(data.get("tags", ())),
             model=model,

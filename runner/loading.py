@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from runner.cases import EVERYTHING, CaseList
 from runner.datasets.files import DataError
 from runner.errors import Problem, UsageError
-from runner.job import NO_OVERRIDES
+from runner.job import NO_OVERRIDES, of_document
 from runner.job import load as load_jobs
 from runner.job_assertions import uses_of_code
 from runner.records import CaseFile, CaseGlob, Text
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from runner.cases import Selection
     from runner.job import Overrides
     from runner.records import AssertionSpec, Job
+    from runner.source import Document
 
 _NAMED_CASES = 3  # how many cases a problem names before it says how many more there are
 _NAMED_IDS = 10
@@ -46,14 +47,32 @@ def load(
     run code of the job are problems too, unless `allow_python` says that they may, or that nothing is going to run.
     """
     jobs, problems = load_jobs(paths, overrides=overrides)
-    lists = [CaseList(each, selection, allow_dirs) for each in jobs]
+    return _checked([CaseList(each, selection, allow_dirs) for each in jobs], problems, allow_python=allow_python)
+
+
+def load_document(
+    document: Document,
+    *,
+    overrides: Overrides = NO_OVERRIDES,
+    allow_dirs: Sequence[Path] = (),
+    allow_python: bool = False,
+) -> CaseList:
+    """The cases of one job that is no file; otherwise as `load`."""
+    job, problems = of_document(document, overrides)
+    lists = [CaseList(job, allow_dirs=allow_dirs)] if job else []
+    (cases,) = _checked(lists, problems, allow_python=allow_python)
+    return cases
+
+
+def _checked(lists: Sequence[CaseList], problems: Sequence[Problem], *, allow_python: bool) -> tuple[CaseList, ...]:
+    """The lists, if nothing is wrong with them or with the jobs."""
     problems = (*problems, *(problem for cases in lists for problem in _problems(cases)))
     if not allow_python:
-        problems = (*problems, *(problem for each in jobs for problem in _uses_of_code(each)))
+        problems = (*problems, *(problem for cases in lists for problem in _uses_of_code(cases.job)))
     if problems:
         raise UsageError(*problems)
-    if not any(cases.count() for cases in lists):
-        raise UsageError(_nothing_selected(lists, selection))
+    if lists and not any(cases.count() for cases in lists):
+        raise UsageError(_nothing_selected(lists, lists[0].selection))
     return tuple(lists)
 
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import errno
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def make_room(more: int) -> int:
@@ -20,6 +25,21 @@ def make_room(more: int) -> int:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return more if soft == resource.RLIM_INFINITY else min(more, soft - count())
+
+
+@contextmanager
+def limit_restored() -> Iterator[None]:
+    """Let the soft limit afterwards be what it was before."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        yield
+        return
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def count() -> int:

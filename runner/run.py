@@ -52,7 +52,10 @@ _FEWER_ROWS = StopReason(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """The command line of `run`, as values. `output` is None for standard output."""
+    """The command line of `run`, as values. `output` is None for standard output.
+
+    `embedded`: within another program, such as a test session, whose process is left as it is.
+    """
 
     jobs: Sequence[Path]
     output: Path | None = Path("outputs")
@@ -75,10 +78,11 @@ class RunOptions:
     quiet: bool = False
     verbose: bool = False
     reports: Reports = NO_REPORTS
+    embedded: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
+class Plan:
     """What is to be done: the cases of jobs that are in order."""
 
     options: RunOptions
@@ -95,7 +99,7 @@ class _Plan:
 class _Run:
     """A run under way: where its rows go, and who is told of them. `spool` keeps them for reports, if there are any."""
 
-    plan: _Plan
+    plan: Plan
     outputs: Outputs
     summary: Summary
     screen: console.Console
@@ -112,16 +116,18 @@ class _Run:
 def run(options: RunOptions) -> ExitCode:
     """Run jobs to the end. Raises UsageError, before anything is sent, if a job or an option is wrong."""
     raise_on_signals()
-    plan = _plan(options)
-    summary = _empty_summary(plan)
+    lists = loading.load(
+        options.jobs,
+        overrides=options.overrides,
+        selection=options.selection,
+        allow_dirs=options.allow_dirs,
+        allow_python=options.allow_python,
+    )
+    plan = plan_of(lists, options)
+    summary = empty_summary(plan)
     screen = _console(plan, summary)
-    open_files.make_room(_FILES_OF_A_JOB * len(plan.jobs) + _OTHER_FILES)
-    outputs = _outputs(plan)
-    unused = loading.unused_overrides(plan.jobs, options.overrides)
-    for notice in (*unused, *outputs.notices(), *_nothing_to_replay(plan, outputs)):
-        console.say(f"note: {notice}")
     with spool() if any(options.reports.files()) else nullcontext() as spooled:
-        _finish(_Run(plan=plan, outputs=outputs, summary=summary, screen=screen, spool=spooled))
+        execute(plan, summary=summary, screen=screen, spool=spooled, note=lambda notice: console.say(f"note: {notice}"))
         screen.end(summary)
         if spooled:
             for failure in report.write(options.reports, spooled.rows(), summary):
@@ -131,12 +137,40 @@ def run(options: RunOptions) -> ExitCode:
     return summary.exit_code
 
 
+def plan_of(lists: Sequence[CaseList], options: RunOptions) -> Plan:
+    """The plan to run these cases. Raises UsageError if a budget can't be kept."""
+    known = models.load(options.prices)
+    counts = {cases.job.name: cases.count() for cases in lists}
+    chosen = [cases for cases in lists if counts[cases.job.name]]
+    check_budgets([cases.job for cases in chosen], max_cost=options.max_cost, known=known)
+    return Plan(options=options, lists=chosen, counts=counts, models=known)
+
+
+def execute(
+    plan: Plan, *, summary: Summary, screen: console.Console, spool: Spool | None, note: Callable[[str], None]
+) -> None:
+    """Make the calls of a plan and keep the rows. `summary`, which begins as `empty_summary`, says what came of it.
+
+    `note` hears of what is odd and no error. Raises UsageError, before anything is sent, if rows could not be kept.
+    """
+    open_files.make_room(_FILES_OF_A_JOB * len(plan.jobs) + _OTHER_FILES)
+    outputs = _outputs(plan)
+    unused = loading.unused_overrides(plan.jobs, plan.options.overrides)
+    for notice in (*unused, *outputs.notices(), *_nothing_to_replay(plan, outputs)):
+        note(notice)
+    _finish(_Run(plan=plan, outputs=outputs, summary=summary, screen=screen, spool=spool))
+
+
 def _finish(run: _Run) -> None:
     """Make the calls, and leave the rows in order, whatever happens."""
     outputs, summary = run.outputs, run.summary
     try:
-        with _connection(run.plan.options) as connection:
-            asyncio.run(_call_all(run, connection))
+        # With a factory the loop stays this run's own: the thread keeps the one that another program may have set.
+        with (
+            _connection(run.plan.options) as connection,
+            asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner,
+        ):
+            runner.run(_call_all(run, connection))
     except CallError as error:  # no credentials, say: nothing was sent
         summary.stopped = account_stop(error)
     finally:
@@ -147,35 +181,20 @@ def _finish(run: _Run) -> None:
     summary.set_aside = outputs.set_aside()
 
 
-def _plan(options: RunOptions) -> _Plan:
-    known = models.load(options.prices)
-    lists = loading.load(
-        options.jobs,
-        overrides=options.overrides,
-        selection=options.selection,
-        allow_dirs=options.allow_dirs,
-        allow_python=options.allow_python,
-    )
-    counts = {cases.job.name: cases.count() for cases in lists}
-    chosen = [cases for cases in lists if counts[cases.job.name]]
-    check_budgets([cases.job for cases in chosen], max_cost=options.max_cost, known=known)
-    return _Plan(options=options, lists=chosen, counts=counts, models=known)
-
-
-def _outputs(plan: _Plan) -> Outputs:
+def _outputs(plan: Plan) -> Outputs:
     options = plan.options
     positions = {cases.job.name: ((case.position, case.repeat) for case in cases) for cases in plan.lists}
     return Outputs(options.output, positions, accept_local=options.local or options.replay)
 
 
-def _nothing_to_replay(plan: _Plan, outputs: Outputs) -> Iterator[str]:
+def _nothing_to_replay(plan: Plan, outputs: Outputs) -> Iterator[str]:
     for job in plan.jobs if plan.options.replay else ():
         if not outputs.earlier(job.name).spare():
             path = plan.options.output / f"{job.name}.jsonl" if plan.options.output else "standard output"
             yield f"{path} has no row that could be replayed; was it committed, and is this the folder (-o)?"
 
 
-def _covered(plan: _Plan, summary: Summary) -> set[str]:
+def _covered(plan: Plan, summary: Summary) -> set[str]:
     """The jobs of which every case has its row now, so that what else is in their files is not wanted any more."""
     options = plan.options
     if options.replay:  # to put rows away because of an edit that may be taken back is for a run that calls
@@ -232,7 +251,8 @@ async def _call_all(run: _Run, connection: Connection) -> None:
             stop=stop,
             grace=_GRACE,
         )
-        _tune_garbage_collection()
+        if not options.embedded:
+            _tune_garbage_collection()
         screen.begin()
         with on_signals(stop, lambda reason: screen.stopping(reason, _GRACE)):
             await engine.run([_work(cases, outputs, options) for cases in plan.lists])
@@ -348,7 +368,8 @@ def _at_rate(job: Job, options: RunOptions) -> Job:
     return replace(job, rate=rate)
 
 
-def _empty_summary(plan: _Plan) -> Summary:
+def empty_summary(plan: Plan) -> Summary:
+    """The summary of a plan of which nothing is done yet."""
     output = plan.options.output
     whole = {cases.job.name for cases in plan.lists if cases.covers_job}
     jobs = {
@@ -379,7 +400,7 @@ def _empty_summary(plan: _Plan) -> Summary:
     )
 
 
-def _console(plan: _Plan, summary: Summary) -> console.Console:
+def _console(plan: Plan, summary: Summary) -> console.Console:
     if plan.options.quiet:
         return console.Quiet()
     if console.on_terminal():
@@ -405,7 +426,7 @@ def _connection(options: RunOptions) -> Iterator[Connection]:
         raise UsageError(*(Problem(line) for line in str(error).splitlines())) from None
 
 
-def _where(bedrock: Bedrock, plan: _Plan) -> Callable[[Case], tuple[str, str]]:
+def _where(bedrock: Bedrock, plan: Plan) -> Callable[[Case], tuple[str, str]]:
     """The region and the endpoint of a case, as its row tells them."""
 
     def where(job: Job) -> tuple[str, str]:

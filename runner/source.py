@@ -94,7 +94,17 @@ def read(path: Path, *, shown_as: str | None = None) -> Document:
     `shown_as` is what places call the file, by default the path as given. Raises UsageError, with every problem found,
     for what cannot be read at all; see `Document.problems` for the rest.
     """
-    lines = _lines_of(path, shown_as or str(path))
+    return _document(path, _lines_of(path, shown_as or str(path)))
+
+
+def read_text(text: str, path: Path, *, shown_as: str) -> Document:
+    """The document of a text that stands for a file at `path`; otherwise as `read`."""
+    lines = Lines(text, shown_as)
+    _refuse_control_characters(lines)
+    return _document(path, lines)
+
+
+def _document(path: Path, lines: Lines) -> Document:
     composer = _Composer(lines)
     data = composer.compose()
     if not isinstance(data, dict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -102,8 +103,12 @@ _SIGNALS = {
 def on_signals(stop: Stop, tell: Callable[[StopReason], None]) -> Iterator[None]:
     """Within this context a signal stops the run in order, and the second one at once; `tell` hears of the first.
 
-    A signal that was ignored from the start, as under nohup or in a background job, stays ignored.
+    A signal that was ignored from the start, as under nohup or in a background job, stays ignored. Signals come to the
+    main thread: a run in another one is stopped by whoever waits for it.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     loop = asyncio.get_running_loop()
 
     def stopping(reason: StopReason) -> None:

@@ -1,0 +1,231 @@
+"""Jobs run within another program, such as a test session: nothing is said, and what came of them are values.
+
+The process is left as it was. Rows are kept as always.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runner import console, open_files
+from runner.errors import ExitCode, UsageError
+from runner.report.rows import Rows, Spool
+from runner.run import empty_summary, execute, plan_of
+from runner.words import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from runner.cases import CaseList
+    from runner.records import Case, ReplyRecord, Row
+    from runner.report.rows import CaseResult
+    from runner.retry import RetryNotice
+    from runner.run import RunOptions
+    from runner.stop import StopReason
+    from runner.summary import Summary
+
+_ROWS = "rows.jsonl"
+_OUTCOME = "outcome.json"
+_PROGRESS_SECONDS = 30.0
+_LONGEST_REPLY = 10_000  # characters that are shown; the row has them all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """Why a run ended before every case had its row: in one line, and in full."""
+
+    exit_code: ExitCode
+    message: str
+    told: str
+
+    @property
+    def by_signal(self) -> bool:
+        return self.exit_code in {ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.HUNG_UP}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of a run: its cases, by job and id, as far as they have rows; and the lines that sum it up."""
+
+    cases: Mapping[tuple[str, str], CaseResult]
+    summary: Sequence[str]
+    ending: Ending | None
+
+
+def run_once(lists: Sequence[CaseList], options: RunOptions, *, folder: Path, tell: Callable[[str], None]) -> Outcome:
+    """Run these cases together, or take what came of it if another process has done so in `folder` already.
+
+    Several processes may call this at the same time: one runs, the others wait for it. `tell` hears of the progress.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        if not (folder / _OUTCOME).exists():
+            _run(lists, options, folder=folder, tell=tell)
+    cases = {(case.job, case.id): case for case in Rows([folder / _ROWS]).cases()}
+    lines, ending = _read_outcome(folder)
+    return Outcome(cases=cases, summary=lines, ending=ending)
+
+
+def summary_in(folder: Path) -> Sequence[str]:
+    """The lines that sum up the run in `folder`; none if there was none."""
+    return _read_outcome(folder)[0] if (folder / _OUTCOME).exists() else ()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder alone. The lock dies with its process; then the next one does the work."""
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _run(lists: Sequence[CaseList], options: RunOptions, *, folder: Path, tell: Callable[[str], None]) -> None:
+    spool = Spool(folder / _ROWS)
+    lines: list[str] = []
+    try:
+        plan = plan_of(lists, options)
+        summary = empty_summary(plan)
+        with open_files.limit_restored():
+            execute(plan, summary=summary, screen=_Progress(summary, tell), spool=spool, note=lines.append)
+        lines += console.summary_lines(summary)
+        ending = _ending(summary)
+    except UsageError as error:
+        message = "; ".join(problem.message for problem in error.problems)
+        ending = Ending(exit_code=ExitCode.USAGE, message=message, told=console.render_problems(error.problems))
+    finally:
+        spool.close()
+    _write_outcome(folder, lines, ending)
+
+
+def _ending(summary: Summary) -> Ending | None:
+    stopped = summary.stopped
+    if stopped is None:
+        return None
+    told = "\n".join(console.stop_lines(summary, console.Outcomes()))
+    return Ending(exit_code=stopped.exit_code, message=f"stopped: {stopped.message}", told=told)
+
+
+def _write_outcome(folder: Path, lines: Sequence[str], ending: Ending | None) -> None:
+    ended = ending and {"exit_code": int(ending.exit_code), "message": ending.message, "told": ending.told}
+    (folder / _OUTCOME).write_text(json.dumps({"summary": lines, "ending": ended}))
+
+
+def _read_outcome(folder: Path) -> tuple[Sequence[str], Ending | None]:
+    found = json.loads((folder / _OUTCOME).read_text())
+    ended = found["ending"]
+    if ended is None:
+        return found["summary"], None
+    return found["summary"], Ending(**{**ended, "exit_code": ExitCode(ended["exit_code"])})
+
+
+class _Progress(console.Console):
+    """A line when the calls begin, one now and then while they are under way, one when a signal stops them."""
+
+    def __init__(self, summary: Summary, tell: Callable[[str], None]) -> None:
+        self._summary = summary
+        self._tell = tell
+        self._told_at = time.monotonic()
+
+    def begin(self) -> None:
+        total = self._summary.total
+        does = "replaying" if self._summary.replay else "running"
+        self._tell(f"{does} {plural(total.cases, 'case')} of {plural(len(self._summary.jobs), 'job')} together")
+
+    def retrying(self, case: Case, notice: RetryNotice) -> None:
+        self._tell_progress(f"; still trying, the last failure was {notice.error.code.value}: {notice.error.message}")
+
+    def finished(self, case: Case, row: Row) -> None:
+        self._tell_progress()
+
+    def stopping(self, reason: StopReason, grace: float) -> None:
+        self._tell(f"{reason.message}: stopping, {grace:g}s for the calls in flight")
+
+    def _tell_progress(self, more: str = "") -> None:
+        if time.monotonic() - self._told_at >= _PROGRESS_SECONDS:
+            self._told_at = time.monotonic()
+            self._tell(console.progress(self._summary.total) + more)
+
+
+# --- a case, told ----------------------------------------------------------------------------------------------------
+
+
+def failure_text(case: CaseResult, name: str) -> str:
+    """What is wrong with a case, as the terminal tells it; `name` is what the terminal calls it."""
+    return "\n".join(line for row in case.rows for line in failure_lines(row, name))
+
+
+def failure_lines(row: Row, name: str) -> Iterator[str]:
+    """Nothing if the row passed."""
+    named = f"{name} #{row['repeat'] + 1}" if row["repeats"] > 1 else name
+    error = row["error"]
+    if error is not None:
+        yield console.one_line(f"ERROR  {named}: {error['code']}: {error['message']}")
+        if error["hint"]:
+            yield console.one_line(f"       hint: {error['hint']}")
+    for verdict in row["assertions"]:
+        if not verdict["passed"]:
+            where = f"{row['source']['path']}:{verdict['line']}"
+            yield console.one_line(f"FAILED {named} ({where}): {verdict['reason']}")
+
+
+def transcript(case: CaseResult) -> str:
+    """The replies and the attempts of a case, for a person to read: a terminal takes no harm from it."""
+    return console.plain("\n".join(line for row in case.rows for line in _transcript_lines(row)))
+
+
+def _transcript_lines(row: Row) -> Iterator[str]:
+    if row["repeats"] > 1:
+        yield f"repetition {row['repeat'] + 1} of {row['repeats']}: {row['status']}"
+    for number, reply in enumerate(row["replies"], start=1):
+        which = f"reply {number}" if len(row["replies"]) > 1 else "reply"
+        yield f"{which} of {row['model']} ({', '.join(_facts(reply))}):"
+        yield _cut(reply["text"])
+    for number, attempt in enumerate(row["attempts"], start=1):
+        came = "answered" if attempt["code"] is None else f"{attempt['code']}: {attempt['message']}"
+        request = f", request id {attempt['request_id']}" if attempt["request_id"] else ""
+        yield f"attempt {number}: {came} ({attempt['latency_ms']:,} ms{request})"
+
+
+def _facts(reply: ReplyRecord) -> Iterator[str]:
+    if reply["stop_reason"]:
+        yield reply["stop_reason"]
+    if reply["usage"]:
+        yield f"{reply['usage']['input_tokens']:,} tokens in, {reply['usage']['output_tokens']:,} out"
+    yield f"{reply['latency_ms']:,} ms"
+
+
+def _cut(text: str) -> str:
+    if len(text) <= _LONGEST_REPLY:
+        return text
+    return f"{text[:_LONGEST_REPLY]}... ({len(text) - _LONGEST_REPLY:,} more characters are in the row)"
+
+
+def properties(case: CaseResult) -> Iterator[tuple[str, object]]:
+    """What a report should know of a case, its repetitions taken together; nothing that is not known."""
+    last = case.rows[-1]
+    yield "model", last["model"]
+    cost = total_cost(case.rows)
+    if cost is not None:
+        yield "cost_usd", cost
+    usages = [row["usage"] for row in case.rows if row["usage"] is not None]
+    if usages:
+        yield "input_tokens", sum(usage["input_tokens"] for usage in usages)
+        yield "output_tokens", sum(usage["output_tokens"] for usage in usages)
+    if last["latency_ms"] is not None:
+        yield "latency_ms", last["latency_ms"]
+    for attempt in reversed(last["attempts"]):
+        if attempt["request_id"]:
+            yield "request_id", attempt["request_id"]
+            return
+
+
+def total_cost(rows: Sequence[Row]) -> float | None:
+    """What the replies of these rows cost in USD, whenever they were paid; None if no price is known."""
+    known = [row["cost_usd"] for row in rows if row["cost_usd"] is not None]
+    return round(sum(known), 9) if known else None
