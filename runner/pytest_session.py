@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from runner.run import RunOptions
     from runner.testing import Ending, Outcome
 
+_SUFFIXES = (".yaml", ".yml")
 WORKER_FOLDER = "bedrock_run_folder"  # in the input of xdist's workers: what they share
 
 
@@ -68,10 +69,11 @@ class Prompts:
         folder = self._ini_folder
         # Not Path.glob, which refuses absolute patterns.
         found = (glob.glob(pattern, root_dir=folder, recursive=True) for pattern in self.patterns)  # noqa: PTH207
-        return frozenset(_located(folder / name) for names in found for name in names)
+        return frozenset(_located(folder / name) for names in found for name in names if name.endswith(_SUFFIXES))
 
     def is_job(self, path: Path) -> bool:
-        return bool(self.patterns) and path.suffix in {".yaml", ".yml"} and _located(path) in self.files
+        """Whether pytest is to take a file for a job."""
+        return bool(self.patterns) and path.name.endswith(_SUFFIXES) and _located(path) in self.files
 
     def collect(self, path: Path) -> CaseList:
         """The cases of a job file of the session. Raises UsageError with everything that is wrong with it."""

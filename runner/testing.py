@@ -157,21 +157,21 @@ class _Progress(console.Console):
 
 def failure_text(case: CaseResult, name: str) -> str:
     """What is wrong with a case, as the terminal tells it; `name` is what the terminal calls it."""
-    return "\n".join(line for row in case.rows for line in failure_lines(row, name))
+    names = [f"{name} #{row['repeat'] + 1}" if row["repeats"] > 1 else name for row in case.rows]
+    return "\n".join(line for named, row in zip(names, case.rows, strict=True) for line in failure_lines(named, row))
 
 
-def failure_lines(row: Row, name: str) -> Iterator[str]:
+def failure_lines(name: str, row: Row) -> Iterator[str]:
     """Nothing if the row passed."""
-    named = f"{name} #{row['repeat'] + 1}" if row["repeats"] > 1 else name
     error = row["error"]
     if error is not None:
-        yield console.one_line(f"ERROR  {named}: {error['code']}: {error['message']}")
+        yield console.one_line(f"ERROR  {name}: {error['code']}: {error['message']}")
         if error["hint"]:
             yield console.one_line(f"       hint: {error['hint']}")
     for verdict in row["assertions"]:
         if not verdict["passed"]:
             where = f"{row['source']['path']}:{verdict['line']}"
-            yield console.one_line(f"FAILED {named} ({where}): {verdict['reason']}")
+            yield console.one_line(f"FAILED {name} ({where}): {verdict['reason']}")
 
 
 def transcript(case: CaseResult) -> str:

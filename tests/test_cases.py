@@ -79,6 +79,7 @@ def test_a_matrix_without_cases_names_its_combinations(write_job: Any) -> None:
     [
         (Selection(), "abc"),
         (Selection(limit=2), "ab"),
+        (Selection(ids=frozenset({"c", "a"})), "ac"),
         (Selection(filters=("[bc]",)), "bc"),
         (Selection(filters=("b", "a"), limit=1), "a"),
         (Selection(tags=frozenset({"smoke"})), "abc"),

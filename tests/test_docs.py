@@ -12,12 +12,15 @@ from typing import Any
 import click
 import pytest
 
+from runner import pytest_plugin
 from runner.cli import cli
 from runner.emulator import FAULTS
 from runner.errors import ExitCode
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PLUGIN = Path(pytest_plugin.__file__).read_text()
+PLUGIN_OPTIONS = set(re.findall(r'"(--bedrock-[a-z]+)"', PLUGIN))
 COMMANDS = sorted(cli.commands.items())
 
 
@@ -38,7 +41,14 @@ def test_every_option_that_the_readme_names_exists() -> None:
     known = {option for _, command in COMMANDS for parameter in command.params for option in parameter.opts}
     own = re.sub(r"\n(aws|python3) (?!-m uv run --no-dev bedrock-run).*?(?=\n\n|```)", "", README, flags=re.DOTALL)
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", own)) - {"--help"}
-    assert named - known - {"--message", "--messages", "--model-id"} <= set(), named - known
+    of_others = {"--message", "--messages", "--model-id", "--junitxml", "--lf"}
+    assert named - known - PLUGIN_OPTIONS <= of_others, named - known
+
+
+def test_every_option_of_the_pytest_plugin_is_in_the_readme() -> None:
+    assert PLUGIN_OPTIONS
+    for option in PLUGIN_OPTIONS | set(re.findall(r'addini\(\s*"(\w+)"', PLUGIN)):
+        assert f"`{option}" in README or f"\n{option}" in README, option
 
 
 def test_every_exit_code_is_in_the_readme() -> None:

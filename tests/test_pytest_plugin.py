@@ -452,6 +452,9 @@ def test_a_test_in_python_runs_a_file_or_a_dict(project: Project) -> None:
     project.write(
         "tests/test_prompts.py",
         """
+        import asyncio, gc, resource, signal
+        from pathlib import Path
+
         import pytest
 
         NOVA = {
@@ -486,11 +489,24 @@ def test_a_test_in_python_runs_a_file_or_a_dict(project: Project) -> None:
         def test_misspelt(bedrock_job):
             bedrock_job(NOVA | {"vars": {"topic": ""}}, topik=1)
 
+        def process():
+            signals = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+            loop = asyncio.get_event_loop_policy().get_event_loop()
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+            return Path.cwd(), signals, loop, limit, gc.get_freeze_count(), gc.get_threshold()
+
+        def test_process(bedrock_job):
+            asyncio.set_event_loop(loop := asyncio.new_event_loop())
+            resource.setrlimit(resource.RLIMIT_NOFILE, (200, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+            before = process()
+            bedrock_job(NOVA, topic="x")
+            assert process() == before
+            loop.close()
+
         async def call(bedrock_job):
             bedrock_job(NOVA, topic="x")
 
         def test_loop(bedrock_job):
-            import asyncio
             asyncio.run(call(bedrock_job))
         """,
     )
@@ -499,7 +515,7 @@ def test_a_test_in_python_runs_a_file_or_a_dict(project: Project) -> None:
     tests = {name.partition("::")[2]: outcome for name, outcome in done.outcomes().items()}
     assert {name for name, outcome in tests.items() if outcome == "FAILED"} == failed
     assert {name for name, outcome in tests.items() if outcome == "PASSED"} == {
-        "test_file", "test_dict[a/b]", "test_dict[c d]",
+        "test_file", "test_dict[a/b]", "test_dict[c d]", "test_process",
     }  # fmt: skip
     assert "FAILED tests.test_prompts.test_rows [2] (tests/test_prompts.py::test_rows:" in done.out
     assert "ERROR  tests.test_prompts.test_error [1]: throttled: ThrottlingException" in done.out
@@ -507,7 +523,7 @@ def test_a_test_in_python_runs_a_file_or_a_dict(project: Project) -> None:
     assert "no job uses the variable `topik`; did you mean `topic`?" in done.out
     assert "await asyncio.to_thread(bedrock_job, ...)" in done.out
     assert "During handling" not in done.out
-    assert done.calls == 3 + 4 + 2 + 1
+    assert done.calls == 3 + 4 + 2 + 1 + 1
     again = project.run()
     assert again.outcomes() == done.outcomes()
     assert again.calls == 1, "each has kept its rows, but for the error"
