@@ -117,7 +117,7 @@ def on_terminal(tmp_path: Path) -> OnTerminal:
         process = subprocess.Popen(
             [sys.executable, "-m", "runner", *map(str, arguments)],
             cwd=tmp_path,
-            env={**os.environ, "TERM": "xterm-256color", **(env or {})},
+            env={**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns), **(env or {})},
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,

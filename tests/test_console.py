@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
+from typing import Any
 
 import pytest
 
-from runner.console import duration, money, plain, render_problems
+from runner.console import duration, failure_lines, money, one_line, plain, render_problems
 from runner.errors import Place, Problem
 
 
@@ -72,3 +73,158 @@ def test_money(usd: float, shown: str) -> None:
 @pytest.mark.parametrize(("seconds", "shown"), [(0.04, "0.0s"), (59.9, "59.9s"), (61, "1m 01s"), (3725, "1h 02m 05s")])
 def test_duration(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown
+
+
+# --- what CI reads ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["##[error]forged", "##vso[task.complete]", "##teamcity[x]"])
+def test_what_ci_would_take_for_a_command_in_a_line_is_spelled_out(command: str) -> None:
+    assert one_line(f"got '{command}'") == f"got '#\\x23{command.removeprefix('##')}'"
+
+
+def test_two_hashes_are_nothing_special_elsewhere() -> None:
+    assert one_line("## A heading [x]") == "## A heading [x]"
+
+
+# --- blocks about cases that did not pass ----------------------------------------------------------------------------
+
+
+def in_cells(text: str) -> str:
+    """With something behind each character that takes two cells of a terminal."""
+    return "".join(char + "\0" * (unicodedata.east_asian_width(char) == "W") for char in text)
+
+
+def verdict(kind: str, value: Any = None, *, line: int = 5, threshold: float | None = None, **more: Any) -> Any:
+    made = {"type": kind, "passed": False, "reason": "expected E: A", "expected": "E", "actual": "A", "score": None}
+    return {**made, "value": value, "threshold": threshold, "line": line, **more}
+
+
+def row(*verdicts: Any, output: str | None = "the reply", error: Any = None, **more: Any) -> Any:
+    status = "error" if error else "failed" if any(not each["passed"] for each in verdicts) else "passed"
+    source = {"path": "prompts/tutor.yaml", "line": 9, "row": None}
+    made = {"status": status, "output": output, "error": error, "assertions": list(verdicts), "attempts": [{}]}
+    return {**made, "source": source, "repeat": 0, "repeats": 1, "min_pass": 1, **more}
+
+
+def error(code: str, message: str, **more: Any) -> dict[str, Any]:
+    return {"code": code, "message": message, "hint": None, "request_id": None, **more}
+
+
+def test_a_failed_assertion_is_told_as_written_with_what_was_expected_and_found() -> None:
+    failed = verdict("contains", "**2", expected="output to contain '**2'", actual="got 'A list'", line=12)
+    assert failure_lines("tutor [squares]", row(failed)) == [
+        "FAILED tutor [squares] (prompts/tutor.yaml:12)",
+        '    {type: contains, value: "**2"}',
+        "    expected: output to contain '**2'",
+        "    actual:   got 'A list'",
+    ]
+
+
+def test_of_several_failed_assertions_each_has_its_line_in_one_block() -> None:
+    failed = [verdict("not-regex", "a+", line=3), verdict("latency", threshold=0.5, line=4), verdict("is-json", line=3)]
+    passed = verdict("contains", "x", passed=True, actual=None)
+    assert failure_lines("tutor", row(passed, *failed)) == [
+        "FAILED tutor (prompts/tutor.yaml:3)",
+        '    {type: not-regex, value: "a+"}',
+        "    expected: E",
+        "    actual:   A",
+        "    {type: latency, threshold: 500ms}  (line 4)",
+        "    expected: E",
+        "    actual:   A",
+        "    {type: is-json}",
+        "    expected: E",
+        "    actual:   A",
+    ]
+
+
+def test_a_case_that_passed_has_no_block() -> None:
+    assert failure_lines("tutor", row(verdict("contains", "x", passed=True))) == []
+
+
+def test_a_call_that_failed_is_told_with_its_attempts_its_request_id_and_the_hint() -> None:
+    failed = error("throttled", "ThrottlingException: slow down", hint="wait", request_id="abc-1")
+    assert failure_lines("tutor [a]", row(output=None, error=failed, attempts=[{}] * 8)) == [
+        "ERROR  tutor [a] (prompts/tutor.yaml:9)",
+        "    throttled: ThrottlingException: slow down",
+        "    8 attempts, the last with request id abc-1",
+        "    hint: wait",
+    ]
+
+
+def test_an_assertion_that_could_not_be_evaluated_is_an_error_beside_those_that_failed() -> None:
+    crashed = error("assertion", "python (line 7) could not be evaluated: it took too long")
+    assert failure_lines("tutor", row(verdict("regex", "b", line=6), error=crashed)) == [
+        "ERROR  tutor (prompts/tutor.yaml:9)",
+        "    assertion: python (line 7) could not be evaluated: it took too long",
+        '    {type: regex, value: "b"}  (line 6)',
+        "    expected: E",
+        "    actual:   A",
+    ]
+
+
+def test_where_a_case_comes_from_and_which_repetition_it_is_is_told() -> None:
+    source = {"path": "job.yaml", "line": 2, "row": "rows.csv:17"}
+    lines = failure_lines("job [x] #2", row(verdict("regex"), source=source, repeat=1, repeats=5, min_pass=4))
+    assert lines[0] == "FAILED job [x] #2 (job.yaml:5)"
+    assert lines[-2:] == ["    case: rows.csv:17", "    repetition 2 of 5; 4 must pass (min_pass)"]
+
+
+@pytest.mark.parametrize(
+    ("expected", "output", "marked", "told"),
+    [
+        ("The quick fox", "The quack fox", "ick fox'", "differs from character 7 on"),
+        ("The fox", "The fox jumps", "'", "the reply goes on here"),
+        ("The fox jumps", "The fox", " jumps'", "the reply ends here"),
+        ("日本語x", "日本語y", "x'", "differs from character 4 on"),
+        ("a\nb\tc", "a\nb\td", "c'", "differs from character 5 on"),
+        ("a" * 999_999 + "b", "a" * 999_999 + "c", "b'", "differs from character 1,000,000 on"),
+        ("a" * 50 + "b" * 999_999, "a" * 50 + "c", "b" * 37 + "…", "differs from character 51 on"),
+    ],
+)
+def test_the_first_difference_is_marked(expected: str, output: str, marked: str, told: str) -> None:
+    _, _, wanted, found, mark = failure_lines("job", row(verdict("equals", expected), output=output))
+    caret = mark.index("^")
+    assert in_cells(wanted)[caret:] == marked
+    assert in_cells(wanted)[14:caret] == in_cells(found)[14:caret]
+    assert mark[caret:] == f"^ {told}"
+    assert wanted.startswith("    expected: ")
+    assert found.startswith("    actual:   ")
+    assert all(len(line) <= 80 for line in (wanted, found))
+
+
+def test_texts_that_differ_from_the_start_on_are_told_without_a_mark() -> None:
+    assert failure_lines("job", row(verdict("equals", "x"), output="y"))[2:] == ["    expected: E", "    actual:   A"]
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "\x1b[2J\x1b]0;title\a",
+        "a\n::error::forged",
+        "\r::stop-commands::x",
+        "##[error]forged",
+        "\u202egnp",
+        "\ud800",
+        "x" * 1_000_000,
+    ],
+)
+def test_no_reply_forges_a_line_or_a_command_or_is_shown_whole(hostile: str) -> None:
+    failed = [
+        verdict("equals", "a" + hostile, expected=hostile, actual=hostile),
+        verdict("contains", hostile, actual=hostile),
+    ]
+    blocks = [
+        failure_lines("job", row(*failed, output="a" + hostile[::-1])),
+        failure_lines("job", row(error=error("invalid", hostile, hint=hostile, request_id=hostile), output=None)),
+        failure_lines(
+            "job", row(verdict("is-json", {"x": [hostile]}), source={"path": hostile, "line": 1, "row": hostile})
+        ),
+    ]
+    for line in (line for block in blocks for line in block):
+        assert line == plain(line)
+        assert "\n" not in line
+        assert "##[" not in line
+        assert line.startswith(("FAILED job (", "ERROR  job (", "    "))
+        assert not line.lstrip().startswith("::")
+        assert len(line) <= 500

@@ -219,3 +219,93 @@ def test_a_terminal_that_is_closed_stops_the_run(bedrock: Any, write_job: Any, t
     assert process.wait(timeout=60) == 129
     assert len(server.log) < 100
     assert (tmp_path / "outputs" / "job.jsonl").exists()
+
+
+# --- variants side by side, and the list at the end ------------------------------------------------------------------
+
+MATRIX = """
+    name: tutor
+    matrix: {model: [amazon.nova-lite-v1:0, anthropic.claude-3-5-sonnet-20241022-v2:0], tone: [dry, warm]}
+    prompt: "case {{ n }}. {{ tone }}"
+    cases: [{vars: {n: 1}}, {vars: {n: 2}}]
+    assert: [{type: not-regex, value: "2[.] warm"}]
+    thresholds: {pass_rate: "> 0.9"}
+    """
+LABEL = "model=anthropic.claude-3-5-sonnet-20241022-v2:0, tone=warm"
+
+
+def summary_of(seen: str) -> list[str]:
+    shown = without_colours(seen).splitlines()
+    return shown[next(number for number, line in enumerate(shown) if line.startswith("8 cases:")) :]
+
+
+def test_the_variants_of_a_matrix_stand_side_by_side(on_terminal: Any, write_job: Any) -> None:
+    code, seen = on_terminal("--local", write_job(MATRIX), columns=120)
+    assert code == 1
+    shown = summary_of(seen)
+    start = shown.index("tutor, by variant:")
+    heads = shown[start + 1].split()
+    assert heads == ["variant", "passed", "failed", "errors", "cost", "tokens", "p50", "p95"]
+    for line, passed, failed in zip(shown[start + 2 : start + 6], (2, 1, 2, 1), (0, 1, 0, 1), strict=True):
+        assert line.startswith("  model=")
+        assert line.split()[2:5] == [str(passed), str(failed), "0"]
+        assert len(line) == len(shown[start + 1]) <= 120
+
+
+def test_on_a_narrow_terminal_each_variant_has_two_lines(on_terminal: Any, write_job: Any) -> None:
+    _, seen = on_terminal("--local", write_job(MATRIX), columns=80)
+    shown = summary_of(seen)
+    start = shown.index(f"  {LABEL}")
+    assert shown[start + 1].split()[:3] == ["1", "1", "0"]
+    assert all(len(line) <= 80 for line in shown if not line.startswith("8 calls"))
+
+
+def test_without_a_terminal_the_table_is_as_wide_as_it_must_be(bedrock_run: Any, write_job: Any) -> None:
+    shown = bedrock_run("--local", write_job(MATRIX)).stderr
+    assert re.search(rf"^  {re.escape(LABEL)} +1 +1 +0 ", shown, flags=re.MULTILINE)
+
+
+def test_of_many_variants_the_first_are_shown(bedrock_run: Any, write_job: Any) -> None:
+    values = list(range(30))
+    shown = bedrock_run("--local", write_job(f"prompt: '{{{{ n }}}}'\nmatrix: {{n: {values}}}")).stderr
+    assert shown.count("\n  n=") == 20
+    assert "  and 10 more, which --json has and the reports" in shown
+
+
+def test_thresholds_are_shown_with_what_was_wanted_and_found(on_terminal: Any, write_job: Any) -> None:
+    _, seen = on_terminal("--local", write_job(MATRIX))
+    assert "  BROKEN  pass_rate > 0.9  is 75% (6 of 8 cases) (job.yaml:7)" in summary_of(seen)
+    assert re.search(r"\x1b\[1;31m  BROKEN", seen)
+
+
+def test_at_the_end_each_case_that_did_not_pass_has_a_line(bedrock_run: Any, bedrock: Any, write_job: Any) -> None:
+    cases = ", ".join(f"{{id: c{n}, vars: {{n: {n}}}}}" for n in range(30))
+    job = write_job(f"prompt: 'case {{{{ n }}}}.'\ncases: [{cases}]\nassert: [{{type: equals, value: good}}]")
+    refused = "{match: 'case 4[.]', status: 400, error: ValidationException, message: no}"
+    server = bedrock(f"- {refused}\n- {{match: '', reply: bad}}\n")
+    lines = bedrock_run(job, env=server.env).stderr.splitlines()
+    ends = lines[next(number for number, line in enumerate(lines) if line.startswith("30 cases:")) :]
+    listed = [line for line in ends if line.startswith(("FAILED", "ERROR"))]
+    assert [line.split("[")[1].split("]")[0] for line in listed] == [f"c{n}" for n in range(20)]
+    assert listed[3] == "FAILED job [c3] (job.yaml:4): expected output to equal 'good': got 'bad'"
+    assert listed[4] == "ERROR  job [c4]: invalid: ValidationException: no"
+    assert "and 10 more cases that did not pass" in ends
+
+
+def test_of_one_case_nothing_is_told_twice(bedrock_run: Any, write_job: Any) -> None:
+    done = bedrock_run("--local", write_job("prompt: x\nassert: [{type: equals, value: y}]"))
+    assert done.stderr.count("FAILED") == 1
+
+
+def test_in_github_actions_no_reply_is_a_workflow_command(bedrock_run: Any, write_job: Any, tmp_path: Path) -> None:
+    reply = r"x\n::error file=a::forged\r::add-mask::b ##[error]forged ::warning::c"
+    (tmp_path / "replies.yaml").write_text(f'- {{match: x, reply: "{reply}"}}\n- {{match: y, fault: internal}}\n')
+    job = write_job(
+        "prompt: x\ncases: [{}, {}]\nassert: [{type: equals, value: y}, {type: not-contains, value: error}]"
+    )
+    done = bedrock_run("--local", "--replies", "replies.yaml", job, env={"GITHUB_ACTIONS": "true"})
+    assert done.returncode == 1
+    assert "##[" not in done.stdout + done.stderr
+    lines = done.stderr.replace("\r", "\n").splitlines()
+    assert not [line for line in lines if re.match(r"\s*::", line) and "forged" in line]
+    assert r"got 'x\n::error file=a::forged" in done.stderr

@@ -7,7 +7,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import IO, TYPE_CHECKING, TextIO, cast
 
 import click
 
@@ -84,7 +84,7 @@ def _run_to_exit_code() -> int | None:
     except UsageError as error:
         code = _tell(error.problems)
     except click.ClickException as error:
-        error.show()
+        error.show(cast("IO[str]", Patient()))
         code = ExitCode.USAGE
     except SignalledError as error:
         say(error.message)

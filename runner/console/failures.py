@@ -47,27 +47,26 @@ def failure_lines(name: str, row: Row) -> list[str]:
 
 def failure_of(name: str, row: Row) -> Failure | None:
     """What is told of a finished case; None if it passed."""
+    if row["status"] == "passed":
+        return None
     failed = [verdict for verdict in row["assertions"] if not verdict["passed"]]
     error, source = row["error"], row["source"]
-    if error is None and not failed:
-        return None
-    line = source["line"] if error is not None or not failed else failed[0]["line"]
+    if error is None:
+        more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        status, line, reason = "FAILED", failed[0]["line"], failed[0]["reason"] + more
+    else:
+        status, line, reason = "ERROR", source["line"], f"{error['code']}: {error['message']}"
     place = f"{source['path']}:{line}"
     body = [
         *(_error_lines(error, row) if error is not None else ()),
-        *(line for verdict in failed for line in _verdict_lines(verdict, row["output"], shown=place)),
+        *(each for verdict in failed for each in _verdict_lines(verdict, row["output"], head_line=line)),
         *([f"case: {source['row']}"] if source["row"] else ()),
         *([_repetition(row)] if row["repeats"] > 1 else ()),
     ]
-    status = "FAILED" if error is None else "ERROR "
-    if error is None:
-        reasons = failed[0]["reason"] + (f" (and {len(failed) - 1} more)" if len(failed) > 1 else "")
-    else:
-        reasons = f"{error['code']}: {error['message']}"
     return Failure(
-        short=short_line(status, name, place=None if error else place, reason=reasons),
-        head=cut(f"{status} {name} ({place})", _LONGEST_LINE),
-        body=tuple(_INDENT + one_line(line) for line in body),
+        short=short_line(status, name, place=None if error else place, reason=reason),
+        head=cut(f"{status:<6} {name} ({place})", _LONGEST_LINE),
+        body=tuple(_INDENT + cut(each, _LONGEST_LINE) for each in body),
         hint=None if error is None or not error["hint"] else cut(error["hint"], _LONGEST_LINE),
     )
 
@@ -91,7 +90,7 @@ def full_name(job: str, case: str, *, repeat: int | None = None) -> str:
 
 
 def _error_lines(error: ErrorRecord, row: Row) -> Iterator[str]:
-    yield cut(f"{error['code']}: {error['message']}", _LONGEST_LINE)
+    yield f"{error['code']}: {error['message']}"
     if row["attempts"] and error["code"] != FailureCode.ASSERTION:  # whose call went well
         attempts = len(row["attempts"])
         which = "request id" if attempts == 1 else "the last with request id"
@@ -102,20 +101,20 @@ def _repetition(row: Row) -> str:
     return f"repetition {row['repeat'] + 1} of {row['repeats']}; {row['min_pass']} must pass (min_pass)"
 
 
-def _verdict_lines(verdict: VerdictRecord, output: str | None, *, shown: str) -> Iterator[str]:
-    """One assertion that does not hold. `shown` is the place that the head of the block gives."""
-    elsewhere = "" if shown.endswith(f":{verdict['line']}") else f"  (line {verdict['line']})"
+def _verdict_lines(verdict: VerdictRecord, output: str | None, *, head_line: int) -> Iterator[str]:
+    """One assertion that does not hold. The head of the block names a line of the job file already."""
+    elsewhere = "" if verdict["line"] == head_line else f"  (line {verdict['line']})"
     yield _as_written(verdict) + elsewhere
     if not verdict["expected"] or verdict["actual"] is None:  # a row of an earlier version
-        yield cut(verdict["reason"], _LONGEST_LINE)
+        yield verdict["reason"]
         return
     if verdict["type"] in {"equals", "starts-with"} and isinstance(verdict["value"], str) and output is not None:
         at = _first_difference(verdict["value"], output)
         if at:
             yield from _marked(verdict["value"], output, at)
             return
-    yield cut(f"expected: {verdict['expected']}", _LONGEST_LINE)
-    yield cut(f"actual:   {verdict['actual']}", _LONGEST_LINE)
+    yield f"expected: {verdict['expected']}"
+    yield f"actual:   {verdict['actual']}"
 
 
 def _as_written(verdict: VerdictRecord) -> str:

@@ -1,0 +1,171 @@
+"""What a run came to, as values: cases and repetitions, variants, thresholds, and the object that `--json` prints."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from runner import schema, summary
+from runner.console import report_lines
+from runner.errors import ExitCode
+from runner.report.rows import Rows
+from runner.summary_json import describe
+
+SUMMARY = Draft202012Validator(schema.load("summary"))
+USAGE = {"input_tokens": 10, "output_tokens": 5, "cache_read_tokens": 0, "cache_write_tokens": 0}
+
+
+def row(status: str, *, index: int = 0, repeat: int = 0, repeats: int = 1, min_pass: int = 1, **more: Any) -> Any:
+    failed = [{"passed": False, "line": 3, "reason": "expected a: got b"}] if status == "failed" else []
+    error = {"code": "throttled", "message": "slow down"} if status == "error" else None
+    replies = [] if error else [{"usage": USAGE}]
+    made = {"job": "job", "case": f"c{index}", "index": index, "repeat": repeat, "status": status, "request": {}}
+    made |= {"matrix": None, "endpoint": "local", "attempts": [], "stop_reason": None, "replies": replies}
+    made |= {"assertions": failed, "error": error, "output": None if error else "x", "first_token_ms": None}
+    made |= {"usage": None if error else USAGE, "cost_usd": None if error else 0.5, "latency_ms": 100 + index}
+    made |= {"source": {"path": "job.yaml", "line": 1, "row": None}, "repeats": repeats, "min_pass": min_pass}
+    return {**made, **more}
+
+
+def of(*rows: Any) -> summary.JobSummary:
+    found = summary.of_rows(rows, "rows.jsonl")
+    SUMMARY.validate(describe(found))
+    return found.jobs["job"]
+
+
+def repeated(*statuses: str, min_pass: int) -> summary.JobSummary:
+    return of(*(row(each, repeat=n, repeats=len(statuses), min_pass=min_pass) for n, each in enumerate(statuses)))
+
+
+@pytest.mark.parametrize(
+    ("statuses", "min_pass", "counts"),
+    [
+        (["passed", "failed", "passed"], 2, (1, 0, 0)),
+        (["failed", "passed", "failed"], 2, (0, 1, 0)),
+        (["failed", "failed", "error"], 2, (0, 0, 1)),
+        (["error", "failed", "failed"], 1, (0, 0, 1)),
+        (["failed"] * 3, 1, (0, 1, 0)),
+        (["passed"] * 10_000, 10_000, (1, 0, 0)),
+    ],
+)
+def test_repetitions_make_one_case(statuses: list[str], min_pass: int, counts: tuple[int, int, int]) -> None:
+    job = repeated(*statuses, min_pass=min_pass)
+    figures = job.figures
+    assert (figures.passed, figures.failed, figures.errors) == counts
+    assert (len(job.failed), len(job.in_error)) == counts[1:]
+    assert job.tally.done == len(statuses)
+
+
+def test_cases_agree_with_what_reports_make_of_the_same_rows(
+    bedrock_run: Any, bedrock: Any, write_job: Any, tmp_path: Any
+) -> None:
+    job = write_job(
+        """
+        prompt: "{{ n }} {{ tone }}"
+        matrix: {tone: [dry, warm]}
+        repeat: 3
+        min_pass: 2
+        cases: [{vars: {n: good}}, {vars: {n: once}}, {vars: {n: twice}}, {vars: {n: refused}}]
+        assert: [{type: not-equals, value: bad}]
+        """
+    )
+    replies = "- {match: once, reply: bad, times: 1}\n- {match: twice, reply: bad, times: 4}\n"
+    replies += "- {match: refused, status: 400, error: ValidationException, message: no}\n- {match: '', reply: fine}\n"
+    done = bedrock_run("--json", "-j", "1", job, env=bedrock(replies).env)
+    told = json.loads(done.stdout)["jobs"][0]
+    rows = Rows([tmp_path / "outputs" / "job.jsonl"])
+    cases = list(rows.cases())
+    statuses = [case.status for case in cases]
+    assert {"passed", "failed", "error"} == set(statuses)
+    assert (told["passed_cases"], told["failed_cases"], told["error_cases"]) == tuple(
+        statuses.count(cast("Any", status)) for status in ("passed", "failed", "error")
+    )
+    assert told["failed_case_ids"] == [case.id for case in cases if case.status == "failed"]
+    assert told["error_case_ids"] == [case.id for case in cases if case.status == "error"]
+    assert [each["variant"] for each in told["variants"]] == ["tone=dry", "tone=warm"]
+    later = summary.of_rows(rows, "outputs/job.jsonl")
+    same = [
+        "passed_cases",
+        "failed_cases",
+        "error_cases",
+        "failed_case_ids",
+        "error_case_ids",
+        "variants",
+        "latency_ms",
+    ]
+    (again,) = describe(later)["jobs"]
+    assert {name: again[name] for name in same} == {name: told[name] for name in same}
+    assert later.exit_code == done.returncode == 3
+
+
+def test_what_a_report_tells_later_is_what_the_run_told(bedrock_run: Any, write_job: Any, tmp_path: Any) -> None:
+    job = write_job(
+        """
+        prompt: "case {{ n }}."
+        matrix: {tone: [dry, warm]}
+        vars: {x: "{{ tone }}"}
+        system: "{{ tone }}"
+        cases: [{vars: {n: 1}}, {vars: {n: 2}}]
+        assert: [{type: not-contains, value: "2."}]
+        """
+    )
+    done = bedrock_run("-j", "1", "--local", job)
+    rows = Rows([tmp_path / "outputs" / "job.jsonl"])
+    lines = list(report_lines(rows, summary.of_rows(rows, "outputs/job.jsonl")))
+    told = done.stderr.splitlines()
+    different = [line for line in lines if line not in told]
+    assert [line.partition(" ")[0] for line in different] == ["4", "4"]  # cases without a time, calls at prices
+
+
+def test_variants_have_their_own_figures() -> None:
+    dry, warm = {"tone": "dry"}, {"tone": "warm"}
+    rows = [row("passed", index=n, matrix=dry) for n in range(3)]
+    job = of(*rows, row("failed", index=3, matrix=warm), row("error", index=4, matrix=warm, latency_ms=None))
+    assert list(job.variants) == ["tone=dry", "tone=warm"]
+    one, other = job.variants.values()
+    assert (one.cases, one.passed, one.cost_usd, one.tokens) == (3, 3, 1.5, 45)
+    assert (one.latencies.percentile(50), one.latencies.percentile(95)) == (101, 102)
+    assert (other.cases, other.failed, other.errors, other.unpriced) == (2, 1, 1, 0)
+    assert (job.figures.cases, job.figures.cost_usd, job.figures.latencies.percentile(99)) == (5, 2.0, 103)
+
+
+def test_the_first_hundred_cases_that_did_not_pass_are_named() -> None:
+    job = of(*(row("failed" if n % 2 else "error", index=n) for n in range(500)))
+    told = describe(summary.Summary(jobs={"job": job}))["jobs"][0]
+    assert told["failed_case_ids"] == [f"c{n}" for n in range(1, 200, 2)]
+    assert told["error_case_ids"] == [f"c{n}" for n in range(0, 200, 2)]
+    assert (told["failed_cases"], told["error_cases"]) == (250, 250)
+
+
+def test_rows_alone_tell_of_no_thresholds_and_miss_no_case() -> None:
+    found = summary.of_rows([row("passed"), row("failed", index=1)], "rows.jsonl")
+    assert found.jobs["job"].thresholds == []
+    assert found.exit_code == ExitCode.ASSERTION_FAILED
+
+
+def test_the_schema_of_the_summary_describes_every_key() -> None:
+    root = schema.load("summary")
+    Draft202012Validator.check_schema(root)
+
+    def walk(node: dict[str, Any], path: str) -> None:
+        for name, child in node.get("properties", {}).items():
+            assert "type" in child or "$ref" in child or "const" in child or "enum" in child or "oneOf" in child, path
+            walk(child, f"{path}/{name}")
+        if "properties" in node:
+            assert set(node["required"]) == set(node["properties"]), path
+            assert "additionalProperties" in node or "unevaluatedProperties" in node or path == "tally", path
+
+    for name, child in {"": root, **root["$defs"]}.items():
+        walk(child, name)
+
+
+@pytest.mark.parametrize("change", [{"jobs": []}, {"exit_code": 2}, {"new": 1}, {"total": {}}, {"schema": "other"}])
+def test_the_schema_refuses_what_is_no_summary(change: dict[str, Any]) -> None:
+    told = describe(summary.of_rows([row("passed")], "rows.jsonl"))
+    SUMMARY.validate(told)
+    assert not SUMMARY.is_valid({**told, **change})
+    told["jobs"][0]["more"] = 1
+    assert not SUMMARY.is_valid(told)
