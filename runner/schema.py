@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from runner.source import Document
 
-Name = Literal["job", "result", "summary"]
+Name = Literal["job", "result", "summary", "diff"]
 Pointer = tuple[str | int, ...]
 
 _MAX_BREACHES: Final = 300  # of one file, and problems of them: far more than anybody reads

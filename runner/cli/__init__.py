@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, TextIO, cast
 import click
 
 from runner import __version__
+from runner.cli.diff import diff
 from runner.cli.emulate import emulate
 from runner.cli.jobs import render, schema, validate
 from runner.cli.run import run
@@ -53,7 +54,7 @@ def cli() -> None:
     """
 
 
-for _command in (run, validate, render, emulate, schema):
+for _command in (run, validate, render, diff, emulate, schema):
     cli.add_command(_command)
 
 

@@ -49,9 +49,9 @@ def render(jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], **given: Any
 
 
 @click.command()
-@click.argument("name", type=click.Choice(["job", "result", "summary"]), default="job")
+@click.argument("name", type=click.Choice(["job", "result", "summary", "diff"]), default="job")
 def schema(name: Name) -> int:
-    """Print the JSON Schema of job files, of rows or of what --json prints (default: job)."""
+    """Print the JSON Schema of job files, of rows or of what --json prints, of a run or of a diff (default: job)."""
     from runner import schema as schemas
 
     click.echo(schemas.text(name), nl=False)

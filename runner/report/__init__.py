@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from runner.report.rows import Rows
@@ -39,11 +39,16 @@ def write(wanted: Reports, rows: Rows, summary: Summary) -> list[str]:
 
 
 def _write(name: str, path: Path, rows: Rows, summary: Summary) -> Iterator[str]:
+    return write_file(name, path, lambda out: import_module(f"runner.report.{name}").write(out, rows, summary))
+
+
+def write_file(name: str, path: Path, make: Callable[[TextIO], None]) -> Iterator[str]:
+    """Write one report, whole or not at all. Tells in a line if that could not be done."""
     draft = path.with_name(f".{path.name}.draft")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("w", encoding="utf-8", newline="") as out:
-            import_module(f"runner.report.{name}").write(out, rows, summary)
+            make(out)
         draft.replace(path)
     except OSError as error:
         draft.unlink(missing_ok=True)

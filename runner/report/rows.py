@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
+from errno import ESTALE
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -59,11 +60,19 @@ class Rows:
 
     def __iter__(self) -> Iterator[Row]:
         """Every row, read from its file."""
+        return self.at(range(len(self)))
+
+    def at(self, numbers: Iterable[int]) -> Iterator[Row]:
+        """The rows of these numbers, counted from 0 in the order of the cases. Each is read when it is asked for."""
         opened = [file.open("rb") for file in self.files]
         try:
-            for line in self._lines:
+            for number in numbers:
+                line = self._lines[number]
                 opened[line.file].seek(line.offset)
-                yield _with_later_fields(from_line(opened[line.file].readline()))
+                try:
+                    yield _with_later_fields(from_line(opened[line.file].readline()))
+                except _NOT_A_ROW as error:
+                    raise OSError(ESTALE, "changed while it was read", str(self.files[line.file])) from error
         finally:
             for file in opened:
                 file.close()

@@ -1,0 +1,91 @@
+"""A comparison as one JSON object, described by schemas/diff.schema.json."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from runner.comparing.changes import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from runner.comparing import Comparison
+    from runner.comparing.changes import Broken, Change
+    from runner.comparing.facts import Facts
+    from runner.comparing.figures import Group
+    from runner.report.rows import CaseResult
+
+
+def text(comparison: Comparison) -> Iterator[str]:
+    """The object, piece by piece: of its changes one at a time is in memory. Pure ASCII."""
+    head = json.dumps(_head(comparison))
+    yield f'{head[:-1]}, "changes": ['
+    separator = "\n"
+    for kind in Kind:
+        for change in comparison.changes(kind):
+            yield f"{separator}{json.dumps(_change(change))}"
+            separator = ",\n"
+    yield "\n]}\n"
+
+
+def _head(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "schema": "bedrock-run/diff/1",
+        "regressed": comparison.regressed,
+        "incomplete": comparison.incomplete,
+        "counts": {
+            **{kind.value: comparison.count(kind) for kind in Kind},
+            "added": len(comparison.added),
+            "removed": len(comparison.removed),
+        },
+        "totals": {"old": comparison.old.to_json(), "new": comparison.new.to_json()},
+        "groups": [_group(group) for group in comparison.groups],
+        "added": [_named(case) for case in comparison.added],
+        "removed": [_named(case) for case in comparison.removed],
+        "notices": list(comparison.notices),
+    }
+
+
+def _group(group: Group) -> dict[str, Any]:
+    sides = {"old": group.old, "new": group.new}
+    return {
+        "job": group.job,
+        "variant": group.variant or None,
+        **{name: figures and figures.to_json() for name, figures in sides.items()},
+    }
+
+
+def _named(case: Facts) -> dict[str, str]:
+    return {"job": case.job, "case": case.id}
+
+
+def _change(change: Change) -> dict[str, Any]:
+    return {
+        "kind": change.kind.value,
+        "job": change.new.job,
+        "case": change.new.id,
+        "source": change.new.rows[0]["source"],
+        "question_changed": list(change.question),
+        "assertions_changed": change.assertions_differ,
+        "output_changed": bool(change.answers),
+        "broken": [_broken(broken) for broken in change.broken],
+        "error": change.error,
+        "old": _side(change.old),
+        "new": _side(change.new),
+    }
+
+
+def _broken(broken: Broken) -> dict[str, Any]:
+    return {**broken.verdict, "times": broken.times}
+
+
+def _side(case: CaseResult) -> dict[str, Any]:
+    return {
+        "job": case.job,
+        "case": case.id,
+        "status": case.status,
+        "repetitions": [
+            {name: row[name] for name in ("status", "output", "cost_usd", "latency_ms")} for row in case.rows
+        ],
+    }
