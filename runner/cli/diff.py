@@ -123,7 +123,8 @@ def _write(parts: Iterable[str]) -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # a locale without UTF-8 has no arrows
     with suppress(BrokenPipeError):
         for part in parts:
-            click.echo(part, nl=False)
+            print(part, end="")
+        print(end="", flush=True)
 
 
 def _colours() -> bool:

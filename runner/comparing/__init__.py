@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
     from runner.report.rows import Rows
 
+_NOTHING_IN_COMMON = (
+    "no case of OLD is in NEW: they share no id, no question and no variables; are these runs of the same jobs?"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
@@ -71,6 +75,11 @@ def compare(old: Rows, new: Rows, *, patterns: Sequence[str] = ()) -> Comparison
     """Compare two runs. With `patterns` only the cases whose id, with or without the variant, matches one of them."""
     before, after = _Side.read(old, patterns), _Side.read(new, patterns)
     names = _jobs_of_both(before, after)
+    notices = [
+        *(f"OLD: {notice}" for notice in (*old.notices, *before.missing())),
+        *(f"NEW: {notice}" for notice in (*new.notices, *after.missing())),
+        *_notices(names, before, after),
+    ]
     found: dict[Kind, list[tuple[Facts, Facts]]] = defaultdict(list)
     removed: list[Facts] = []
     added: list[Facts] = []
@@ -85,6 +94,8 @@ def compare(old: Rows, new: Rows, *, patterns: Sequence[str] = ()) -> Comparison
                 same += 1
             else:
                 found[kind].append(pair)
+    if not found and not same and removed and added:
+        notices.append(_NOTHING_IN_COMMON)
     lacking = {old_name for old_name, new_name in names if after.cases_missing(new_name)}
     return Comparison(
         old_rows=old,
@@ -94,11 +105,7 @@ def compare(old: Rows, new: Rows, *, patterns: Sequence[str] = ()) -> Comparison
         groups=tuple(_groups(names, before, after)),
         removed=removed,
         added=added,
-        notices=(
-            *(f"OLD: {notice}" for notice in (*old.notices, *before.missing())),
-            *(f"NEW: {notice}" for notice in (*new.notices, *after.missing())),
-            *_notices(names, before, after, matched=bool(found or same)),
-        ),
+        notices=notices,
         incomplete=any(after.repetitions_missing.values()) or any(case.job in lacking for case in removed),
         _pairs=found,
         _same=same,
@@ -173,7 +180,7 @@ def _groups(names: Sequence[tuple[str, str]], old: _Side, new: _Side) -> Iterato
             yield Group(new_name, variant, old.figures.get((old_name, variant)), new.figures.get((new_name, variant)))
 
 
-def _notices(names: Sequence[tuple[str, str]], old: _Side, new: _Side, *, matched: bool) -> Iterator[str]:
+def _notices(names: Sequence[tuple[str, str]], old: _Side, new: _Side) -> Iterator[str]:
     """What should be known about the two sides as a whole."""
     for old_name, new_name in names:
         if old_name != new_name:
@@ -182,8 +189,3 @@ def _notices(names: Sequence[tuple[str, str]], old: _Side, new: _Side, *, matche
         alone = [] if len(names) == 1 else [job for job in here.indexes if job not in there.indexes]
         if alone:
             yield f"only {where} has the {'job' if len(alone) == 1 else 'jobs'} {', '.join(alone)}"
-    if not matched and old.total.cases and new.total.cases:
-        yield (
-            "no case of OLD is in NEW: they share no question, no id and no variables; "
-            "are these runs of the same jobs, and is OLD the earlier one?"
-        )

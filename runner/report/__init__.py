@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, TextIO
@@ -51,5 +52,6 @@ def write_file(name: str, path: Path, make: Callable[[TextIO], None]) -> Iterato
             make(out)
         draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()
         yield f"the {name} report could not be written to {path}: {error.strerror or error}"

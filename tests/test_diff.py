@@ -1,0 +1,625 @@
+"""Two runs compared: the real command, on rows that the emulator's scripted replies brought."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import pytest
+from jsonschema import Draft202012Validator
+from markdown_it import MarkdownIt
+
+from runner.comparing import Comparison, compare
+from runner.comparing.changes import Change, Kind
+from runner.comparing.figures import percentile
+from runner.report.rows import Rows
+from runner.schema import load as load_schema
+
+HOSTILE = (
+    "\x1b[2J\x1b[31m\x1b]0;title\x07\r\x08 </script><script>alert(1)</script><img src=x onerror=alert(1)></pre>\n"
+    "````\n@octocat #1 [link](javascript:alert(1)) ![image](http://example.com/i.png) **bold** | cell | </code>\n"
+    "<!-- --> &lt;b&gt; \u202eright to left\u2066 http://example.com =cmd|' /C calc'!A0 {{ 7 * 7 }} [-fake-] ]]> \x00 "
+)
+LONE_SURROGATE = "\ud83d"
+
+
+# --- whole commands --------------------------------------------------------------------------------------------------
+
+
+class Version(NamedTuple):
+    """A job file and the replies that its questions get."""
+
+    job: str
+    replies: str
+
+
+class Run(Protocol):
+    """Runs versions of jobs against the emulator, each by its name, with their rows in a folder."""
+
+    def __call__(self, folder: str, *options: str, **versions: Version) -> None: ...
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return run_in(tmp_path)
+
+
+def run_in(place: Path) -> Run:
+    def run(folder: str, *options: str, **versions: Version) -> None:
+        for name, version in versions.items():
+            (place / f"{name}.yaml").write_text(textwrap.dedent(version.job))
+            (place / "replies.yaml").write_text(textwrap.dedent(version.replies))
+        jobs = [f"{name}.yaml" for name in versions]
+        command = [
+            sys.executable,
+            "-m",
+            "runner",
+            "--local",
+            "--replies",
+            "replies.yaml",
+            *jobs,
+            "-o",
+            folder,
+            *options,
+        ]
+        done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+        assert done.returncode in {0, 1, 3}, done.stderr
+
+    return run
+
+
+OLD = Version(
+    """
+    model: amazon.nova-lite-v1:0
+    retry: {max_attempts: 1}
+    system: Be concise.
+    prompt: Explain {{ topic }}.
+    cases:
+      - {id: squares, vars: {topic: squares}, assert: [{type: contains, value: x * x}]}
+      - {id: cubes, vars: {topic: cubes}, assert: [{type: contains, value: x ** 3}]}
+      - {id: lists, vars: {topic: lists}}
+      - {id: sets, vars: {topic: sets}}
+      - {id: roots, vars: {topic: roots}, assert: [{type: contains, value: sqrt}]}
+      - {id: dicts, vars: {topic: dicts}}
+    """,
+    r"""
+    - {match: squares, reply: "A square is x * x, as everybody knows who has been to school."}
+    - {match: cubes, reply: No idea.}
+    - {match: lists, reply: "Lists are ordered.\nThey are mutable."}
+    - {match: sets, reply: Sets are unordered.}
+    - {match: roots, reply: No.}
+    - {match: dicts, reply: Dicts map.}
+    """,
+)
+NEW = Version(
+    OLD.job.replace("Be concise.", "Be brief.").replace("id: dicts", "id: maps").replace("topic: dicts", "topic: maps"),
+    r"""
+    - {match: squares, reply: "A square is x to the 2, as everybody knows who has been to school."}
+    - {match: cubes, reply: x ** 3}
+    - {match: lists, reply: "Lists are ordered.\nThey are not mutable."}
+    - {match: sets, fault: internal}
+    - {match: roots, reply: No.}
+    - {match: maps, reply: Maps map.}
+    """,
+)
+
+
+@pytest.fixture(scope="module")
+def rows_of_two_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("runs")
+    run_in(place)("old", suite=OLD)
+    run_in(place)("new", suite=NEW)
+    return place
+
+
+@pytest.fixture
+def two_runs(rows_of_two_runs: Path, tmp_path: Path) -> None:
+    """Rows of the job above in the folders `old` and `new`."""
+    for folder in ("old", "new"):
+        shutil.copytree(rows_of_two_runs / folder, tmp_path / folder)
+
+
+@pytest.mark.usefixtures("two_runs")
+def test_a_person_reads_what_regressed_and_why(bedrock_run: Any) -> None:
+    done = bedrock_run("diff", "old", "new")
+    assert done.returncode == 0, done.stderr
+    told = done.stdout
+    order = [
+        "pass rate",
+        "newly failing: 1\nFAILED suite [squares]  suite.yaml:7\n",
+        "expected output to contain 'x * x': got 'A square is x to the 2, as everybody",
+        "(suite.yaml:7)\n  another question (system)\n",
+        "  | A square is x [-* x-]{+to the 2+}, as everybody knows who has been to school.\n",
+        "newly in error: 1\nERROR suite [sets]",
+        "transient: InternalServerException",
+        "newly passing: 1\nPASSED suite [cubes]",
+        "changed output: 1\nCHANGED suite [lists]",
+        "  | Lists are ordered.\n  | They are {+not +}mutable.\n",
+        "still failing: 1 (suite [roots])",
+        "added: 1 (suite [maps])",
+        "removed: 1 (suite [dicts])",
+    ]
+    assert [text for text in order if text not in told] == []
+    assert sorted(order, key=told.index) == order
+    assert told.splitlines()[-1] == (
+        "regressed: 1 newly failing, 1 newly in error, 1 newly passing, 1 changed output, 1 still failing, 1 added, "
+        "1 removed; worse: suite [squares], suite [sets]"
+    )
+
+
+@pytest.mark.usefixtures("two_runs")
+def test_exit_codes_and_quiet(bedrock_run: Any) -> None:
+    regressed = bedrock_run("diff", "old", "new", "--fail-on-regression", "-q")
+    assert regressed.returncode == 1
+    assert "pass rate" not in regressed.stdout
+    assert "changed output:" not in regressed.stdout
+    assert regressed.stdout.splitlines()[-1].startswith("regressed: ")
+    assert bedrock_run("diff", "old/suite.jsonl", "old", "--fail-on-regression").returncode == 0
+    recovered = bedrock_run("diff", "new", "old", "--fail-on-regression", "--filter", "sets")
+    assert recovered.returncode == 0
+    assert recovered.stdout.splitlines()[-1] == "no regression: 1 recovered from error"
+    nothing = bedrock_run("diff", "new", "old", "--filter", "absent*")
+    assert nothing.returncode == 2
+    assert "no case of OLD or NEW matches --filter absent*" in nothing.stderr
+
+
+@pytest.mark.usefixtures("two_runs")
+def test_the_json_is_as_its_schema_says_and_agrees_with_the_text(bedrock_run: Any) -> None:
+    done = bedrock_run("diff", "old", "new", "--json")
+    found = json.loads(done.stdout)
+    schema = json.loads(bedrock_run("schema", "diff").stdout)
+    Draft202012Validator.check_schema(schema)
+    Draft202012Validator(schema).validate(found)
+    assert done.stderr.startswith("regressed: 1 newly failing")
+    assert {kind: count for kind, count in found["counts"].items() if count} == {
+        "newly_failing": 1, "newly_in_error": 1, "newly_passing": 1, "changed": 1, "still_failing": 1,
+        "added": 1, "removed": 1,
+    }  # fmt: skip
+    assert found["totals"]["new"]["pass_rate"] == pytest.approx(3 / 6)
+    (squares,) = (change for change in found["changes"] if change["case"] == "squares")
+    assert squares["question_changed"] == ["system"]
+    assert [(broken["value"], broken["line"]) for broken in squares["broken"]] == [("x * x", 7)]
+    assert (squares["old"]["status"], squares["new"]["status"]) == ("passed", "failed")
+
+
+def test_repetitions_are_compared_as_a_whole(run: Run, bedrock_run: Any) -> None:
+    job = """
+        model: amazon.nova-lite-v1:0
+        prompt: toss {{ n }}
+        repeat: 5
+        min_pass: 4
+        cases: [{id: a, vars: {n: 1}}, {id: b, vars: {n: 2}}]
+        assert: [{type: equals, value: heads}]
+    """
+    run(
+        "old",
+        suite=Version(job, "- {match: toss, reply: heads}"),
+    )
+    run(
+        "new",
+        suite=Version(
+            job, "- {match: toss 1, reply: [heads, tails, tails, heads, tails]}\n- {match: .*, reply: heads}"
+        ),
+    )
+    found = json.loads(bedrock_run("diff", "old", "new", "--json").stdout)
+    assert (found["counts"]["newly_failing"], found["counts"]["same"]) == (1, 1)
+    assert found["changes"][0]["broken"][0]["times"] == 3
+    told = bedrock_run("diff", "old", "new").stdout
+    assert "FAILED suite [a]  passes 5/5 → 2/5" in told
+    assert "3 of 5 times: expected output to equal 'heads'" in told
+    assert "one of 3 answers that differ:" in told
+
+
+def test_a_matrix_is_compared_variant_by_variant(run: Run, bedrock_run: Any) -> None:
+    job = "matrix: {model: [amazon.nova-lite-v1:0, amazon.nova-pro-v1:0]}\nprompt: x\n"
+    job += "assert: [{type: equals, value: x}]\n"
+    run("old", suite=Version(job, "- {match: x, reply: x}"))
+    run("new", suite=Version(job, "- {match: x, model: '*pro*', reply: y}\n- {match: x, reply: x}"))
+    told = bedrock_run("diff", "old", "new").stdout
+    assert re.search(r"^suite +2/2 → 1/2 ", told, flags=re.MULTILINE)
+    assert re.search(r"^  model=amazon.nova-lite-v1:0 +1/1 ", told, flags=re.MULTILINE)
+    assert re.search(r"^  model=amazon.nova-pro-v1:0 +1/1 → 0/1 ", told, flags=re.MULTILINE)
+    assert "FAILED suite [model=amazon.nova-pro-v1:0]" in told
+
+
+def test_two_models_are_compared_though_every_question_differs(run: Run, bedrock_run: Any) -> None:
+    run("old", suite=OLD)
+    run("new", "--model", "amazon.nova-pro-v1:0", suite=OLD)
+    found = json.loads(bedrock_run("diff", "old", "new", "--json").stdout)
+    assert (found["counts"]["same"], found["counts"]["added"], found["counts"]["removed"]) == (4, 0, 0)
+    assert {tuple(change["question_changed"]) for change in found["changes"]} == {("model",)}
+
+
+def test_a_row_inserted_on_top_moves_nothing(run: Run, bedrock_run: Any, tmp_path: Path) -> None:
+    job = """
+        model: amazon.nova-lite-v1:0
+        prompt: Say {{ word }}
+        cases: words.csv
+        assert: [{type: contains, value: "{{ word }}"}]
+    """
+    (tmp_path / "words.csv").write_text("word\nred\ngreen\nblue\n")
+    run("old", suite=Version(job, "- {match: red, reply: crimson}"))
+    (tmp_path / "words.csv").write_text("word\nblack\nred\ngreen\nblue\n")
+    run("inserted", suite=Version(job, "- {match: red, reply: crimson}"))
+    told = bedrock_run("diff", "old", "inserted").stdout
+    assert "added: 1 (suite [1])" in told
+    assert told.endswith("no regression: 1 still failing, 1 added, 2 the same\n")
+    run("changed", suite=Version(job.replace("Say", "Please say"), "- {match: .*, reply: red}"))
+    told = bedrock_run("diff", "old", "changed").stdout
+    assert "PASSED suite [2], suite [1] before" in told
+    assert "another question (turns)" in told
+    assert "added: 1 (suite [1])" in told
+
+
+def test_folders_are_compared_whole(run: Run, bedrock_run: Any, tmp_path: Path) -> None:
+    one = Version("model: amazon.nova-lite-v1:0\nprompt: x\n", "- {match: .*, reply: x}")
+    another = Version(one.job.replace("x\n", "y\n"), "- {match: .*, reply: y}")
+    run("old", a=one, b=one, c=one)
+    run("new", a=one, b=one, d=one)
+    run("old", b=another)
+    assert (tmp_path / "old" / "b.superseded.jsonl").exists()
+    done = bedrock_run("diff", "old", "new")
+    assert "note: only OLD has the job c\n" in done.stderr
+    assert "note: only NEW has the job d\n" in done.stderr
+    assert done.stdout.endswith("no regression: 1 changed output, 1 added, 1 removed, 1 the same\n")
+    alone = bedrock_run("diff", "old/c.jsonl", "new/d.jsonl")
+    assert "the job c of OLD is compared with the job d of NEW" in alone.stderr
+    assert alone.stdout.endswith("no difference: 1 the same\n")
+
+
+def test_rows_can_come_from_a_pipe(run: Run, bedrock_run: Any, tmp_path: Path) -> None:
+    run("old", suite=OLD)
+    rows = (tmp_path / "old" / "suite.jsonl").read_text()
+    done = bedrock_run("diff", "-", "old", stdin=rows + "no row\n")
+    assert done.stdout.endswith("no regression: 2 still failing, 4 the same\n")
+    assert "note: OLD: -: 1 line is no row, and left out\n" in done.stderr
+
+
+def test_what_cannot_be_read_is_told_at_once(bedrock_run: Any, write_job: Any, tmp_path: Path) -> None:
+    job = write_job("prompt: x")
+    (tmp_path / "empty").mkdir()
+    done = bedrock_run("diff", job, "nowhere.jsonl")
+    assert done.returncode == 2
+    assert f"OLD is a job file: {job}" in done.stderr
+    assert "NEW can't be read: No such file or directory: nowhere.jsonl" in done.stderr
+    done = bedrock_run("diff", "empty", "empty")
+    assert done.returncode == 2
+    assert "OLD has no row files" in done.stderr
+    assert "NEW has no row files" in done.stderr
+
+
+def test_an_incomplete_run_does_not_pass_for_a_good_one(run: Run, bedrock_run: Any) -> None:
+    run("old", suite=OLD)
+    run("new", "--filter", "[!c]*", suite=OLD)
+    done = bedrock_run("diff", "old", "new", "--fail-on-regression")
+    assert done.returncode == 3
+    assert "note: NEW: 1 case of suite has no row" in done.stderr
+    assert done.stdout.splitlines()[-1].startswith("not known, since NEW is not complete: ")
+    assert bedrock_run("diff", "old", "new", "--fail-on-regression", "--filter", "[!c]*").returncode == 0
+
+
+@pytest.mark.usefixtures("two_runs")
+def test_a_report_that_cannot_be_written_is_told(bedrock_run: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = bedrock_run("diff", "old", "new", "--report-html", "file/a.html", "--report-markdown", "d.md")
+    assert done.returncode == 4
+    assert "note: the html report could not be written to file/a.html" in done.stderr
+    assert (tmp_path / "d.md").read_text().startswith("### ❌ regressed\n")
+
+
+@pytest.mark.usefixtures("two_runs")
+def test_a_terminal_gets_colours_and_a_closed_pipe_no_trouble(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "runner", "diff", "old", "new", "--fail-on-regression"]
+    ours, theirs = pty.openpty()
+    env = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {"TERM": "xterm"}
+    with subprocess.Popen(command, cwd=tmp_path, env=env, stdout=theirs) as process:
+        os.close(theirs)
+        seen = b""
+        while chunk := _read(ours):
+            seen += chunk
+    os.close(ours)
+    assert b"\x1b[31m\x1b[9m* x\x1b[0m\x1b[32mto the 2\x1b[0m" in seen
+    assert process.returncode == 1
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+    env["PYTHONIOENCODING"] = "ascii"
+    assert subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, check=False).returncode == 1
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # Linux: all other ends are closed
+        return b""
+
+
+# --- hostile outputs -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def row(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A row as a run writes it, to make others of."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "suite.yaml").write_text("model: amazon.nova-lite-v1:0\nprompt: x\nassert: [{type: equals, value: x}]\n")
+    subprocess.run([sys.executable, "-m", "runner", "--local", "suite.yaml"], cwd=folder, check=False)
+    found: dict[str, Any] = json.loads((folder / "outputs" / "suite.jsonl").read_text())
+    return found
+
+
+@pytest.fixture
+def side(row: dict[str, Any], tmp_path: Path) -> Callable[..., Rows]:
+    """Rows of these cases: each is the row of a run with other values in some fields."""
+
+    def side(name: str, *cases: dict[str, Any]) -> Rows:
+        lines = [json.dumps({**row, "index": index, "status": "passed", **case}) for index, case in enumerate(cases)]
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(f"{line}\n" for line in lines))
+        return Rows([path])
+
+    return side
+
+
+@pytest.fixture
+def hostile(side: Any, row: dict[str, Any]) -> None:
+    """Two row files in which everything that a model or a job may say is hostile."""
+    names = {"job": HOSTILE, "case": HOSTILE + LONE_SURROGATE}
+    failed = {**row["assertions"][0], "passed": False, "expected": HOSTILE, "actual": HOSTILE, "reason": HOSTILE}
+    error = {"code": "denied", "message": HOSTILE, "hint": HOSTILE, "http_status": 400, "request_id": None}
+    source = {"path": HOSTILE, "line": 1, "row": HOSTILE}
+    common = {**names, "source": source, "matrix": {"tone": HOSTILE}}
+    side("old", common, {**common, "case": "e"}, {**common, "case": "c", "output": f"a {HOSTILE} b"})
+    side(
+        "new",
+        {**common, "status": "failed", "assertions": [failed], "output": HOSTILE + LONE_SURROGATE},
+        {**common, "case": "e", "status": "error", "error": error, "output": None},
+        {**common, "case": "c", "output": f"{HOSTILE} {HOSTILE} c"},
+        {**common, "case": HOSTILE + "added"},
+    )
+
+
+class Page(HTMLParser):
+    """The elements and the text of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[str] = []
+        self.attributes: set[str] = set()
+        self.text = ""
+        self.outside_code = ""
+        self._within: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+        self._within.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._within and self._within.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if not {"code", "pre", "style"} & set(self._within):
+            self.outside_code += data
+
+
+DANGEROUS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\u2066\ud800-\udfff]")
+
+
+@pytest.mark.usefixtures("hostile")
+def test_hostile_texts_are_harmless_on_a_terminal_and_in_json(bedrock_run: Any) -> None:
+    done = bedrock_run("diff", "old.jsonl", "new.jsonl", "-v")
+    assert done.returncode == 0
+    assert not DANGEROUS.search(done.stdout + done.stderr)
+    assert done.stdout.count("\nFAILED ") == 1
+    assert {line[:4] for line in done.stdout.splitlines() if "octocat" in line and "  | " in line} == {"  | "}
+    told = bedrock_run("diff", "old.jsonl", "new.jsonl", "--json").stdout
+    assert told.isascii()
+    Draft202012Validator(load_schema("diff")).validate(json.loads(told))
+    (failing,) = (change for change in json.loads(told)["changes"] if change["kind"] == "newly_failing")
+    assert failing["new"]["repetitions"][0]["output"] == HOSTILE + LONE_SURROGATE
+
+
+@pytest.mark.usefixtures("hostile")
+def test_hostile_texts_are_no_markup_in_html(bedrock_run: Any, tmp_path: Path) -> None:
+    assert bedrock_run("diff", "old.jsonl", "new.jsonl", "--report-html", "d.html").returncode == 0
+    text = (tmp_path / "d.html").read_text()
+    page = Page(text)
+    assert set(page.tags) <= {
+        "html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "div", "table", "thead", "tbody", "tr", "th",
+        "td", "details", "summary", "b", "span", "dl", "dt", "dd", "pre", "del", "ins", "i",
+    }  # fmt: skip
+    assert page.attributes <= {"lang", "charset", "http-equiv", "content", "name", "class", "open"}
+    assert not DANGEROUS.search(text)
+    assert "default-src 'none'; style-src 'sha256-" in text
+    assert "<script>alert(1)</script>" in page.text
+    assert "{{ 7 * 7 }}" in page.text
+
+
+@pytest.mark.usefixtures("hostile")
+def test_hostile_texts_are_no_markup_in_markdown(bedrock_run: Any, tmp_path: Path) -> None:
+    assert bedrock_run("diff", "old.jsonl", "new.jsonl", "--report-markdown", "d.md").returncode == 0
+    text = (tmp_path / "d.md").read_text()
+    page = Page(MarkdownIt("commonmark").enable("table").render(text))
+    assert set(page.tags) <= {
+        "h3", "h4", "p", "table", "thead", "tbody", "tr", "th", "td", "code", "pre", "del", "ins", "i", "br", "ul",
+        "li", "details", "summary",
+    }  # fmt: skip
+    assert page.attributes == set()
+    assert not DANGEROUS.search(text)
+    assert not re.search("octocat|example|alert|bold", page.outside_code)
+    assert "@octocat #1 [link](javascript:alert(1))" in page.text
+    for line in re.findall(r"^\|.*", text, flags=re.MULTILINE):
+        assert line.count("|") in {5, 6}, line
+
+
+def test_markdown_stays_below_what_a_comment_may_have(side: Any, bedrock_run: Any, tmp_path: Path) -> None:
+    cases = [{"case": f"{'c' * 300}{n}", "matrix": {"n": n}} for n in range(400)]
+    side("old", *cases)
+    side(
+        "new",
+        *({**case, "output": "<" * 5000, "status": "passed" if n % 2 else "failed"} for n, case in enumerate(cases)),
+    )
+    assert bedrock_run("diff", "old.jsonl", "new.jsonl", "--report-markdown", "d.md").returncode == 0
+    text = (tmp_path / "d.md").read_text()
+    assert 30_000 < len(text) < 60_000
+    assert "lines of this table left out" in text
+    assert text.count(" more left out, for want of room") == 2
+    assert text.count("<details>") == text.count("</details>") == 1
+    assert text.count("<pre>") == text.count("</pre>")
+
+
+# --- which case is which, and what became of it ----------------------------------------------------------------------
+
+
+def both(comparison: Comparison) -> dict[str, str]:
+    """The cases that differ and are on both sides: the new id, and the old one."""
+    return {change.new.id: change.old.id for kind in Kind for change in comparison.changes(kind)}
+
+
+def only(comparison: Comparison, kind: Kind) -> Change:
+    (change,) = comparison.changes(kind)
+    return change
+
+
+def key(number: int) -> str:
+    return f"{number:064x}"
+
+
+def test_a_name_decides_before_a_key(side: Any) -> None:
+    old = side("old", {"case": "a", "key": key(1), "output": "1"}, {"case": "b", "key": key(2), "output": "2"})
+    new = side("new", {"case": "a", "key": key(2), "output": "3"}, {"case": "b", "key": key(3), "output": "4"})
+    assert both(compare(old, new)) == {"a": "a", "b": "b"}
+
+
+def test_a_renamed_case_is_found_by_its_key(side: Any) -> None:
+    old = side("old", {"case": "a", "key": key(1)}, {"case": "b", "key": key(2)})
+    new = side("new", {"case": "a", "key": key(1)}, {"case": "c", "key": key(2), "output": "other"})
+    comparison = compare(old, new)
+    assert both(comparison) == {"c": "b"}
+    assert only(comparison, Kind.CHANGED).cause == "the same question, another answer"
+
+
+def test_a_key_decides_before_a_position(side: Any) -> None:
+    old = side("old", {"case": "1", "key": key(1)}, {"case": "2", "key": key(2)})
+    new = side("new", *({"case": str(n + 1), "key": key(k), "output": "other"} for n, k in enumerate((9, 1, 2))))
+    comparison = compare(old, new)
+    assert both(comparison) == {"2": "1", "3": "2"}
+    assert [case.id for case in comparison.added] == ["1"]
+
+
+def test_cases_that_ask_the_same_are_paired_in_their_order(side: Any) -> None:
+    old = side("old", *({"case": str(n), "key": key(1), "output": f"old {n}"} for n in (1, 2)))
+    new = side(
+        "new", *({"case": str(n), "key": key(k), "output": f"new {n}"} for n, k in ((1, 8), (2, 9), (3, 1), (4, 1)))
+    )
+    comparison = compare(old, new)
+    assert both(comparison) == {"3": "1", "4": "2"}
+    assert [case.id for case in comparison.added] == ["1", "2"]
+
+
+def test_another_model_in_the_matrix_is_compared_with_the_one_it_replaces(side: Any) -> None:
+    def variant(model: str, number: int) -> dict[str, Any]:
+        return {
+            "case": f"a [model={model}]",
+            "matrix": {"model": model},
+            "model": model,
+            "key": key(number),
+            "output": model,
+        }
+
+    comparison = compare(side("old", variant("x", 1), variant("y", 2)), side("new", variant("x", 1), variant("z", 3)))
+    assert both(comparison) == {"a [model=z]": "a [model=y]"}
+    ambiguous = compare(side("old", variant("y", 2)), side("new", variant("v", 4), variant("z", 3)))
+    assert (len(ambiguous.added), len(ambiguous.removed)) == (2, 1)
+
+
+def test_runs_with_nothing_in_common_are_told(side: Any) -> None:
+    comparison = compare(side("old", {"case": "a", "key": key(1)}), side("new", {"case": "b", "key": key(2)}))
+    assert any("no case of OLD is in NEW" in notice for notice in comparison.notices)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kind"),
+    [
+        ("passed", "failed", Kind.NEWLY_FAILING),
+        ("error", "failed", Kind.NEWLY_FAILING),
+        ("passed", "error", Kind.NEWLY_IN_ERROR),
+        ("failed", "error", Kind.NEWLY_IN_ERROR),
+        ("failed", "failed", Kind.STILL_FAILING),
+        ("error", "error", Kind.STILL_IN_ERROR),
+        ("failed", "passed", Kind.NEWLY_PASSING),
+        ("error", "passed", Kind.RECOVERED),
+        ("passed", "passed", Kind.CHANGED),
+    ],
+)
+def test_every_pair_of_verdicts_has_its_kind(side: Any, old: str, new: str, kind: Kind) -> None:
+    comparison = compare(side("old", {"status": old}), side("new", {"status": new, "output": "other"}))
+    assert comparison.count(kind) == 1
+    assert comparison.regressed == (kind in {Kind.NEWLY_FAILING, Kind.NEWLY_IN_ERROR})
+
+
+def test_what_made_a_case_fail_is_told(side: Any, row: dict[str, Any]) -> None:
+    verdict = row["assertions"][0]
+    latency = {**verdict, "type": "latency", "value": None, "threshold": 1.0}
+
+    def failing(**changes: Any) -> Change:
+        old = side("old", {"assertions": [verdict | {"passed": True}, latency | {"passed": True}]})
+        return only(compare(old, side("new", {"status": "failed", **changes})), Kind.NEWLY_FAILING)
+
+    slow = failing(assertions=[verdict | {"passed": True}, latency | {"passed": False}])
+    assert slow.cause == "the same question, answer and assertions: only what was measured differs"
+    assert [broken.verdict["type"] for broken in slow.broken] == ["latency"]
+    stricter = failing(assertions=[verdict | {"passed": False, "value": "y"}])
+    assert stricter.cause == "the same question and answer, other assertions"
+    answered = failing(assertions=[verdict | {"passed": False}, latency | {"passed": True}], output="y")
+    assert answered.cause == "the same question, another answer"
+    request = {**row["request"], "inference": {**row["request"]["inference"], "temperature": 1.0}}
+    asked = failing(assertions=[verdict | {"passed": False}], request=request, model="x.y", vars={"a": 1})
+    assert asked.cause == "another question (model, inference, vars), the same answer"
+    assert failing(vars={"a": 1}, assertions=[latency | {"passed": False}]).question == ()
+
+
+def test_fewer_passing_repetitions_are_a_change(side: Any) -> None:
+    repeats = {"repeats": 2, "min_pass": 1}
+    passing = [{**repeats, "repeat": n, "index": 0} for n in (0, 1)]
+    comparison = compare(side("old", *passing), side("new", passing[0], {**passing[1], "status": "failed"}))
+    assert only(comparison, Kind.CHANGED).passes == "2/2 → 1/2"
+
+
+def test_the_order_of_the_outputs_of_repetitions_does_not_matter(side: Any) -> None:
+    def tossed(*outputs: str) -> list[dict[str, Any]]:
+        return [{"repeats": 2, "repeat": n, "index": 0, "output": output} for n, output in enumerate(outputs)]
+
+    assert compare(side("old", *tossed("a", "b")), side("new", *tossed("b", "a"))).identical
+    (answers,) = only(compare(side("old", *tossed("a", "b")), side("new", *tossed("c", "a"))), Kind.CHANGED).answers
+    assert answers == ("b", "c")
+
+
+def test_rows_of_earlier_versions_are_compared(side: Any, row: dict[str, Any], tmp_path: Path) -> None:
+    later = ("matrix", "tags", "source", "repeats", "min_pass")
+    earlier = {name: value for name, value in row.items() if name not in later}
+    (tmp_path / "old.jsonl").write_text(json.dumps({**earlier, "status": "passed"}) + "\n")
+    assert compare(Rows([tmp_path / "old.jsonl"]), side("new", {})).identical
+
+
+def test_a_percentile_is_a_value_that_was_measured() -> None:
+    assert [percentile(range(1, 101), percent) for percent in (50, 95)] == [50, 95]
+    assert [percentile([7], percent) for percent in (50, 95)] == [7, 7]
+    assert percentile([], 50) is None
