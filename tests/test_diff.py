@@ -596,6 +596,16 @@ def test_what_made_a_case_fail_is_told(side: Any, row: dict[str, Any]) -> None:
     assert failing(vars={"a": 1}, assertions=[latency | {"passed": False}]).question == ()
 
 
+def test_of_a_case_that_still_fails_only_what_fails_now_is_told(side: Any, row: dict[str, Any]) -> None:
+    before = [row["assertions"][0] | {"type": name, "passed": name == "latency"} for name in ("equals", "latency")]
+    now = [verdict | {"passed": False} for verdict in before]
+    old, new = (
+        side("old", {"status": "failed", "assertions": before}),
+        side("new", {"status": "failed", "assertions": now}),
+    )
+    assert [broken.verdict["type"] for broken in only(compare(old, new), Kind.STILL_FAILING).broken] == ["latency"]
+
+
 def test_fewer_passing_repetitions_are_a_change(side: Any) -> None:
     repeats = {"repeats": 2, "min_pass": 1}
     passing = [{**repeats, "repeat": n, "index": 0} for n in (0, 1)]
