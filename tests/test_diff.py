@@ -586,6 +586,11 @@ def test_what_made_a_case_fail_is_told(side: Any, row: dict[str, Any]) -> None:
     slow = failing(assertions=[verdict | {"passed": True}, latency | {"passed": False}])
     assert slow.cause == "the same question, answer and assertions: only what was measured differs"
     assert [broken.verdict["type"] for broken in slow.broken] == ["latency"]
+    error = {"code": "throttled", "message": "m", "hint": None}
+    lost = only(
+        compare(side("old", {}), side("new", {"status": "error", "output": None, "error": error})), Kind.NEWLY_IN_ERROR
+    )
+    assert lost.cause == "the same question"
     stricter = failing(assertions=[verdict | {"passed": False, "value": "y"}])
     assert stricter.cause == "the same question and answer, other assertions"
     answered = failing(assertions=[verdict | {"passed": False}, latency | {"passed": True}], output="y")

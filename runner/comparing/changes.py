@@ -138,6 +138,8 @@ class Change:
     def cause(self) -> str:
         """What may have made the difference, in one sentence."""
         question, answer = self.question, bool(self.answers)
+        if self.new.status == "error":  # so nothing can be said of its answer
+            return f"another question ({', '.join(question)})" if question else "the same question"
         if question:
             return f"another question ({', '.join(question)})" + ("" if answer else ", the same answer")
         if answer:

@@ -96,8 +96,12 @@ def _section(comparison: Comparison, kind: Kind, style: Style, *, verbose: bool)
         return
     yield ""
     yield style(f"{kind.label}: {count:,}", "bold")
+    hints: dict[str, None] = {}  # each is given once
     for change in islice(comparison.changes(kind), None if verbose else _MOST_TOLD):
         yield from _change(change, style, verbose=verbose)
+        if change.error and change.error["hint"]:
+            hints[change.error["hint"]] = None
+    yield from (f"hint: {one_line(hint)}" for hint in hints)
     if count > _MOST_TOLD and not verbose:
         yield f"and {count - _MOST_TOLD:,} more (-v tells of every one)"
 
@@ -111,8 +115,6 @@ def _change(change: Change, style: Style, *, verbose: bool) -> Iterator[str]:
         yield from (f"  {_told(broken, of=len(change.new.rows))}" for broken in change.broken)
     elif change.error:
         yield f"  {one_line(change.error['code'])}: {one_line(change.error['message'])}"
-        if change.error["hint"]:
-            yield f"  hint: {one_line(change.error['hint'])}"
     yield f"  {change.cause}"
     answers = change.answers
     if answers and change.new.status != "error":

@@ -69,13 +69,16 @@ class Rows:
             for number in numbers:
                 line = self._lines[number]
                 opened[line.file].seek(line.offset)
-                try:
-                    yield _with_later_fields(from_line(opened[line.file].readline()))
-                except _NOT_A_ROW as error:
-                    raise OSError(ESTALE, "changed while it was read", str(self.files[line.file])) from error
+                yield self._row(opened[line.file].readline(), line.file)
         finally:
             for file in opened:
                 file.close()
+
+    def _row(self, line: bytes, file: int) -> Row:
+        try:
+            return _with_later_fields(from_line(line))
+        except _NOT_A_ROW as error:  # there was a row
+            raise OSError(ESTALE, "changed while it was read", str(self.files[file])) from error
 
     def cases(self) -> Iterator[CaseResult]:
         """The rows by case: its repetitions together."""
