@@ -158,20 +158,8 @@ class _Progress(console.Console):
 def failure_text(case: CaseResult, name: str) -> str:
     """What is wrong with a case, as the terminal tells it; `name` is what the terminal calls it."""
     names = [f"{name} #{row['repeat'] + 1}" if row["repeats"] > 1 else name for row in case.rows]
-    return "\n".join(line for named, row in zip(names, case.rows, strict=True) for line in failure_lines(named, row))
-
-
-def failure_lines(name: str, row: Row) -> Iterator[str]:
-    """Nothing if the row passed."""
-    error = row["error"]
-    if error is not None:
-        yield console.one_line(f"ERROR  {name}: {error['code']}: {error['message']}")
-        if error["hint"]:
-            yield console.one_line(f"       hint: {error['hint']}")
-    for verdict in row["assertions"]:
-        if not verdict["passed"]:
-            where = f"{row['source']['path']}:{verdict['line']}"
-            yield console.one_line(f"FAILED {name} ({where}): {verdict['reason']}")
+    blocks = [console.failure_lines(named, row) for named, row in zip(names, case.rows, strict=True)]
+    return "\n".join(line for block in blocks for line in block)
 
 
 def transcript(case: CaseResult) -> str:

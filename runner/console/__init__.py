@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Console",
+    "Outcomes",
     "Patient",
     "Plain",
     "Quiet",
@@ -40,10 +41,13 @@ __all__ = [
     "on_terminal",
     "one_line",
     "plain",
+    "progress",
     "render_problems",
     "report_lines",
     "retry_line",
     "say",
+    "stop_lines",
+    "summary_lines",
 ]
 
 _PROGRESS_SECONDS = 30.0  # between lines of progress where there is no terminal
