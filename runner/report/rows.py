@@ -196,7 +196,7 @@ def spool() -> Iterator[Spool]:
 
 
 def _with_later_fields(row: Row) -> Row:
-    if row.get("judgements") is not None:
+    if row.keys() >= _LATER_FIELDS.keys():
         return row
     source = {"path": f"{row['job']}.yaml", "line": 1, "row": None}
     verdicts = [{**_LATER_OF_VERDICTS, **verdict} for verdict in row["assertions"]]
