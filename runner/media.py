@@ -5,8 +5,10 @@ from __future__ import annotations
 import stat
 import warnings
 from base64 import b64encode
+from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import sha256
+from io import BytesIO
 from typing import TYPE_CHECKING, Never
 
 from runner import paths
@@ -14,8 +16,10 @@ from runner.errors import CallError, FailureCode
 from runner.records import Image
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    import PIL.Image
 
 # Bedrock takes 3.75 MB of raw bytes, which is 5 MiB of base64.
 MAX_BYTES = 3_932_160
@@ -102,6 +106,32 @@ def read_base64(image: Image) -> str:
 
 def size(image: Image) -> tuple[int, int]:
     """Width and height in pixels, from the header alone: no pixel is decoded. Raises MediaError."""
+    with _opened(image) as opened:
+        return opened.size
+
+
+def thumbnail(image: Image, *, side: int) -> str:
+    """The image made to fit a square of `side` pixels, upright, as a data URI. Raises MediaError.
+
+    It is a PNG if it has transparent parts, else a JPEG; of an animation the first picture.
+    """
+    import PIL.Image
+    import PIL.ImageOps
+
+    with _opened(image) as opened:
+        opened.draft("RGB", (side, side))  # a JPEG is decoded at about the size that is wanted
+        opened.thumbnail((side, side))
+        small = PIL.ImageOps.exif_transpose(opened)
+        transparent = small.has_transparency_data
+        kind, mode = ("PNG", "RGBA") if transparent else ("JPEG", "RGB")
+        stream = BytesIO()
+        small.convert(mode).save(stream, kind, optimize=True)
+    return f"data:image/{kind.lower()};base64,{b64encode(stream.getvalue()).decode('ascii')}"
+
+
+@contextmanager
+def _opened(image: Image) -> Iterator[PIL.Image.Image]:
+    """The picture, of which no pixel is decoded yet. What Pillow finds wrong with it, now or later, is a MediaError."""
     import PIL.Image
 
     bombs = (PIL.Image.DecompressionBombWarning, PIL.Image.DecompressionBombError)
@@ -109,7 +139,7 @@ def size(image: Image) -> tuple[int, int]:
         with warnings.catch_warnings():
             warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
             with PIL.Image.open(image.file) as opened:
-                return opened.size
+                yield opened
     except bombs as error:
         raise MediaError(f"the image {image.path!r} has more pixels than any model takes", _SCALE_DOWN) from error
     except (OSError, SyntaxError, ValueError) as error:

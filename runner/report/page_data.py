@@ -1,0 +1,226 @@
+"""The cases as the script of the HTML report reads them: JSON, made case by case, with nothing in it that could act.
+
+Every string of a row is spelled out as for a terminal (`console.plain`), so that no control character, no escape code
+and no bidirectional override gets into the page, and no half of a surrogate pair into its UTF-8. Long ones are cut.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner import media
+from runner.console import plain
+from runner.media import MediaError
+from runner.words import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from runner.records import ReplyRecord, Row, VerdictRecord
+    from runner.report.rows import CaseResult, Rows
+
+LONGEST_TEXT = 20_000  # characters of a text that the page holds, up to 10,000 rows; with more rows fewer
+THUMBNAIL_SIDE = 160  # pixels
+_SHORTEST_TEXT = 500
+_TEXT_OF_ALL_ROWS = LONGEST_TEXT * 10_000
+_LONGEST_LABEL = 300  # characters of an id, a name, a tag or a path
+_SHARED = 200  # characters of a prompt from which on it is given once
+_ALL_THUMBNAILS = 10_000_000  # bytes, in base64
+
+# What could end the element that holds the JSON, or its line; `plain` has no such character left, but for the first.
+_UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
+
+
+def to_script_json(value: object) -> str:
+    """JSON that can stand in a `<script>`: no text in it can end the element, or begin a comment."""
+    return _UNSAFE.sub(
+        lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    )
+
+
+class PageData:
+    """The cases of a report, ready for its page. A long prompt that many cases share is given once."""
+
+    def __init__(self, rows: Rows, outputs: Mapping[str, str]) -> None:
+        """`outputs` has the file of the rows of each job, or `-`: there a text that is cut here is whole."""
+        self._rows = rows
+        self._outputs = {
+            _label(job): "standard output" if path == "-" else _label(path) for job, path in outputs.items()
+        }
+        self.longest_text = max(_SHORTEST_TEXT, min(LONGEST_TEXT, _TEXT_OF_ALL_ROWS // max(1, len(rows))))
+        self._numbers: dict[bytes, int] = {}  # of texts that were given, by digest
+        self._thumbnails = _Thumbnails()
+
+    def pieces(self) -> Iterator[str]:
+        """One JSON object, `{outputs: {...}, cases: [...], thumbnails: [...]}`, piece by piece."""
+        outputs = {
+            _label(job): "standard output" if path == "-" else _label(path) for job, path in self._outputs.items()
+        }
+        yield f'\n{{"outputs": {to_script_json(outputs)},\n"cases": ['
+        for number, case in enumerate(self._rows.cases()):
+            yield (",\n" if number else "\n") + to_script_json(self._case(case))
+        yield f'\n],\n"thumbnails": {to_script_json(self._thumbnails.uris)}\n}}\n'
+
+    def _case(self, case: CaseResult) -> dict[str, Any]:
+        row = case.rows[0]
+        source = row["source"]
+        return {
+            "job": _label(case.job),
+            "id": _label(case.id),
+            "base": _label(case.base_id),
+            "matrix": [(_label(name), _label(_as_json(value))) for name, value in (row["matrix"] or {}).items()],
+            "position": row["index"] + 1,
+            "status": case.status,
+            "model": _label(row["model"]),
+            "tags": [_label(tag) for tag in row["tags"]],
+            "source": _label(f"{source['path']}:{source['line']}"),
+            "row": source["row"] and _label(source["row"]),
+            "vars": self._named(row["vars"]),
+            **self._request(row),
+            "repeats": row["repeats"],
+            "min_pass": row["min_pass"],
+            "runs": [self._run(each) for each in case.rows],
+        }
+
+    def _request(self, row: Row) -> dict[str, Any]:
+        request = row["request"]
+        if "body" in request:
+            return {"system": None, "messages": [], "settings": [], "body": self._text(_as_json(request["body"]))}
+        settings = {name: value for name, value in request["inference"].items() if value not in (None, [])}
+        folder = Path(row["source"]["path"]).parent
+        return {
+            "system": request["system"] and self._shared(request["system"]),
+            "messages": [
+                {
+                    "role": message["role"],
+                    "text": self._shared(message["text"]),
+                    "images": [self._thumbnails.of(image, folder) for image in message.get("images", ())],
+                }
+                for message in request["messages"]
+            ],
+            "settings": self._named({**settings, **request.get("extra", {})}),
+            "body": None,
+        }
+
+    def _run(self, row: Row) -> dict[str, Any]:
+        """What one repetition came to."""
+        return {
+            "number": row["repeat"] + 1,
+            "status": row["status"],
+            "latency": row["latency_ms"],
+            "first_token": row["first_token_ms"],
+            "cost": row["cost_usd"],
+            "usage": row["usage"],
+            "facts": [
+                [name, _label(str(value))]
+                for name, value in (
+                    ("region", row["region"]),
+                    ("endpoint", row["endpoint"]),
+                    ("api", row["api"] + (", streamed" if row["stream"] else "")),
+                    ("stop reason", row["stop_reason"]),
+                    ("started", row["started_at"]),
+                    ("finished", row["finished_at"]),
+                    ("key", row["key"]),
+                    ("version", row["version"]),
+                )
+                if value is not None
+            ],
+            "replies": [self._reply(reply) for reply in row["replies"]],
+            "verdicts": [self._verdict(row, verdict) for verdict in row["assertions"]],
+            "attempts": [self._texts(attempt) for attempt in row["attempts"]],
+            "error": row["error"] and self._texts(row["error"]),
+        }
+
+    def _reply(self, reply: ReplyRecord) -> dict[str, Any]:
+        return {
+            "text": self._text(reply["text"]),
+            "usage": reply["usage"],
+            "latency": reply["latency_ms"],
+            "first_token": reply["first_token_ms"],
+            "stop_reason": reply["stop_reason"] and _label(reply["stop_reason"]),
+            "request_id": reply["request_id"] and _label(reply["request_id"]),
+        }
+
+    def _verdict(self, row: Row, verdict: VerdictRecord) -> dict[str, Any]:
+        told = {name: verdict.get(name) for name in ("type", "passed", "reason", "expected", "actual", "score")}
+        return self._texts({**told, "place": f"{row['source']['path']}:{verdict['line']}"})
+
+    def _named(self, values: Mapping[str, Any]) -> list[tuple[str, Any]]:
+        return [(_label(name), self._text(_as_json(value))) for name, value in values.items()]
+
+    def _texts(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: self._text(value) if isinstance(value, str) else value for name, value in record.items()}
+
+    def _text(self, text: str) -> str | dict[str, Any]:
+        """A text; where it had to be cut, `{text, length}` with the length that it has in the row."""
+        if len(text) <= self.longest_text:
+            return plain(text)
+        return {"text": plain(text[: self.longest_text]), "length": len(text)}
+
+    def _shared(self, text: str) -> str | int | dict[str, Any]:
+        """A text that other cases may have too: if long it is given once, as `{text, shared}`, then by its number."""
+        if len(text) < _SHARED:
+            return plain(text)
+        digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        if digest in self._numbers:
+            return self._numbers[digest]
+        self._numbers[digest] = len(self._numbers)
+        shown = self._text(text)
+        return {"shared": True, **(shown if isinstance(shown, dict) else {"text": shown})}
+
+
+class _Thumbnails:
+    """Small pictures as data URIs, each once, as far as there is room."""
+
+    def __init__(self) -> None:
+        self.uris: list[str] = []
+        self._by_digest: dict[str, int] = {}
+        self._left = _ALL_THUMBNAILS
+
+    def of(self, image: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        """`{path, thumbnail}` with the number of the thumbnail; `{path, missing}` with the reason if there is none."""
+        told = {
+            "path": _label(image["path"]),
+            "size": plural(image["bytes"], "byte"),
+            "type": _label(image["media_type"]),
+        }
+        number = self._by_digest.get(image["sha256"])
+        if number is not None:
+            return {**told, "thumbnail": number}
+        if self._left <= 0:
+            return {**told, "missing": f"a report has at most {_ALL_THUMBNAILS // 1_000_000} MB of pictures"}
+        try:
+            uri = _thumbnail(image, folder)
+        except MediaError as error:
+            return {**told, "missing": _label(str(error))}
+        self._left -= len(uri)
+        self._by_digest[image["sha256"]] = len(self.uris)
+        self.uris.append(uri)
+        return {**told, "thumbnail": len(self.uris) - 1}
+
+
+def _thumbnail(image: Mapping[str, Any], folder: Path) -> str:
+    # Where an image may lie was the run's to decide; its digest shows that it is the one that was sent.
+    found = media.describe(image["path"], folder, allow_dirs=[Path(folder.absolute().anchor)])
+    if found.sha256 != image["sha256"]:
+        raise MediaError("the file has changed since")
+    return media.thumbnail(found, side=THUMBNAIL_SIDE)
+
+
+def _label(text: str) -> str:
+    """A short text; what is too long for it ends in dots."""
+    return plain(text if len(text) <= _LONGEST_LABEL else text[: _LONGEST_LABEL - 1] + "…")
+
+
+def _as_json(value: object) -> str:
+    """A text as it is, any other value as JSON. To read it in the page would round long integers."""
+    if isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value, ensure_ascii=False, indent=2 if isinstance(value, dict | list) and value else None)
+    except RecursionError:
+        return "(nested too deeply to be shown)"
