@@ -1,0 +1,950 @@
+"""The HTML report, looked at in a real Chromium. No page may load, run or report anything: each test ends with that."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol
+
+import PIL.Image
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Dialog, Error, Page, Request, Route, expect, sync_playwright
+
+from runner import media, summary
+from runner.console import plain
+from runner.errors import ExitCode
+from runner.report import html
+from runner.report.charts import Figures, Histogram, drawings, percentile
+from runner.report.page_data import LONGEST_TEXT
+from runner.report.rows import Rows
+from runner.results.lines import to_line
+from runner.stop import StopReason
+from runner.summary import Summary
+
+ASSETS = Path(html.__file__).parent / "assets"
+MODELS = ("us.amazon.nova-lite-v1:0", "us.anthropic.claude-haiku-4-5-20251001-v1:0")
+PWN = "window.__pwned=1"
+
+
+# --- rows and pages --------------------------------------------------------------------------------------------------
+
+
+def row(number: int = 0, **changes: Any) -> dict[str, Any]:
+    """A row that passed. `output` also changes the reply, `reason` makes it a failed one."""
+    output = changes.pop("output", f"Answer {number}")
+    reason = changes.pop("reason", None)
+    verdict = {
+        "type": "contains",
+        "passed": reason is None,
+        "reason": reason or "output contains 'Answer'",
+        "expected": "output to contain 'Answer'",
+        "actual": None if reason is None else output[:80],
+        "score": None,
+        "value": "Answer",
+        "threshold": None,
+        "line": 7,
+    }
+    usage = {"input_tokens": 10 + number, "output_tokens": 5, "cache_read_tokens": 0, "cache_write_tokens": 0}
+    reply = {"text": output, "stop_reason": "end_turn", "usage": usage, "request_id": f"request-{number}"}
+    attempt = {"started_at": "2026-01-02T03:04:05.678Z", "latency_ms": 100, "waited_ms": 0, "request_id": None}
+    return {
+        "schema": "bedrock-run/result/1",
+        "job": "quiz",
+        "case": f"case-{number}",
+        "index": number,
+        "repeat": 0,
+        "key": f"{number:064x}",
+        "status": "passed" if reason is None else "failed",
+        "model": MODELS[0],
+        "region": "us-east-1",
+        "api": "converse",
+        "stream": False,
+        "endpoint": "https://bedrock-runtime.us-east-1.amazonaws.com",
+        "vars": {"topic": f"topic {number}"},
+        "request": {
+            "system": "Be brief.",
+            "messages": [{"role": "user", "text": f"Question {number}"}],
+            "inference": {"max_tokens": 100, "temperature": 0, "top_p": None, "top_k": None, "stop": []},
+        },
+        "output": output,
+        "replies": [{**reply, "latency_ms": 100 + number, "first_token_ms": None}],
+        "stop_reason": "end_turn",
+        "usage": usage,
+        "cost_usd": (100 - number % 100) / 1000,
+        "latency_ms": 100 + number,
+        "first_token_ms": None,
+        "attempts": [{**attempt, "code": None, "message": None, "possibly_billed": False}],
+        "assertions": [verdict],
+        "error": None,
+        "started_at": "2026-01-02T03:04:05.678Z",
+        "finished_at": "2026-01-02T03:04:06.678Z",
+        "version": "0.1",
+        "matrix": None,
+        "tags": [],
+        "source": {"path": "quiz.yaml", "line": 3, "row": None},
+        "repeats": 1,
+        "min_pass": 1,
+        **changes,
+    }
+
+
+def in_error(number: int, message: str = "ThrottlingException: slow down", **changes: Any) -> dict[str, Any]:
+    error = {"code": "throttled", "message": message, "hint": "ask for more quota", "http_status": 429}
+    error |= {"request_id": "request-of-error", "retryable": True}
+    told: dict[str, Any] = {"output": None, "replies": [], "usage": None, "cost_usd": None, "latency_ms": None}
+    told["assertions"] = []
+    return {**row(number), **told, "status": "error", "error": error, **changes}
+
+
+def write(found: list[dict[str, Any]], folder: Path, told: Callable[[Summary], None] = lambda _: None) -> Path:
+    """The report of rows. `told` may change its summary."""
+    file = folder / "rows.jsonl"
+    file.write_bytes(b"".join(to_line(each) for each in found))  # type: ignore[arg-type]
+    return report([file], folder, told)
+
+
+def report(files: list[Path], folder: Path, told: Callable[[Summary], None] = lambda _: None) -> Path:
+    rows = Rows(files)
+    of_rows = summary.of_rows(rows, "outputs/quiz.jsonl")
+    told(of_rows)
+    path = folder / "report.html"
+    with path.open("w", encoding="utf-8", newline="") as out:
+        html.write(out, rows, of_rows)
+    return path
+
+
+class Opened:
+    """A tab that shows reports. `noise` is what no report may make: errors, requests, dialogs."""
+
+    def __init__(self, context: BrowserContext) -> None:
+        self.page = context.new_page()
+        self.noise: list[str] = []
+        self.page.on("console", lambda message: self.noise.append(f"console: {message.text}"))
+        self.page.on("pageerror", lambda error: self.noise.append(f"error: {error}"))
+        self.page.on("dialog", self._refuse_dialog)
+        self.page.on("request", self._hear_request)
+        self.page.route(lambda address: not _is_report(address), self._refuse_request)
+        self.page.add_init_script(
+            "document.addEventListener('securitypolicyviolation', (event) => console.error(event.violatedDirective))"
+        )
+
+    def show(self, path: Path, fragment: str) -> None:
+        self.page.goto("about:blank")
+        self.page.goto(path.as_uri() + fragment)
+        expect(self.page.locator("#shown")).not_to_be_empty()
+
+    def cases(self) -> list[str]:
+        return self.page.locator("#table .case-id").all_text_contents()
+
+    def shown(self) -> str:
+        return self.page.locator("#shown").text_content() or ""
+
+    def _refuse_dialog(self, dialog: Dialog) -> None:
+        self.noise.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def _hear_request(self, request: Request) -> None:
+        if not _is_report(request.url):
+            self.noise.append(f"wanted: {request.url}")
+
+    def _refuse_request(self, route: Route) -> None:
+        self.noise.append(f"sent: {route.request.url}")
+        route.abort()
+
+
+def _is_report(address: str) -> bool:
+    own = address.startswith("file:") and address.partition("#")[0].endswith("/report.html")
+    return own or address.startswith(("data:", "about:"))
+
+
+class Open(Protocol):
+    """Opens a report: with options in a browser context of its own, else in a tab that tests share."""
+
+    def __call__(self, path: Path, fragment: str = "", **options: Any) -> Opened: ...
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    installed = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    with sync_playwright() as playwright:
+        try:
+            started = playwright.chromium.launch(executable_path=installed)
+        except Error as error:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(f"no Chromium to look at the page with: {str(error).splitlines()[0]}")
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def tab(browser: Browser) -> Opened:
+    return Opened(browser.new_context(viewport={"width": 1280, "height": 800}))
+
+
+@pytest.fixture
+def opened(browser: Browser, tab: Opened) -> Iterator[Open]:
+    """Open reports. Whatever a test does with them, the network must stay silent, and no error be told."""
+    tabs = [tab]
+
+    def start(path: Path, fragment: str = "", **options: Any) -> Opened:
+        if options:
+            tabs.append(Opened(browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})))
+        tabs[-1].show(path, fragment)
+        return tabs[-1]
+
+    yield start
+    for each in tabs:
+        assert each.page.evaluate("window.__pwned") is None
+        noise = [*each.noise]
+        each.noise.clear()
+        assert noise == []
+    for each in tabs[1:]:
+        each.page.context.close()
+    tab.page.emulate_media(media="screen")
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_shown_with_everything_that_its_rows_say(
+    bedrock_run: Any, write_job: Any, tmp_path: Path, opened: Open
+) -> None:
+    PIL.Image.new("RGB", (800, 400), "red").save(tmp_path / "red.png")
+    write_job(
+        """\
+        name: talk
+        tags: [smoke]
+        system: Be brief.
+        turns:
+          - user: {text: "What is {{ topic }}?", images: [red.png]}
+          - assistant: I shall tell.
+          - user: Go on.
+          - user: And then?
+        cases:
+          - {id: good, vars: {topic: good}}
+          - {id: bad, vars: {topic: bad}, tags: [odd]}
+          - {id: broken, vars: {topic: broken}}
+        assert:
+          - {type: contains, value: well}
+        """
+    )
+    (tmp_path / "replies.yaml").write_text(
+        "- {match: 'And then', times: 1, fault: throttle}\n"
+        "- {match: Go on, reply: [It goes on., It goes on., It goes on.]}\n"
+        "- {match: And then, reply: ['all is well'], times: 1}\n"
+        "- {match: And then, reply: ['all is lost'], times: 1}\n"
+        "- {match: And then, status: 400, error: ValidationException, message: too long}\n"
+    )
+    done = bedrock_run("--local", "--replies", "replies.yaml", "-j", "1", "job.yaml")
+    assert done.returncode == ExitCode.INCOMPLETE, done.stderr
+    files = [tmp_path / "outputs" / "talk.jsonl"]
+    # Source paths are as seen from the folder of the run.
+    rows = [json.loads(line) for line in files[0].read_text().splitlines()]
+    for each in rows:
+        each["source"]["path"] = str(tmp_path / each["source"]["path"])
+    page = opened(write(rows, tmp_path)).page
+
+    expect(page.locator("h1")).to_contain_text("Incomplete: talk")
+    expect(page.locator(".tile-cases")).to_contain_text("1 passed, 1 failed, 1 error")
+    expect(page.locator(".tiles")).to_contain_text("the local emulator bills nothing")
+    assert page.locator("#table .status").all_text_contents() == ["error", "failed", "passed"]
+    page.get_by_role("link", name="bad").click()
+    pane = page.locator("#pane")
+    roles = pane.locator(".turn-head strong").all_text_contents()
+    assert roles == ["system", "user", "assistant", "user", "assistant", "user", "assistant"]
+    texts = pane.locator(".turn pre").all_text_contents()
+    assert texts[1:] == ["What is bad?", "I shall tell.", "Go on.", "It goes on.", "And then?", "all is lost"]
+    expect(pane.locator("img")).to_have_js_property("naturalWidth", 160)
+    expect(pane.locator(".verdict-card")).to_contain_text("contains")
+    expect(pane.locator(".verdict-card")).to_contain_text("job.yaml:15")
+    assert pane.locator(".compared dt").all_text_contents() == ["Expected", "Actual"]
+    expect(pane.locator(".compared")).to_contain_text("all is lost")
+    expect(pane.locator(".vars")).to_contain_text("topic")
+    expect(pane.locator(".tag")).to_have_text(["odd", "smoke"])
+    expect(pane.get_by_role("region", name="Attempts").locator("tbody tr")).to_have_count(2)
+    expect(pane.locator(".facts").last).to_contain_text("tokens out")
+    page.keyboard.press("k")
+    expect(pane.locator(".alert-error")).to_contain_text("ValidationException: too long")
+    expect(pane.locator(".alert-error")).to_contain_text("request id")
+    expect(pane.locator(".alert-error")).to_contain_text("What to do")
+
+
+def test_cases_are_filtered_by_status_model_job_and_tag(tmp_path: Path, opened: Open) -> None:
+    found = [
+        row(0, tags=["slow"]),
+        row(1, model=MODELS[1], reason="expected more"),
+        in_error(2, tags=["slow", "odd"]),
+        row(0, job="other", case="elsewhere"),
+    ]
+    report = opened(write(found, tmp_path))
+    page = report.page
+    assert report.cases() == ["case-2", "case-1", "case-0", "elsewhere"]  # what needs a look comes first
+    assert page.locator("#statuses button").all_text_contents() == ["all4", "passed2", "failed1", "error1"]
+    page.get_by_role("button", name="failed").click()
+    assert report.cases() == ["case-1"]
+    assert report.shown() == "1 of 4"
+    page.get_by_role("button", name="all 4").click()
+    page.select_option("#model", MODELS[1])
+    assert report.cases() == ["case-1"]
+    page.select_option("#model", "")
+    page.select_option("#tag", "slow")
+    assert report.cases() == ["case-2", "case-0"]
+    page.select_option("#job", "other")
+    expect(page.locator(".empty")).to_contain_text("No case passes the filters.")
+    page.get_by_role("button", name="Show all cases").click()
+    assert len(report.cases()) == 4
+
+
+def test_search_looks_through_ids_variables_replies_reasons_and_errors(tmp_path: Path, opened: Open) -> None:
+    found = [
+        row(0, case="needle-in-id"),
+        row(1, vars={"hay": {"deep": ["a NEEDLE in a list"]}}),
+        row(2, output="x" * 5000 + " a Needle far on"),
+        row(3, reason="expected a needle"),
+        in_error(4, "no needle found"),
+        row(5, output="needles and pins"),
+        row(6),
+    ]
+    report = opened(write(found, tmp_path))
+    page = report.page
+    page.keyboard.press("/")
+    page.keyboard.type("needle")
+    expect(page.locator("#shown")).to_have_text("6 of 7")
+    page.fill("#search", "pins needle")
+    expect(page.locator("#shown")).to_have_text("1 of 7")
+    page.fill("#search", '"pins needle"')
+    expect(page.locator(".empty")).to_be_visible()
+    page.fill("#search", "")
+    expect(page.locator("#shown")).to_have_text("7")
+
+
+def test_every_column_sorts_up_down_and_not_at_all(tmp_path: Path, opened: Open) -> None:
+    found = [
+        row(0, case="b", job="y", model="m1", output="one", cost_usd=0.3, latency_ms=5, reason="zzz"),
+        row(1, case="a10", job="x", model="m2", output="three", cost_usd=0.1, latency_ms=9),
+        row(2, case="a9", job="x", model="m3", output="two", cost_usd=0.2, latency_ms=7),
+        in_error(3, case="z", job="z", model="m4"),
+    ]
+    for number, each in enumerate(found[:3]):
+        each["usage"] = {**each["usage"], "input_tokens": 30 - number, "output_tokens": number}
+    report = opened(write(found, tmp_path))
+    expected = {
+        "status": ["z", "b", "a10", "a9"],
+        "position": ["b", "a10", "a9", "z"],
+        "case": ["a9", "a10", "b", "z"],
+        "job": ["a10", "a9", "b", "z"],
+        "model": ["b", "a10", "a9", "z"],
+        "result": ["a10", "z", "a9", "b"],
+        "latency": ["b", "a9", "a10", "z"],
+        "input": ["a9", "a10", "b", "z"],
+        "output": ["b", "a10", "a9", "z"],
+        "cost": ["a10", "a9", "b", "z"],
+    }
+    assert set(expected) == set(re.findall(r"col-(\w+)", report.page.locator("#table thead").inner_html()))
+    start = report.cases()
+    for column, order in expected.items():
+        button = report.page.locator(f"#table .col-{column} button")
+        button.click()
+        assert (column, report.cases()) == (column, order)
+        head = report.page.locator(f"#table th.col-{column}")
+        expect(head).to_have_attribute("aria-sort", "ascending")
+        button.click()
+        unknown = ["z"] if column in {"latency", "input", "output", "cost"} else []  # at the end either way
+        tied = column in {"status", "job"}
+        assert tied or report.cases() == [*reversed([each for each in order if each not in unknown]), *unknown]
+        expect(head).to_have_attribute("aria-sort", "descending")
+        button.click()
+        assert report.cases() == start
+
+
+def test_a_case_is_opened_by_click_and_closed_by_the_ways_that_people_try(tmp_path: Path, opened: Open) -> None:
+    page = opened(write([row(number) for number in range(5)], tmp_path)).page
+    pane = page.locator("#pane")
+    page.locator("#table tbody tr").nth(3).click()
+    expect(page.locator("#pane-title")).to_have_text("case-2")
+    page.keyboard.press("Escape")
+    expect(pane).to_be_hidden()
+    page.get_by_role("link", name="case-4").click()
+    expect(page.locator("#pane-title")).to_have_text("case-4")
+    pane.get_by_role("button", name="Previous case").click()
+    expect(page.locator("#pane-title")).to_have_text("case-3")
+    pane.get_by_role("button", name="Close").click()
+    expect(pane).to_be_hidden()
+    page.get_by_role("link", name="case-1").click()
+    expect(pane).to_be_visible()
+    page.go_back()
+    expect(pane).to_be_hidden()
+
+
+def test_the_keyboard_is_enough(tmp_path: Path, opened: Open) -> None:
+    page = opened(write([row(number) for number in range(200)], tmp_path)).page
+    title, active = page.locator("#pane-title"), page.locator("#table tr.active .case-id")
+    page.keyboard.press("j")
+    expect(active).to_have_text("case-0")
+    expect(page.locator("#table")).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("j")
+    page.keyboard.press("ArrowUp")
+    expect(active).to_have_text("case-1")
+    page.keyboard.press("Enter")
+    expect(title).to_have_text("case-1")
+    expect(page.locator("#pane")).to_be_focused()
+    page.keyboard.press("j")
+    expect(title).to_have_text("case-2")
+    page.keyboard.press("Escape")
+    expect(page.locator("#pane")).to_be_hidden()
+    expect(page.locator("#table")).to_be_focused()
+    page.keyboard.press("End")
+    expect(active).to_have_text("case-199")
+    expect(active).to_be_in_viewport()
+    page.keyboard.press("Home")
+    expect(active).to_be_in_viewport()
+    page.keyboard.press("?")
+    expect(page.locator("#help")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#help")).to_be_hidden()
+    page.keyboard.press("/")
+    expect(page.locator("#search")).to_be_focused()
+    page.keyboard.type("case-19?j")  # letters are letters there
+    expect(page.locator("#search")).to_have_value("case-19?j")
+    page.fill("#search", "case-19")
+    expect(page.locator("#shown")).to_have_text("11 of 200")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    expect(title).to_have_text("case-19")
+
+
+def test_a_link_leads_to_its_case_whatever_it_is_called(tmp_path: Path, opened: Open) -> None:
+    found = [row(number) for number in range(300)]
+    found[250]["case"] = "photos/ä 1%#?.jpg [model=a]"
+    path = write(found, tmp_path)
+    first = opened(path)
+    first.page.fill("#search", "photos")
+    first.page.get_by_role("link", name="photos").click()
+    expect(first.page.locator("#pane")).to_be_visible()
+    link = "#" + first.page.url.partition("#")[2]
+    assert link.startswith("#quiz/photos%2F")
+    page = opened(path, link).page
+    expect(page.locator("#pane-title")).to_have_text(found[250]["case"])
+    expect(page.locator("#table tr.active .case-id")).to_be_in_viewport()
+    for nowhere in ("#quiz/nowhere", "#%E0%A4%A", "#constructor"):
+        page.goto(path.as_uri() + nowhere)
+        expect(page.locator("#pane")).to_be_hidden()
+
+
+def test_dark_and_light_follow_the_system_until_one_is_chosen(tmp_path: Path, opened: Open) -> None:
+    path = write([row()], tmp_path)
+
+    def brightness(page: Page) -> int:
+        return int(page.evaluate("parseInt(getComputedStyle(document.body).backgroundColor.slice(4))"))
+
+    assert brightness(opened(path).page) > 200
+    page = opened(path, color_scheme="dark").page
+    assert brightness(page) < 50
+    page.get_by_role("button", name="Use the light theme").click()
+    assert brightness(page) > 200
+    assert page.evaluate("localStorage.getItem('bedrock-run-theme')") == "light"
+    page.add_init_script("localStorage.setItem('bedrock-run-theme', 'light')")  # the browser writes it in its own time
+    page.reload()
+    assert brightness(page) > 200
+    page.keyboard.press("t")
+    assert brightness(page) < 50
+
+
+def test_a_phone_needs_no_sideways_scrolling(tmp_path: Path, opened: Open) -> None:
+    long = "a" * 3000
+    found = [
+        row(number, case=f"{number}-{long}", job=f"job-{number}-{long}", output=long, vars={long: long}, tags=[long])
+        for number in range(3)
+    ]
+    found += [in_error(4, long), *variants(3, job="grid")]
+    page = opened(write(found, tmp_path), viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True).page
+
+    def width() -> int:
+        return int(page.evaluate("document.documentElement.scrollWidth"))
+
+    assert width() == 390
+    page.get_by_role("button", name="Side by side").click()
+    assert width() == 390
+    page.get_by_role("button", name="List").click()
+    page.locator("#table tbody tr").nth(2).tap()
+    pane = page.locator("#pane")
+    expect(pane).to_be_visible()
+    box = pane.bounding_box()
+    assert box is not None
+    assert (box["x"], box["width"]) == (0, 390)
+    assert pane.evaluate("(element) => element.scrollWidth <= element.clientWidth")
+    pane.get_by_role("button", name="Close").tap()
+    expect(pane).to_be_hidden()
+
+
+def variants(count: int, **changes: Any) -> Iterator[dict[str, Any]]:
+    """Cases of a matrix of two models, of which the second fails the last one."""
+    for number in range(count):
+        for position, model in enumerate(MODELS):
+            reason = "expected better" if position and number == count - 1 else None
+            yield row(
+                number * 2 + position,
+                case=f"base-{number} [model={model}, tone=dry]",
+                matrix={"model": model, "tone": "dry"},
+                model=model,
+                reason=reason,
+                output=f"reply {number} of {position}",
+                **changes,
+            )
+
+
+def test_variants_stand_side_by_side(tmp_path: Path, opened: Open) -> None:
+    page = opened(write(list(variants(3)), tmp_path)).page
+    page.get_by_role("button", name="Side by side").click()
+    grid = page.locator("table.matrix")
+    heads = grid.locator("thead th").all_text_contents()
+    assert heads[0] == "quiz"
+    assert [head.partition(",")[0] for head in heads[1:]] == [f"model={model}" for model in MODELS]
+    assert [re.findall(r"\d of 3 passed", head) for head in heads[1:]] == [["3 of 3 passed"], ["2 of 3 passed"]]
+    last = grid.locator("tbody tr").nth(3)
+    assert last.locator("th").text_content() == "base-2"
+    assert last.locator(".status").all_text_contents() == ["passed", "failed"]
+    expect(last.locator("td").nth(0)).to_contain_text("reply 2 of 0")
+    expect(last.locator("td").nth(1)).to_contain_text("expected better")
+    last.locator("a").nth(1).click()
+    expect(page.locator("#pane-title")).to_have_text("base-2")
+    expect(page.locator("#pane .verdict-card")).to_contain_text("failed")
+    page.keyboard.press("Escape")
+    page.select_option("#model", MODELS[0])
+    expect(grid.locator("tbody a")).to_have_count(3)
+
+
+def test_repetitions_are_one_case_that_lists_them(tmp_path: Path, opened: Open) -> None:
+    found = [
+        row(0, repeat=number, repeats=3, min_pass=2, output=f"throw {number}", reason=reason)
+        for number, reason in enumerate((None, "expected a six", None))
+    ]
+    report = opened(write(found, tmp_path))
+    page = report.page
+    assert report.cases() == ["case-0"]
+    expect(page.locator("#table tbody tr").nth(1)).to_contain_text("2 of 3 passed")
+    expect(page.locator("#table .status")).to_have_text("passed")
+    page.get_by_role("link", name="case-0").click()
+    page.get_by_role("button", name="#2 failed").click()
+    expect(page.locator("#pane .turn-assistant")).to_contain_text("throw 1")
+    expect(page.locator("#pane .verdict-card")).to_contain_text("failed")
+
+
+def test_ten_thousand_cases_open_filter_and_scroll(tmp_path: Path, opened: Open) -> None:
+    found = (row(number, reason="expected more" if number % 100 == 7 else None) for number in range(10_000))
+    report = opened(write(list(found), tmp_path))
+    page = report.page
+
+    def elements() -> int:
+        return int(page.evaluate("document.querySelectorAll('*').length"))
+
+    assert report.shown() == "10,000"
+    assert elements() < 2000
+    page.get_by_role("button", name="failed").click()
+    assert report.shown() == "100 of 10,000"
+    page.get_by_role("button", name="all").click()
+    page.locator("#table .col-position button").click()
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    expect(page.get_by_role("link", name="case-9999")).to_be_in_viewport()
+    page.fill("#search", '"question 4321" OR "answer 4321"')
+    expect(page.locator(".empty")).to_be_visible()
+    page.fill("#search", '"answer 4321"')
+    expect(page.locator("#shown")).to_have_text("1 of 10,000")
+    assert elements() < 2000
+
+
+def test_on_paper_stand_the_cases_or_the_one_that_is_open(tmp_path: Path, opened: Open) -> None:
+    page = opened(write([row(number) for number in range(300)], tmp_path)).page
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    expect(page.locator("#table .case-id")).to_have_count(300)
+    expect(page.locator(".controls")).to_be_hidden()
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    page.emulate_media(media="screen")
+    page.get_by_role("link", name="case-3").click()
+    page.emulate_media(media="print")
+    expect(page.locator("main")).to_be_hidden()
+    expect(page.locator("#pane")).to_contain_text("Question 3")
+
+
+def test_the_summary_says_why_a_run_stopped_and_which_thresholds_broke(tmp_path: Path, opened: Open) -> None:
+    class Judged(summary.JobSummary):
+        broken_thresholds = (("p95_latency", "< 8s", "9.2s", 12),)
+
+    def told(found: Summary) -> None:
+        found.stopped = StopReason(exit_code=ExitCode.STOPPED, message="no <b>money</b>", hint="raise max_cost")
+        found.elapsed = 75.0
+        found.total.cases = 5
+        job = found.jobs["quiz"]
+        found.jobs["quiz"] = Judged(name=job.name, path="quiz.yaml", output=job.output, tally=job.tally)
+
+    page = opened(write([row(0), row(1, reason="no")], tmp_path, told)).page
+    expect(page.locator("h1")).to_contain_text("Stopped: quiz")
+    expect(page.locator(".summary")).to_contain_text("no <b>money</b>")
+    expect(page.locator(".summary")).to_contain_text("raise max_cost")
+    expect(page.locator(".alert-failed")).to_contain_text("p95_latency of quiz: wanted < 8s, found 9.2s quiz.yaml:12")
+    expect(page.locator(".tile-cases")).to_contain_text("1 passed, 1 failed, 3 not run")
+    expect(page.locator(".tiles")).to_contain_text("1m 15s")
+    expect(page.locator(".tiles")).to_contain_text("100 ms p50")
+
+
+def test_a_report_of_no_rows_says_so(tmp_path: Path, browser: Browser, opened: Open) -> None:
+    page = opened(write([], tmp_path)).page
+    expect(page.locator("#list")).to_contain_text("There are no rows.")
+
+
+# --- what rows must not do -------------------------------------------------------------------------------------------
+
+PAYLOADS = [
+    f"<script>{PWN}</script>",
+    f"</script><script>{PWN}</script>",
+    f"</SCRIPT ><script>{PWN}</script>",
+    f"<!--<script>{PWN}",
+    f"--><script>{PWN}</script>",
+    f"<img src=x onerror={PWN}>",
+    f"<svg onload={PWN}>",
+    f"<iframe srcdoc='<script>parent.{PWN}</script>'></iframe>",
+    "<iframe src=https://example.com/></iframe>",
+    "<style>@import 'https://example.com/x.css'; body {display: none}</style>",
+    "<link rel=stylesheet href=https://example.com/x.css>",
+    "<base href=https://example.com/>",
+    "<meta http-equiv=refresh content='0;url=https://example.com/'>",
+    f"<form action=https://example.com/><input autofocus onfocus={PWN}></form>",
+    f'"><img src=x onerror={PWN}>',
+    f"'--><img src=x onerror={PWN}>",
+    f"javascript:{PWN}",
+    f"[link](javascript:{PWN})",
+    f"]]><script>{PWN}</script>",
+    f"<a href='javascript:{PWN}' autofocus>x</a>",
+    "<object data=https://example.com/></object>",
+    "</pre></section></textarea></title></style>",
+    "{{ 7 * 7 }}{% raw %}{# x #}",
+    "${7*7}#{7*7}",
+    "=cmd|' /C calc'!A0",
+    "\x1b[31mred\x1b[0m\x1b]0;title\x07",
+    "\x00\x01\x08\x7f\x9b",
+    "a\u202eb\u2066c\u200fd\ufeff",
+    "a\u2028b\u2029c\x85d",
+    "\ud83d alone \udc00",
+    "line\r\nreturn\rtab\tend",
+    "عربي ואנגלית",
+    "\U0001f469\u200d\U0001f467 e\u0301",
+    "x" * 5000,
+    " ".join(["word"] * 3000),
+    "__proto__",
+    "constructor",
+    "&lt;b&gt; &amp; &#60;",
+    "\\u003c/script>\\",
+    "",
+]
+HOSTILE = [text for around in ("{}", "before {} after", '{{"json": "{}"}}') for text in map(around.format, PAYLOADS)][
+    :100
+]
+
+
+# Open the next case as the keyboard does, and wait until it is there.
+OPEN_NEXT = """
+    const table = document.getElementById('table');
+    const press = (key) => table.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}));
+    const arrived = new Promise((resolve) => addEventListener('hashchange', resolve, {once: true}));
+    press('j');
+    if (number === 0) press('Enter');
+    await arrived;
+"""
+
+
+def test_hostile_replies_are_text(tmp_path: Path, opened: Open) -> None:
+    assert len(HOSTILE) == 100
+    found = [row(number, output=text) for number, text in enumerate(HOSTILE)]
+    page = opened(write(found, tmp_path)).page
+    shown = page.evaluate(
+        f"""async () => {{
+            const shown = [];
+            for (let number = 0; number < {len(found)}; number++) {{
+                {OPEN_NEXT}
+                const turn = [...document.querySelectorAll('#pane .turn-assistant')].at(-1);
+                turn.querySelector('button.more')?.click();
+                shown.push((turn.querySelector('pre') ?? turn.lastElementChild).textContent);
+            }}
+            return shown;
+        }}"""
+    )
+    assert shown == [plain(text) or "an empty reply" for text in HOSTILE]
+
+
+def test_no_other_field_is_markup_either(tmp_path: Path, opened: Open) -> None:
+    def spoilt(number: int, text: str) -> dict[str, Any]:
+        name = f"{text}{number}"
+        bad = row(number, reason=text, output=text)
+        bad["assertions"][0] |= {"type": text, "expected": text, "actual": text, "value": text}
+        bad["attempts"][0] |= {"code": text, "message": text, "request_id": text}
+        bad["replies"][0] |= {"stop_reason": text, "request_id": text}
+        error = in_error(number)["error"] | {"code": text, "message": text, "hint": text, "request_id": text}
+        image = {"path": text, "sha256": "0" * 64, "bytes": 1, "media_type": text}
+        return bad | {
+            "status": "error",
+            "error": error,
+            "job": text or "job",
+            "case": name,
+            "model": text,
+            "region": text,
+            "endpoint": text,
+            "stop_reason": text,
+            "tags": [text, name],
+            "matrix": {text: text, "number": number % 2},
+            "vars": {text: text, "nested": {text: [text]}},
+            "request": {
+                "system": text,
+                "messages": [{"role": "user", "text": text, "images": [image]}],
+                "inference": {"max_tokens": 1, "stop": [text]},
+                "extra": {text: text},
+            },
+            "source": {"path": text, "line": 1, "row": text},
+        }
+
+    page = opened(write([spoilt(number, text) for number, text in enumerate(PAYLOADS)], tmp_path)).page
+    page.get_by_role("button", name="Side by side").click()
+    page.get_by_role("button", name="List").click()
+    names = page.evaluate(
+        f"""async () => {{
+            const names = [];
+            for (let number = 0; number < {len(PAYLOADS)}; number++) {{
+                {OPEN_NEXT}
+                names.push(document.querySelector('#pane .turn-system').textContent);
+            }}
+            return names;
+        }}"""
+    )
+    assert len(names) == len(PAYLOADS)
+    for name in ("iframe", "object", "base", "form", "#pane img", "meta[http-equiv=refresh]", "link[rel=stylesheet]"):
+        expect(page.locator(name)).to_have_count(0)
+    assert page.locator("script").count() == 2
+    shown = page.locator("body").inner_text()
+    assert not set(shown) & set("\x1b\x00\u202e\u2066\u2028\ufeff")
+
+
+def test_markup_that_is_made_by_a_script_could_not_act_either(tmp_path: Path, opened: Open) -> None:
+    """The policy holds even where the script had a fault: none of these gets through."""
+    report = opened(write([row()], tmp_path))
+    tried = report.page.evaluate(
+        """() => {
+            const failed = [];
+            const attempt = (name, act) => { try { act(); } catch { failed.push(name); } };
+            attempt('markup', () => { document.body.innerHTML = '<b>x</b>'; });
+            attempt('eval', () => { setTimeout('window.__pwned=1'); });
+            const script = document.createElement('script');
+            attempt('script', () => { script.textContent = 'window.__pwned=1'; document.body.append(script); });
+            const image = document.createElement('img');
+            image.src = 'https://example.com/x.png';
+            document.body.append(image);
+            return failed;
+        }"""
+    )
+    assert tried == ["markup", "eval", "script"]
+    expect(report.page.locator("h1")).to_be_visible()
+    assert report.noise  # all that was refused is told, and nothing got through
+    assert not [line for line in report.noise if line.startswith("sent")]
+    report.noise.clear()
+
+
+def test_the_script_never_parses_text_as_markup() -> None:
+    script = (ASSETS / "report.js").read_text()
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|\beval\b|Function\(", script
+    )
+
+
+def test_a_page_is_utf8_and_holds_one_script_and_its_data_whatever_rows_say(tmp_path: Path) -> None:
+    found = [
+        row(number, output=text, case=f"{number}{text}", job=text or "job") for number, text in enumerate(PAYLOADS)
+    ]
+    page = write(found, tmp_path).read_bytes().decode("utf-8")
+    scripts = re.findall(r"<script[^>]*>(.*?)</script", page, re.DOTALL)
+    assert len(scripts) == 2
+    assert len(re.findall("<script|<!--", page)) == 2
+    data = json.loads(scripts[0])
+    assert sorted(
+        each["runs"][0]["replies"][0]["text"] for each in data["cases"] if "x" * 300 not in str(each)
+    ) == sorted(plain(text) for text in PAYLOADS if "x" * 300 not in text)
+
+
+# --- what the data holds ---------------------------------------------------------------------------------------------
+
+
+def data_of(path: Path) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', path.read_text("utf-8"), re.DOTALL)
+    assert found is not None
+    data: dict[str, Any] = json.loads(found[1])
+    return data
+
+
+def test_a_long_text_is_cut_and_says_where_it_is_whole(tmp_path: Path, opened: Open) -> None:
+    path = write([row(0, output="y" * 1_000_000, vars={"long": "z" * 50_000})], tmp_path)
+    assert path.stat().st_size < 200_000
+    page = opened(path, "#quiz/case-0").page
+    reply = page.locator("#pane .turn-assistant")
+    expect(reply).to_contain_text("The whole text has 1,000,000 characters and is in outputs/quiz.jsonl.")
+    reply.get_by_role("button", name=f"Show all {LONGEST_TEXT:,} characters").click()
+    assert reply.locator("pre").text_content() == "y" * LONGEST_TEXT
+    expect(page.locator("#pane .vars")).to_contain_text("50,000 characters")
+
+
+def test_a_long_prompt_that_cases_share_is_in_the_file_once(tmp_path: Path, opened: Open) -> None:
+    prompts = ["A" * 1000, "B" * 1000]
+    found = [row(number) for number in range(100)]
+    for number, each in enumerate(found):
+        each["request"]["system"] = prompts[number % 2]
+    path = write(found, tmp_path)
+    text = path.read_text("utf-8")
+    assert [text.count(prompt) for prompt in prompts] == [1, 1]
+    page = opened(path, "#quiz/case-98").page
+    assert page.locator("#pane .turn-system pre").text_content() == prompts[0]
+    page.keyboard.press("j")
+    expect(page.locator("#pane .turn-system pre")).to_have_text(prompts[1])
+
+
+def test_integers_of_any_length_are_shown_as_they_are(tmp_path: Path) -> None:
+    path = write([row(0, vars={"id": 12345678901234567890123})], tmp_path)
+    assert data_of(path)["cases"][0]["vars"] == [["id", "12345678901234567890123"]]
+
+
+def image_row(number: int, folder: Path, name: str, content: bytes) -> dict[str, Any]:
+    image = {"path": name, "sha256": sha256(content).hexdigest(), "bytes": len(content), "media_type": "image/png"}
+    found = row(number, source={"path": str(folder / "quiz.yaml"), "line": 1, "row": None})
+    found["request"]["messages"][0]["images"] = [image]
+    return found
+
+
+def picture(kind: str, mode: str, size: tuple[int, int]) -> bytes:
+    stream = io.BytesIO()
+    PIL.Image.new(mode, size).save(stream, kind)
+    return stream.getvalue()
+
+
+def test_images_become_small_pictures_where_they_are_what_was_sent(tmp_path: Path, opened: Open) -> None:
+    contents = {
+        "wide.png": picture("PNG", "RGB", (1000, 100)),
+        "clear.png": picture("PNG", "RGBA", (10, 10)),
+        "photo.jpg": picture("JPEG", "RGB", (300, 600)),
+        "same.png": picture("PNG", "RGB", (1000, 100)),
+        "changed.png": b"other bytes",
+        "damaged.png": picture("PNG", "RGB", (64, 64))[:60],
+        "gone.png": b"gone",
+    }
+    found = [image_row(number, tmp_path, name, content) for number, (name, content) in enumerate(contents.items())]
+    for name, content in contents.items():
+        if name != "gone.png":
+            (tmp_path / name).write_bytes(content)
+    (tmp_path / "changed.png").write_bytes(contents["wide.png"])
+    path = write(found, tmp_path)
+    data = data_of(path)
+    images = [each["messages"][0]["images"][0] for each in data["cases"]]
+    assert [image.get("thumbnail") for image in images] == [0, 1, 2, 0, None, None, None]
+    assert [uri.partition(";")[0] for uri in data["thumbnails"]] == [
+        "data:image/jpeg",
+        "data:image/png",
+        "data:image/jpeg",
+    ]
+    assert "has changed since" in images[4]["missing"]
+    assert "damaged" in images[5]["missing"]
+    assert "there is no image" in images[6]["missing"]
+    page = opened(path, "#quiz/case-0").page
+    expect(page.locator("#pane img")).to_have_js_property("naturalWidth", 160)
+    page.keyboard.press("k")
+    page.goto(path.as_uri() + "#quiz/case-6")
+    expect(page.locator("#pane .missing")).to_contain_text("there is no image")
+
+
+def test_pictures_beyond_the_room_for_them_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = {f"{number}.png": picture("PNG", "RGB", (100 + number, 100)) for number in range(3)}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    found = [image_row(number, tmp_path, name, content) for number, (name, content) in enumerate(contents.items())]
+    monkeypatch.setattr("runner.report.page_data._ALL_THUMBNAILS", 500)
+    images = [each["messages"][0]["images"][0] for each in data_of(write(found, tmp_path))["cases"]]
+    assert "thumbnail" in images[0]
+    assert "at most" in images[2]["missing"]
+
+
+def test_a_thumbnail_stands_as_the_photograph_was_held(tmp_path: Path) -> None:
+    photograph = PIL.Image.new("RGB", (400, 200))
+    exif = photograph.getexif()
+    exif[0x0112] = 6  # turned by a quarter
+    photograph.save(tmp_path / "held.jpg", exif=exif)
+    uri = media.thumbnail(media.describe("held.jpg", tmp_path), side=100)
+    with PIL.Image.open(io.BytesIO(__import__("base64").b64decode(uri.partition(",")[2]))) as small:
+        assert small.size == (50, 100)
+
+
+# --- charts ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "half", "most"),
+    [([], None, None), ([7], 7, 7), ([1, 2], 1, 2), (list(range(1, 101)), 50, 95), ([5, 1, 3], 3, 5)],
+)
+def test_percentiles_are_values_that_occurred(values: list[float], half: float | None, most: float | None) -> None:
+    assert (percentile(values, 50), percentile(values, 95)) == (half, most)
+
+
+@pytest.mark.parametrize(
+    "latencies", [[0], [0, 0, 0], [1], [5, 5, 5], [1, 100_000], [*range(1, 2000), 900_000], [3_600_000, 1], [999, 1001]]
+)
+def test_a_histogram_counts_every_value_within_its_frame(latencies: list[int]) -> None:
+    figures = Figures(row(number, latency_ms=value) for number, value in enumerate(latencies))  # type: ignore[misc]
+    chart = next(drawings(figures))
+    assert isinstance(chart, Histogram)
+    assert sum(int(bar.told.split(": ")[1].split()[0].replace(",", "")) for bar in chart.bars) == len(latencies)
+    for bar in chart.bars:
+        assert chart.left <= bar.x < bar.x + bar.width <= chart.right + 1
+        assert chart.top - 0.01 <= bar.y <= bar.y + bar.height <= chart.base + 0.01
+    assert all(chart.left <= mark.at <= chart.right for mark in chart.marks)
+    assert 2 <= len(chart.x_ticks) <= 12
+
+
+def test_charts_compare_jobs_and_variants(tmp_path: Path, opened: Open) -> None:
+    page = opened(write([*variants(5), row(0, job="cheap", cost_usd=0.0001)], tmp_path)).page
+    titles = ["Latency", "Latency by job and variant", "Cost by job and variant", "Tokens by job and variant"]
+    assert page.locator(".charts figcaption").all_text_contents() == titles
+    cost = page.get_by_role("img", name=re.compile(r"cheap: \$"))
+    assert cost.locator(".bar-label").last.text_content() == "cheapcheap"  # and its title
+    expect(page.get_by_role("img", name=re.compile("11 answers, half of them up to"))).to_be_visible()
+
+
+# --- how it looks ----------------------------------------------------------------------------------------------------
+
+
+def test_text_has_the_contrast_that_wcag_aa_asks_for() -> None:
+    css = (ASSETS / "report.css").read_text()
+    colours = dict(re.findall(r"--([\w-]+): light-dark\((#\w{6}, #\w{6})\)", css))
+    on = {
+        "text": ["page", "surface", "raised", "accent-soft", "failed-soft", "error-soft"],
+        "dim": ["page", "surface", "raised", "accent-soft", "failed-soft", "error-soft"],
+        "accent": ["page", "surface"],
+        "passed": ["surface", "raised", "accent-soft"],
+        "failed": ["surface", "raised", "accent-soft", "failed-soft"],
+        "error": ["page", "surface", "raised", "accent-soft", "error-soft"],
+    }
+    for theme in (0, 1):
+        for text, grounds in on.items():
+            for ground in grounds:
+                pair = [colours[name].split(", ")[theme] for name in (text, ground)]
+                assert (text, ground, contrast(*pair)) >= (text, ground, 4.5)
+
+
+def contrast(one: str, other: str) -> float:
+    def luminance(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
