@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from runner.records import Row
 
 WIDTH = 300.0
-_LEFT, _RIGHT = 40.0, 12.0  # margins of a histogram
+_LEFT, _RIGHT = 46.0, 12.0  # margins of a histogram
 _TOP, _BOTTOM = 40.0, 40.0
 _PLOT = 110.0  # height of what lies between
 _BINS = 20
@@ -201,8 +201,8 @@ def _count(value: float) -> str:
 
 
 _COST = _Measure(title="Cost", of="case", unit="US dollars", shown=money)
-_TOKENS_IN = _Measure(title="Tokens in", of="case", unit="tokens", finest=1.0, shown=_count)
-_TOKENS_OUT = _Measure(title="Tokens out", of="case", unit="tokens", finest=1.0, shown=_count)
+_TOKENS_IN = _Measure(title="Tokens in", of="case", unit="", finest=1.0, shown=_count)
+_TOKENS_OUT = _Measure(title="Tokens out", of="case", unit="", finest=1.0, shown=_count)
 
 
 def _histogram(values: Sequence[float], measure: _Measure) -> Histogram:
@@ -235,14 +235,14 @@ def _histogram(values: Sequence[float], measure: _Measure) -> Histogram:
     tick = _round_up(bins * step / factor / 5) * factor
     x_ticks = [Tick(at=x(at), label=f"{at / factor:,g}") for at in _steps(tick, bins * step)]
     if beyond:
-        x_ticks = [each for each in x_ticks if each.at < x(bins * step) - 24]
+        x_ticks = [each for each in x_ticks if each.at < x(bins * step) - 34]
         x_ticks.append(Tick(at=x((bins + 0.5) * step), label="more"))
     marks = [(half, "p50", _TOP - 22.0), (most, "p95", _TOP - 8.0)]
     return Histogram(
         title=measure.title,
         summary=f"{plural(len(values), measure.of)}, half of them up to {shown(half)}, 95 percent up to {shown(most)}, "
         f"the highest {shown(max(values))}",
-        axis=f"{measure.title.lower()}, {measure.unit}",
+        axis=", ".join(filter(None, (measure.title.lower(), measure.unit))),
         bars=tuple(
             Rect(x=x(n * step) + 0.5, y=y(count), width=max(1.0, width - 1), height=_PLOT * count / top, told=told(n))
             for n, count in enumerate(counts)

@@ -250,7 +250,7 @@ class VirtualList {
 }
 
 let list = null;
-const spacerRow = (columns) => () => h("tr", { class: "spacer", "aria-hidden": "true" }, h("td", { colspan: columns }));
+const spacerRow = () => h("tr", { class: "spacer", "aria-hidden": "true" }, h("td"));
 
 // --- the table of cases ----------------------------------------------------------------------------------------------
 
@@ -288,7 +288,7 @@ function drawTable() {
   const focused = document.activeElement?.id === "table";
   $("list").replaceChildren(table);
   if (focused) table.focus({ preventScroll: true });
-  list = new VirtualList(body, { height: 56, length: shown.length, draw: tableRow, spacer: spacerRow(COLUMNS.length) });
+  list = new VirtualList(body, { height: 56, length: shown.length, draw: tableRow, spacer: spacerRow });
   markActive();
 }
 
@@ -391,7 +391,7 @@ function drawMatrix() {
     const [name, found] = lines[position];
     return h("tr", {}, h("th", { scope: "row" }, h("span", { class: "clamp" }, name || "the case")), names.map((each) => matrixCell(found.get(each))));
   };
-  list = new VirtualList(body, { height: 112, length: lines.length, draw, spacer: spacerRow(names.length + 1) });
+  list = new VirtualList(body, { height: 112, length: lines.length, draw, spacer: spacerRow });
 }
 
 function matrixTotals(found) {
