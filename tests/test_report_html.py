@@ -596,7 +596,13 @@ def test_the_summary_says_why_a_run_stopped_and_which_thresholds_broke(tmp_path:
     expect(page.locator(".tiles")).to_contain_text("100 ms p50")
 
 
-def test_a_report_of_no_rows_says_so(tmp_path: Path, browser: Browser, opened: Open) -> None:
+@pytest.mark.parametrize(("cost", "told"), [(None, "not known"), (0.5, "$0.5000")])
+def test_a_cost_is_told_only_where_it_is_known(cost: float | None, told: str, tmp_path: Path) -> None:
+    page = write([row(0, cost_usd=cost)], tmp_path).read_text("utf-8")
+    assert re.findall(r"<dt>Cost</dt>\s*<dd><strong>(.*?)</strong>", page) == [told]
+
+
+def test_a_report_of_no_rows_says_so(tmp_path: Path, opened: Open) -> None:
     page = opened(write([], tmp_path)).page
     expect(page.locator("#list")).to_contain_text("There are no rows.")
 
