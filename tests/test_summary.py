@@ -132,6 +132,13 @@ def test_variants_have_their_own_figures() -> None:
     assert (job.figures.cases, job.figures.cost_usd, job.figures.latencies.percentile(99)) == (5, 2.0, 103)
 
 
+def test_the_time_of_a_conversation_that_was_not_finished_is_no_latency() -> None:
+    unfinished = row("error", index=1, latency_ms=9000, replies=[{"usage": USAGE}], usage=USAGE, cost_usd=0.25)
+    figures = of(row("passed"), unfinished).figures
+    assert figures.latencies.percentile(99) == 100
+    assert (figures.cost_usd, figures.tokens) == (0.75, 30)  # which it has cost all the same
+
+
 def test_the_first_hundred_cases_that_did_not_pass_are_named() -> None:
     job = of(*(row("failed" if n % 2 else "error", index=n) for n in range(500)))
     told = describe(summary.Summary(jobs={"job": job}))["jobs"][0]

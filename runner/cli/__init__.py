@@ -43,8 +43,9 @@ class _RunByDefault(click.Group):
 @click.group(
     cls=_RunByDefault,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 all passed; 1 an assertion failed; 2 wrong usage, nothing sent; 3 some cases without a "
-    "reply; 4 stopped early (credentials, access, budget, failures); 70 a bug; 129, 130, 143 stopped by a signal.",
+    epilog="Exit codes: 0 all passed; 1 an assertion or a threshold failed; 2 wrong usage, nothing sent; 3 some cases "
+    "without a reply; 4 stopped early (credentials, access, budget, failures); 70 a bug; 129, 130, 143 stopped by a "
+    "signal.",
 )
 @click.version_option(__version__, prog_name="bedrock-run")
 def cli() -> None:
