@@ -247,4 +247,5 @@ def _cost(summary: Summary) -> str:
     note = f", without {plural(total.unpriced, 'row')} of unknown price" if total.unpriced else ""
     if summary.endpoint_is_local:
         return f"; would cost about {money(total.cost_usd)} on Bedrock (nothing was billed){note}"
-    return f"; {money(total.cost_usd)} at the prices of {summary.prices}{note}"
+    prices = f" at the prices of {summary.prices}" if summary.prices else ""  # rows do not tell which they were
+    return f"; {money(total.cost_usd)}{prices}{note}"
