@@ -57,6 +57,8 @@ _SAYS_ENOUGH: Final = frozenset({"required", "additionalProperties", "dependentR
 
 
 def _told(error: ValidationError | SchemaError) -> str:
+    if error.schema is False:
+        return f"nothing may be there, and there is {spelled(error.instance)}"
     keyword = str(error.validator)
     if keyword in _SAYS_ENOUGH:
         return shortened(error.message)

@@ -43,8 +43,13 @@ def _integer(digits: str) -> int | float:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_integer)
-_START = re.compile(r"[{\[]")
-_UNFINISHED_COST: Final = 1000  # characters that count as read where the decoder does not say how far it came
+
+# Where an object or an array may begin: what is in the lookahead may follow.
+_START = re.compile(r"""\{(?=[ \t\n\r]*["}])|\[(?=[ \t\n\r]*["\d\[{tfn\]-])""")
+_WINDOW: Final = 1024  # characters that are looked at first
+_CUT: Final = 16  # characters before the end of a window where an error may come of the cut: a literal, an escape
+_ATTEMPT_COST: Final = 40  # what an attempt costs, in characters read in the same time
+_DEPTH_COST: Final = 20_000  # what one costs that goes as deep as Python can
 _MAX_READ: Final = 20  # times the length of a text, plus _FREE
 _FREE: Final = 1_000_000
 
@@ -58,18 +63,39 @@ def values_in(text: str) -> Iterator[Any]:
     position = 0
     while (start := _START.search(text, position)) is not None:
         position = start.start() + 1
-        try:
-            value, position = _DECODER.raw_decode(text, start.start())
-        except json.JSONDecodeError as error:
-            left -= error.pos - start.start()
-        except (_NotJsonError, RecursionError):
-            left -= _UNFINISHED_COST
-        else:
+        value, end, cost = _value_at(text, start.start())
+        left -= cost
+        if end is not None:
             yield value
-        if left < 0:
+            position = end
+        elif left < 0:
             raise UnjudgedError(
                 f"the output has too many unfinished brackets to look for JSON in it (after character {position:,})"
             )
+
+
+def _value_at(text: str, start: int) -> tuple[Any, int | None, int]:
+    """The value that begins at a bracket and where it ends, or None if none does; and what it cost to find out.
+
+    The decoder is given windows of the text, since each of its errors counts the lines of all that it was given.
+    """
+    size, cost = _WINDOW, _ATTEMPT_COST
+    while True:
+        window = text[start : start + size]
+        try:
+            value, length = _DECODER.raw_decode(window)
+        except json.JSONDecodeError as error:
+            unterminated = error.msg.startswith("Unterminated string")
+            cost += len(window) if unterminated else error.pos
+            if start + size >= len(text) or not (unterminated or error.pos > len(window) - _CUT):
+                return None, None, cost
+            size *= 4
+        except _NotJsonError:
+            return None, None, cost
+        except RecursionError:
+            return None, None, cost + _DEPTH_COST
+        else:
+            return value, start + length, 0
 
 
 # --- equality --------------------------------------------------------------------------------------------------------
@@ -131,17 +157,22 @@ def _is_json(assertion: Assertion, answer: Answer) -> Finding:
 
 
 def _contains_json(assertion: Assertion, answer: Answer) -> Finding:
-    breaches = []
+    first, others = None, -1
     with patterns.limited():
         for value in values_in(answer.output):
             breach = _breach(assertion, value)
             if breach is None:
-                return Finding(holds=True, found=lambda value=value: f"it contains {spelled(value)}")  # type: ignore[misc]
-            breaches.append(breach)
-    if not breaches:
-        return Finding(holds=False, found=lambda: f"no object or array is in {excerpt(answer.output)}")
-    other = f" (and {len(breaches) - 1:,} more do not fit)" if len(breaches) > 1 else ""
-    return Finding(holds=False, found=lambda: f"{breaches[0]}{other}")
+                break
+            first, others = first or breach, others + 1
+        else:
+            return Finding(holds=False, found=lambda: _none_fits(answer.output, first, others))
+    return Finding(holds=True, found=lambda: f"it contains {spelled(value)}")
+
+
+def _none_fits(output: str, first: str | None, others: int) -> str:
+    if first is None:
+        return f"no object or array is in {excerpt(output)}"
+    return first + (f" (and {others:,} more do not fit)" if others else "")
 
 
 def _breach(assertion: Assertion, value: Any) -> str | None:

@@ -40,13 +40,13 @@ def _expected(assertion: Assertion) -> str:
     number = len(assertion.assertions)
     if assertion.threshold is None:
         return f"to satisfy all of {number} assertions"
-    return f"to satisfy {assertion.threshold:.4g} of {number} assertions by weight"
+    return f"to satisfy at least {assertion.threshold:.4g} of the weight of {number} assertions"
 
 
 def _found(parts: list[VerdictRecord], share: float) -> str:
     """The share that holds, and why the first of the others does not."""
     failed = [part for part in parts if not part["passed"]]
-    told = f"{len(parts) - len(failed)} of {len(parts)} hold ({share:.4g} by weight)"
+    told = f"{len(parts) - len(failed)} of {len(parts)} hold ({share:.4g} of the weight)"
     if not failed:
         return told
     first = failed[0]
