@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runner.console import duration, failure_lines, money, one_line, plain, render_problems
+from runner.console import duration, failure_lines, money, no_command, one_line, plain, render_problems
 from runner.errors import Place, Problem
 
 
@@ -228,3 +228,18 @@ def test_no_reply_forges_a_line_or_a_command_or_is_shown_whole(hostile: str) -> 
         assert line.startswith(("FAILED job (", "ERROR  job (", "    "))
         assert not line.lstrip().startswith("::")
         assert len(line) <= 500
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("::error::x", r"\x3a:error::x"),
+        (" \t::set-output name=a::b", " \t\\x3a:set-output name=a::b"),
+        ("one\n::two::", "one\n\\x3a:two::"),
+        ("a ##[add-mask]b", r"a #\x23[add-mask]b"),
+        ("a ##vso[task.x]b", r"a #\x23vso[task.x]b"),
+        ("std::vector, ## [a](b), #[x]", "std::vector, ## [a](b), #[x]"),
+    ],
+)
+def test_no_line_is_a_command_of_ci(line: str, shown: str) -> None:
+    assert no_command(line) == shown

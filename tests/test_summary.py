@@ -27,7 +27,12 @@ def row(status: str, *, index: int = 0, repeat: int = 0, repeats: int = 1, min_p
     made |= {"matrix": None, "endpoint": "local", "attempts": [], "stop_reason": None, "replies": replies}
     made |= {"assertions": failed, "error": error, "output": None if error else "x", "first_token_ms": None}
     made |= {"usage": None if error else USAGE, "cost_usd": None if error else 0.5, "latency_ms": 100 + index}
-    made |= {"source": {"path": "job.yaml", "line": 1, "row": None}, "repeats": repeats, "min_pass": min_pass, "judgements": []}
+    made |= {
+        "source": {"path": "job.yaml", "line": 1, "row": None},
+        "repeats": repeats,
+        "min_pass": min_pass,
+        "judgements": [],
+    }
     return {**made, **more}
 
 

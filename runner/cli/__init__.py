@@ -16,7 +16,7 @@ from runner.cli.diff import diff
 from runner.cli.emulate import emulate
 from runner.cli.jobs import render, schema, validate
 from runner.cli.run import run
-from runner.console import Patient, on_terminal, render_problems, say
+from runner.console import Patient, no_command, on_terminal, render_problems, say
 from runner.errors import ExitCode, Problem, SignalledError, UsageError
 from runner.words import nearest
 
@@ -109,7 +109,8 @@ def _tell(problems: Sequence[Problem]) -> ExitCode:
         return click.style(text, bold=True, fg=None if kind == "bold" else kind)
 
     plain_text = os.environ.get("NO_COLOR") or not on_terminal()
-    Patient().write((render_problems(problems) if plain_text else render_problems(problems, style=style)) + "\n")
+    text = render_problems(problems) if plain_text else render_problems(problems, style=style)
+    Patient().write(f"{no_command(text)}\n")
     if len(problems) > 1:
         say(f"\n{len(problems)} problems; nothing was sent")
     return ExitCode.USAGE

@@ -15,7 +15,7 @@ from runner.console.estimates import dry_run_lines
 from runner.console.failures import MOST_TOLD, Outcomes, case_name, failure_lines
 from runner.console.problems import render_problems
 from runner.console.summaries import broken_lines, progress, report_lines, stop_lines, summary_lines
-from runner.console.text import duration, money, one_line, plain
+from runner.console.text import duration, money, no_command, one_line, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,6 +38,7 @@ __all__ = [
     "emit",
     "failure_lines",
     "money",
+    "no_command",
     "on_terminal",
     "one_line",
     "plain",
@@ -182,7 +183,7 @@ class Patient:
 
 def say(line: str) -> None:
     """One line on standard error, made harmless."""
-    print(plain(line), file=Patient(), flush=True)
+    print(no_command(plain(line)), file=Patient(), flush=True)
 
 
 def emit(text: str) -> None:

@@ -20,6 +20,13 @@ def one_line(text: str) -> str:
     return _COMMAND.sub(r"#\\x23", plain(text).replace("\n", "\\n").replace("\t", "\\t"))
 
 
+def no_command(text: str) -> str:
+    """`text` without what CI systems take for commands if it is printed: `::` where a line begins, `##[` anywhere."""
+    if "::" not in text and "##" not in text:
+        return text
+    return _COMMAND_AT_START.sub(r"\1\\x3a:", _COMMAND.sub(r"#\\x23", text))
+
+
 def _spelled_out() -> dict[int, str]:
     controls = [*range(0x20), *range(0x7F, 0xA0)]
     surrogates = range(0xD800, 0xE000)  # a stream can't encode them
@@ -28,6 +35,7 @@ def _spelled_out() -> dict[int, str]:
 
 
 _HARMLESS = _spelled_out()
+_COMMAND_AT_START = re.compile(r"^([^\S\n]*)::", re.MULTILINE)  # of GitHub Actions
 _COMMAND = re.compile(r"##(?=\w*\[)")  # of GitHub Actions, `##[error]`, which it finds anywhere; of Azure, `##vso[...]`
 
 

@@ -90,7 +90,7 @@ def _environment() -> Environment:
         "duration": console.duration,
         "milliseconds": milliseconds,
         "money": console.money,
-        "outcomes": console.outcomes,
+        "outcomes": summaries.outcomes,
         "unit": "{:.1f}".format,
         "when": lambda timestamp: f"{timestamp[:19].replace('T', ' ')} UTC",
     }
