@@ -14,12 +14,14 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from runner.emulator import Settings, running
+from runner.records import Row
+from runner.results.lines import to_line
 from runner.schema import load as load_schema
 
 
@@ -27,7 +29,7 @@ from runner.schema import load as load_schema
 def clean_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the empty HOME. AWS config files are looked for in its folder `.aws`, which does not exist."""
     for name in list(os.environ):
-        if name.startswith("AWS_") or name.lower().endswith("_proxy") or name.endswith("_CA_BUNDLE"):
+        if name.startswith(("AWS_", "GITHUB_")) or name.lower().endswith("_proxy") or name.endswith("_CA_BUNDLE"):
             monkeypatch.delenv(name)
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))
@@ -138,6 +140,122 @@ def on_terminal(tmp_path: Path) -> OnTerminal:
     return run
 
 
+_MIXED_JOB = """\
+name: mixed
+model: amazon.nova-lite-v1:0
+prompt: "{{ ask }} {{ tone }}"
+matrix: {tone: [dry, warm]}
+repeat: 2
+min_pass: 1
+tags: [smoke]
+cases:
+  - {id: right, vars: {ask: right, size: 3}}
+  - {id: wrong, vars: {ask: wrong, size: 2.5}}
+  - {id: differs, vars: {ask: differs}}
+  - {id: refused, vars: {ask: refused}}
+  - {id: flaky, vars: {ask: flaky}}
+  - {id: hostile, vars: {ask: hostile}}
+assert:
+  - {type: contains, value: Paris}
+  - {type: not-contains, value: Rome}
+"""
+_MIXED_REPLIES = [
+    {"match": "right|differs dry", "reply": "It is Paris."},
+    {"match": "wrong", "reply": "London, not Rome."},
+    {"match": "differs warm", "reply": "London."},
+    {"match": "refused", "error": "ValidationException", "status": 400, "message": "too <b>bold</b>"},
+    {"match": "flaky", "reply": ["London", "Paris", "London", "Paris"]},
+    {"match": "hostile", "reply": "\x1b[2J]]> <script>\n::error::x ##[error]y @team #1 `a` | ![i](http://x)"},
+]
+
+
+@pytest.fixture(scope="session")
+def mixed_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The rows of a real run of a job with a matrix of two variants, each case asked twice, of which one must hold.
+
+    `right` passes, `flaky` in its second repetition, `wrong` and `hostile` fail, `refused` is in error, `differs`
+    passes in one variant only. The job file is `job.yaml`, its assertions stand in lines 16 and 17.
+    """
+    folder = tmp_path_factory.mktemp("mixed")
+    (folder / "job.yaml").write_text(_MIXED_JOB)
+    (folder / "replies.yaml").write_text(json.dumps(_MIXED_REPLIES))
+    command = [sys.executable, "-m", "runner", "--local", "--replies", "replies.yaml", "-j", "1", "-q", "job.yaml"]
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "GITHUB_"))}
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 3, done.stderr
+    path = folder / "outputs" / "mixed.jsonl"
+    read_rows(path.read_text())
+    return path
+
+
+# What a reply may hold to hurt whoever shows it.
+HOSTILE = [
+    "\x00\x01\x08\x0b\x0c\x0e\x1f\x7f\x9b",
+    "\x1b[2J\x1b]0;title\x07",
+    "\ud800 alone \udfff",
+    "\ufffe\uffff",
+    "\u202eright to left\u2066",
+    "]]> <![CDATA[ --> <!-- ",
+    "</script><script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "</summary></details><h1>mine</h1>",
+    "&amp; &#0; &#x1b; &bogus;",
+    "=cmd|' /C calc'!A0",
+    "+1+cmd|' /C calc'!A0",
+    "-2+3",
+    "@SUM(1+1)",
+    "\t=1+1",
+    "\r=1+1",
+    "  =1+1",
+    "'=1+1",
+    "::error file=x::y\n  ::set-output name=a::b\n##[add-mask]c ##vso[task.setvariable]d",
+    "[[ATTACHMENT|/etc/passwd]] [[attachment|x]] [[[ATTACHMENT|y]]",
+    "```\n````\n~~~\n# not a heading",
+    "` `` ``` `",
+    "`",
+    " ",
+    "",
+    "a | b \\| c \\",
+    "@team @org/team #123 GH-1 https://example.com www.example.com a@example.com",
+    "![image](https://example.com/x.png) [link](javascript:alert(1)) <https://example.com>",
+    "$`x`$ $$y$$ <details open><summary>",
+    "one\r\ntwo\rthree\u2028four\u2029five\x85six",
+    "\ufeffBOM",
+    "%0A%0D%25 a,b:c",
+    "x" * 1_000_000,
+    "`" * 5_000,
+]
+
+
+def hostile_row(row: dict[str, Any], text: str) -> dict[str, Any]:
+    """The row with `text` wherever a job, a model or AWS decides what stands there; names hold only its beginning.
+
+    The cases of the mixed job become three, each with two variants that differ.
+    """
+    name = text[:1000]
+    case, variant = divmod(row["index"] // 2, 2)
+    tone = f"{name}{variant}"
+    verdicts = [{**each, "reason": text, "expected": text, "actual": text, "value": name} for each in row["assertions"]]
+    attempts = [{**each, "message": text, "request_id": name} for each in row["attempts"]]
+    error = row["error"] and {**row["error"], "message": text, "hint": name, "request_id": name}
+    return {
+        **row,
+        "job": f"{name}mixed",
+        "case": f"{name}{case} [tone={tone}]",
+        "output": None if row["output"] is None else text,
+        "model": name or "empty",
+        "region": name or "empty",
+        "vars": {"ask": name, name: [name]},
+        "matrix": {"tone": tone},
+        "tags": [name],
+        "stop_reason": name,
+        "assertions": verdicts,
+        "attempts": attempts,
+        "error": error,
+        "source": {**row["source"], "path": name or "empty", "row": name},
+    }
+
+
 _ROW = Draft202012Validator(load_schema("result"))
 _SUMMARY = Draft202012Validator(load_schema("summary"))
 
@@ -211,3 +329,31 @@ def rows(tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
         return read_rows((tmp_path / folder / f"{name}.jsonl").read_text())
 
     return read
+
+
+class Edited(Protocol):
+    def __call__(self, change: Callable[[dict[str, Any]], dict[str, Any]], chosen: slice = ...) -> Path: ...
+
+
+@pytest.fixture
+def edited(mixed_rows: Path, tmp_path: Path) -> Edited:
+    """Write the mixed rows, or those chosen, with a change to each, into a file of their own."""
+
+    def edit(change: Callable[[dict[str, Any]], dict[str, Any]], chosen: slice = slice(None)) -> Path:
+        found = [json.loads(line) for line in mixed_rows.read_text().splitlines()[chosen]]
+        path = tmp_path / "edited.jsonl"
+        path.write_bytes(b"".join(to_line(cast("Row", change(row))) for row in found))
+        return path
+
+    return edit
+
+
+@pytest.fixture(params=HOSTILE, ids=range(len(HOSTILE)))
+def hostile(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def edited_hostile(hostile: str, edited: Edited) -> Path:
+    """One of the mixed rows for each of the six cases, with the hostile text everywhere."""
+    return edited(lambda row: hostile_row(row, hostile), slice(None, None, 4))

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, BrowserContext, Dialog, Error, Page, Re
 
 from runner import media, summary
 from runner.console import plain
-from runner.errors import ExitCode
+from runner.errors import ExitCode, Place
 from runner.report import html
 from runner.report.charts import Figures, Histogram, drawings, percentile
 from runner.report.page_data import LONGEST_TEXT
@@ -576,21 +576,19 @@ def test_on_paper_stand_the_cases_or_the_one_that_is_open(tmp_path: Path, opened
 
 
 def test_the_summary_says_why_a_run_stopped_and_which_thresholds_broke(tmp_path: Path, opened: Open) -> None:
-    class Judged(summary.JobSummary):
-        broken_thresholds = (("p95_latency", "< 8s", "9.2s", 12),)
+    slow = Threshold("p95_latency", "<", 0.001, "< 1ms", Place("quiz.yaml", 12, 1))
 
     def told(found: Summary) -> None:
         found.stopped = StopReason(exit_code=ExitCode.STOPPED, message="no <b>money</b>", hint="raise max_cost")
         found.elapsed = 75.0
         found.total.cases = 5
-        job = found.jobs["quiz"]
-        found.jobs["quiz"] = Judged(name=job.name, path="quiz.yaml", output=job.output, tally=job.tally)
+        found.jobs["quiz"].wanted = (slow,)
 
     page = opened(write([row(0), row(1, reason="no")], tmp_path, told)).page
     expect(page.locator("h1")).to_contain_text("Stopped: quiz")
     expect(page.locator(".summary")).to_contain_text("no <b>money</b>")
     expect(page.locator(".summary")).to_contain_text("raise max_cost")
-    expect(page.locator(".alert-failed")).to_contain_text("p95_latency of quiz: wanted < 8s, found 9.2s quiz.yaml:12")
+    expect(page.locator(".alert-failed")).to_contain_text("p95_latency of quiz: wanted < 1ms, found 100ms quiz.yaml:12")
     expect(page.locator(".tile-cases")).to_contain_text("1 passed, 1 failed, 3 not run")
     expect(page.locator(".tiles")).to_contain_text("1m 15s")
     expect(page.locator(".tiles")).to_contain_text("100 ms p50")

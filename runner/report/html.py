@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from runner import __version__, console
+from runner.console import summaries
 from runner.errors import ExitCode
 from runner.report.charts import Figures, Histogram, drawings, milliseconds, percentile
 from runner.report.page_data import PageData

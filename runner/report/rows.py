@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from errno import ESTALE
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from runner.records import matrix_label
 from runner.results.lines import from_line, parse, to_line
+from runner.words import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from runner.records import Row, Status
+    from runner.records import Row, Status, VerdictRecord
 
 _NOT_A_ROW = (ValueError, LookupError, TypeError)  # what reading anything else as a row may raise
 _LATER_FIELDS: dict[str, Any] = {
@@ -27,6 +31,10 @@ _LATER_FIELDS: dict[str, Any] = {
     "min_pass": 1,
 }  # that rows of earlier versions lack
 _LATER_OF_VERDICTS = {"expected": "", "actual": None, "score": None}
+_FIELDS = {"job": str, "case": str, "model": str, "region": str, "endpoint": str, "vars": dict, "replies": list,
+           "attempts": list, "assertions": list, "started_at": str, "finished_at": str}  # fmt: skip
+_NULLABLE_FIELDS = {"output": str, "stop_reason": str, "error": dict, "usage": dict}
+_STATUSES = {"passed", "failed", "error"}
 
 
 class _Line(NamedTuple):
@@ -34,6 +42,7 @@ class _Line(NamedTuple):
 
     job: int
     position: int  # of the case
+    case: str
     repeat: int
     file: int
     offset: int
@@ -42,32 +51,47 @@ class _Line(NamedTuple):
 class Rows:
     """The rows of some files, as `outputs/*.jsonl`. Of several rows of one case and repetition the last one counts.
 
-    `notices` has a line for each file that has lines which are no rows. A row takes some 200 bytes of memory.
+    `jobs` are their names, in the order of the files. `notices` has a line for each file that has lines which are no
+    rows, or rows that take the place of those of a file before it. A row takes some 300 bytes of memory.
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
         """Read the files through once. Raises OSError."""
         self.files = tuple(files)
-        self.jobs: list[str] = []
         self.notices: list[str] = []
+        numbers: dict[str, int] = {}
         found: dict[tuple[int, str, int], _Line] = {}
         for number, file in enumerate(self.files):
-            found.update(self._index(number, file))
-        self._lines = sorted(found.values())
+            self._index(number, file, numbers=numbers, found=found)
+        self.jobs = list(numbers)
+        self._lines: dict[str, list[_Line]] = {name: [] for name in self.jobs}
+        for line in sorted(found.values()):
+            self._lines[self.jobs[line.job]].append(line)
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return sum(map(len, self._lines.values()))
 
     def __iter__(self) -> Iterator[Row]:
         """Every row, read from its file."""
-        return self.at(range(len(self)))
+        for job in self.jobs:
+            yield from self.of_job(job)
+
+    def of_job(self, job: str) -> Iterator[Row]:
+        """The rows of one job; none if there is no such job."""
+        return self._read(self._lines.get(job, ()))
 
     def at(self, numbers: Iterable[int]) -> Iterator[Row]:
         """The rows of these numbers, counted from 0 in the order of the cases. Each is read when it is asked for."""
+        return self._read(self._every[number] for number in numbers)
+
+    @cached_property
+    def _every(self) -> list[_Line]:
+        return [line for job in self.jobs for line in self._lines[job]]
+
+    def _read(self, lines: Iterable[_Line]) -> Iterator[Row]:
         opened = [file.open("rb") for file in self.files]
         try:
-            for number in numbers:
-                line = self._lines[number]
+            for line in lines:
                 opened[line.file].seek(line.offset)
                 yield self._row(opened[line.file].readline(), line.file)
         finally:
@@ -80,32 +104,47 @@ class Rows:
         except _NOT_A_ROW as error:  # there was a row
             raise OSError(ESTALE, "changed while it was read", str(self.files[file])) from error
 
-    def cases(self) -> Iterator[CaseResult]:
-        """The rows by case: its repetitions together."""
-        for _, rows in groupby(self, key=lambda row: (row["job"], row["index"], row["case"])):
-            yield CaseResult(tuple(rows))
+    def cases(self, job: str | None = None) -> Iterator[CaseResult]:
+        """The rows by case, its repetitions together: of every job, or of one."""
+        rows = self if job is None else self.of_job(job)
+        for _, repetitions in groupby(rows, key=lambda row: (row["job"], row["index"], row["case"])):
+            yield CaseResult(tuple(repetitions))
 
-    def _index(self, number: int, file: Path) -> Iterator[tuple[tuple[int, str, int], _Line]]:
-        offset, damaged = 0, 0
+    def _index(
+        self, number: int, file: Path, *, numbers: dict[str, int], found: dict[tuple[int, str, int], _Line]
+    ) -> None:
+        offset, damaged, replaced = 0, 0, 0
         with file.open("rb") as lines:
             for line in lines:
                 try:
-                    row = cast("Row", parse(line))
-                    job = self._job(row["job"])
-                    row["status"], row["output"], row["assertions"]
+                    row = _checked(parse(line))
+                    job = numbers.setdefault(row["job"], len(numbers))
                     name = (job, row["case"], row["repeat"])
-                    yield name, _Line(job, row["index"], row["repeat"], number, offset)
+                    replaced += name in found and found[name].file != number
+                    found[name] = _Line(job, row["index"], row["case"], row["repeat"], number, offset)
                 except _NOT_A_ROW:
                     damaged += not line.isspace()
                 offset += len(line)
         if damaged:
-            lines_ = "line is no row" if damaged == 1 else "lines are no rows"
-            self.notices.append(f"{file}: {damaged:,} {lines_}, and left out")
+            self.notices.append(f"{file}: {plural(damaged, 'line is no row', 'lines are no rows')}, and left out")
+        if replaced:
+            self.notices.append(
+                f"{file}: {plural(replaced, 'row')} of cases that earlier files have too; the last counts"
+            )
 
-    def _job(self, name: str) -> int:
-        if name not in self.jobs:
-            self.jobs.append(name)
-        return self.jobs.index(name)
+
+def _checked(value: object) -> Row:
+    """The value, if reports can rely on what it says. Raises LookupError, TypeError or ValueError if it is no row."""
+    row = cast("dict[str, Any]", value)
+    known = row["status"] in _STATUSES and row["index"] >= 0 and row["repeat"] >= 0
+    typed = all(isinstance(row[name], kind) for name, kind in _FIELDS.items())
+    nullable = all(row[name] is None or isinstance(row[name], kind) for name, kind in _NULLABLE_FIELDS.items())
+    if not (known and typed and nullable):
+        raise ValueError("not a row")
+    datetime.fromisoformat(row["started_at"]), datetime.fromisoformat(row["finished_at"])
+    for verdict in row["assertions"]:
+        verdict["type"], verdict["passed"], verdict["reason"], verdict["line"]
+    return cast("Row", row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +163,22 @@ class CaseResult:
 
     @property
     def status(self) -> Status:
-        """`error` if a repetition is; `failed` if more of them are than `min_pass` allows."""
+        """`error` if a repetition is; `failed` if more of them are than `min_pass` allows.
+
+        It is an error too if repetitions are missing that would have to decide, as after a run that was stopped.
+        """
         statuses = [row["status"] for row in self.rows]
+        first = self.rows[0]
         if "error" in statuses:
             return "error"
-        first = self.rows[0]
-        return "failed" if statuses.count("failed") > first["repeats"] - first["min_pass"] else "passed"
+        if statuses.count("failed") > first["repeats"] - first["min_pass"]:
+            return "failed"
+        return "passed" if statuses.count("passed") >= first["min_pass"] else "error"
+
+    @property
+    def missing(self) -> int:
+        """How many of its repetitions have no row."""
+        return max(0, self.rows[0]["repeats"] - len(self.rows))
 
     @property
     def variant(self) -> str:
@@ -165,34 +214,69 @@ def side_by_side(cases: Iterable[CaseResult]) -> SideBySide | None:
     )
 
 
-class Spool:
-    """The rows of a run as they finish, for its reports: those of this run alone, kept ones as they are judged now."""
+def took_s(row: Row) -> float:
+    """Seconds that the replies of a row took or, where none came, the attempts at them."""
+    if row["latency_ms"] is not None:
+        return row["latency_ms"] / 1000
+    return sum(attempt["latency_ms"] for attempt in row["attempts"]) / 1000
 
-    def __init__(self, path: Path) -> None:
+
+def request_id(row: Row) -> str | None:
+    """What AWS support asks for: the id of the error's request or, without an error, of the last attempt."""
+    known = [row["error"] and row["error"]["request_id"], *(each["request_id"] for each in reversed(row["attempts"]))]
+    return next(filter(None, known), None)
+
+
+def failed_assertions(row: Row) -> list[VerdictRecord]:
+    return [verdict for verdict in row["assertions"] if not verdict["passed"]]
+
+
+def place(row: Row, line: int | None = None) -> str:
+    """A line of the job file as `prompts/tutor.yaml:12`; without one, where the case is declared."""
+    return f"{row['source']['path']}:{row['source']['line'] if line is None else line}"
+
+
+class Spool:
+    """The rows of a run as they finish, for its reports: those of this run alone, kept ones as they are judged now.
+
+    No report is worth a run: what goes wrong is kept for `rows` to raise, and nothing more is written.
+    """
+
+    def __init__(self, path: Path, failure: OSError | None = None) -> None:
         self._path = path
         self._file = path.open("wb")
+        self._failure = failure
 
     def add(self, row: Row) -> None:
-        self._file.write(to_line(row))
+        if self._failure is None:
+            try:
+                self._file.write(to_line(row))
+            except OSError as error:
+                self._failure = error
 
     def rows(self) -> Rows:
-        """Everything that was added."""
+        """Everything that was added. Raises OSError if some of it could not be kept."""
+        if self._failure is not None:
+            raise self._failure
         self._file.flush()
         return Rows([self._path])
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # what could not be written is not wanted any more
+            self._file.close()
 
 
 @contextmanager
 def spool() -> Iterator[Spool]:
-    """A spool in a temporary folder, which goes with it. Raises OSError."""
-    with tempfile.TemporaryDirectory(prefix="bedrock-run-") as folder:
-        made = Spool(Path(folder, "rows.jsonl"))
+    """A spool in a temporary folder, which goes with it."""
+    with ExitStack() as stack:
         try:
-            yield made
-        finally:
-            made.close()
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bedrock-run-", ignore_cleanup_errors=True))
+            made = Spool(Path(folder, "rows.jsonl"))
+        except OSError as error:
+            made = Spool(Path(os.devnull), failure=error)
+        stack.callback(made.close)
+        yield made
 
 
 def _with_later_fields(row: Row) -> Row:

@@ -1,0 +1,84 @@
+"""The rows that reports are made of: their order, what belongs to one case, and what became of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.report.rows import Rows, request_id, side_by_side, took_s
+
+
+def test_rows_come_in_the_order_of_the_cases(mixed_rows: Path, edited: Any) -> None:
+    backwards = edited(dict, slice(None, None, -1))
+    assert list(Rows([backwards])) == list(Rows([mixed_rows]))
+
+
+def test_cases_of_one_position_stay_apart(edited: Any) -> None:
+    def alternating(row: dict[str, Any]) -> dict[str, Any]:
+        return {**row, "case": "ab"[row["index"]], "index": 0}
+
+    found = Rows([edited(alternating, slice(4))])
+    assert [(case.id, len(case.rows)) for case in found.cases()] == [("a", 2), ("b", 2)]
+
+
+def test_the_cases_of_one_job_can_be_asked_for(mixed_rows: Path, edited: Any) -> None:
+    rows = Rows([edited(lambda row: {**row, "job": "first"}, slice(2)), mixed_rows])
+    assert rows.jobs == ["first", "mixed"]
+    assert [len(list(rows.cases(name))) for name in ("first", "mixed", "absent")] == [1, 12, 0]
+    assert len(list(rows.cases())) == 13
+
+
+@pytest.mark.parametrize(
+    ("statuses", "min_pass", "verdict"),
+    [
+        (["passed", "passed", "passed"], 3, "passed"),
+        (["passed", "failed", "passed"], 3, "failed"),
+        (["passed", "failed", "passed"], 2, "passed"),
+        (["passed", "failed", "error"], 1, "error"),
+        (["passed", "passed"], 2, "passed"),
+        (["passed", "passed"], 3, "error"),
+        (["failed"], 3, "failed"),
+        (["failed"], 2, "error"),
+    ],
+)
+def test_a_case_of_three_repetitions(edited: Any, statuses: list[str], min_pass: int, verdict: str) -> None:
+    left = iter(enumerate(statuses))
+
+    def repeated(row: dict[str, Any]) -> dict[str, Any]:
+        repeat, status = next(left)
+        asked = {"case": "x", "index": 0, "repeat": repeat, "repeats": 3, "min_pass": min_pass}
+        return {**row, **asked, "status": status}
+
+    (case,) = Rows([edited(repeated, slice(len(statuses)))]).cases()
+    assert case.status == verdict
+    assert case.missing == 3 - len(statuses)
+
+
+def test_rows_of_earlier_versions_are_read(edited: Any, mixed_rows: Path) -> None:
+    later = {"matrix", "tags", "source", "repeats", "min_pass"}
+
+    def earlier(row: dict[str, Any]) -> dict[str, Any]:
+        verdicts = [{key: each[key] for key in ("type", "passed", "reason", "line")} for each in row["assertions"]]
+        return {**{key: value for key, value in row.items() if key not in later}, "assertions": verdicts}
+
+    found = list(Rows([edited(earlier, slice(4, 5))]))
+    assert found[0]["source"] == {"path": "mixed.yaml", "line": 1, "row": None}
+    assert found[0]["assertions"][0]["expected"] == ""
+    assert found[0]["repeats"] == 1
+
+
+def test_variants_stand_side_by_side(mixed_rows: Path) -> None:
+    table = side_by_side(Rows([mixed_rows]).cases("mixed"))
+    assert table is not None
+    assert table.variants == ("tone=dry", "tone=warm")
+    found = {name: [case and case.status for case in cases] for name, cases in table.cases}
+    assert found["differs"] == ["passed", "failed"]
+    assert list(found) == ["right", "wrong", "differs", "refused", "flaky", "hostile"]
+
+
+def test_an_error_says_what_its_attempts_took(mixed_rows: Path) -> None:
+    (row, *_) = (row for row in Rows([mixed_rows]) if row["status"] == "error")
+    assert took_s(row) == row["attempts"][0]["latency_ms"] / 1000
+    assert request_id(row) == row["attempts"][0]["request_id"] is not None
