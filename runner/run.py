@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import tempfile
 import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -23,8 +24,9 @@ from runner.errors import CallError, ExitCode, FailureCode, Problem, UsageError
 from runner.figures import Figures
 from runner.guard import Guard, GuardedCalls, check_budgets
 from runner.job import NO_OVERRIDES, Overrides, jobs_of
+from runner.paths import shown
 from runner.questions import judging_jobs
-from runner.records import Rate
+from runner.records import CaseFile, Rate
 from runner.rendering import Renderer
 from runner.report import NO_REPORTS, Reports
 from runner.report.rows import Spool, spool
@@ -123,15 +125,15 @@ def run(options: RunOptions) -> ExitCode:
         allow_dirs=options.allow_dirs,
         allow_python=options.allow_python,
     )
+    _check_reports([cases.job for cases in lists], options)
     plan = plan_of(lists, options)
     summary = empty_summary(plan)
     screen = _console(plan, summary)
-    with spool() if any(options.reports.files()) else nullcontext() as spooled:
+    with spool() if options.reports else nullcontext() as spooled:
         execute(plan, summary=summary, screen=screen, spool=spooled, note=lambda notice: console.say(f"note: {notice}"))
         screen.end(summary)
         if spooled:
-            for failure in report.write(options.reports, spooled.rows(), summary):
-                console.say(f"note: {failure}")
+            _report(spooled, summary, options)
     if options.as_json:
         console.emit(json.dumps(summary_json.describe(summary), indent=2))
     return summary.exit_code
@@ -179,6 +181,34 @@ def _finish(run: _Run) -> None:
     for failure in misplaced.values():
         summary.stopped = summary.stopped or cannot_write(failure)
     summary.set_aside = outputs.set_aside()
+
+
+def _report(spooled: Spool, summary: Summary, options: RunOptions) -> None:
+    """Make the reports. What goes wrong with them changes nothing about the run."""
+    try:
+        rows = spooled.rows()
+    except OSError as error:
+        why = f"their rows could not be kept in {tempfile.gettempdir()}: {error.strerror or error}"
+        console.say(f"note: no report was written, since {why}")
+        return
+    for failure in report.write(options.reports, rows, summary, verbose=options.verbose):
+        console.say(f"note: {failure}")
+
+
+def _check_reports(jobs: Sequence[Job], options: RunOptions) -> None:
+    """Raise UsageError for reports that would overwrite what the run reads or writes."""
+    taken = {path: "a file that the run reads" for path in (options.prices, options.replies) if path is not None}
+    for job in jobs:
+        taken[job.path] = "the job file"
+        if isinstance(job.cases, CaseFile):
+            taken[job.path.parent / job.cases.path] = f"the cases of {job.name}"
+        if options.output is not None:
+            taken[options.output / f"{job.name}.jsonl"] = f"the rows of {job.name}"
+    if options.output is None or options.as_json:
+        taken[report.STDOUT] = "the rows" if options.output is None else "the summary"
+    problems = list(options.reports.problems(taken))
+    if problems:
+        raise UsageError(*problems)
 
 
 def _outputs(plan: Plan) -> Outputs:
@@ -375,7 +405,7 @@ def empty_summary(plan: Plan) -> Summary:
     jobs = {
         job.name: JobSummary(
             name=job.name,
-            path=str(job.path),
+            path=shown(job.path),
             output="-" if output is None else str(output / f"{job.name}.jsonl"),
             tally=Tally(cases=plan.counts[job.name]),
             repeat=job.repeat,

@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, BrowserContext, Dialog, Error, Page, Re
 from runner import media, summary
 from runner.console import plain
 from runner.errors import ExitCode, Place
+from runner.records import Threshold
 from runner.report import html
 from runner.report.charts import Figures, Histogram, drawings, percentile
 from runner.report.page_data import LONGEST_TEXT
@@ -576,7 +577,7 @@ def test_on_paper_stand_the_cases_or_the_one_that_is_open(tmp_path: Path, opened
 
 
 def test_the_summary_says_why_a_run_stopped_and_which_thresholds_broke(tmp_path: Path, opened: Open) -> None:
-    slow = Threshold("p95_latency", "<", 0.001, "< 1ms", Place("quiz.yaml", 12, 1))
+    slow = Threshold(name="p95_latency", comparison="<", limit=0.001, wanted="< 1ms", place=Place("quiz.yaml", 12, 1))
 
     def told(found: Summary) -> None:
         found.stopped = StopReason(exit_code=ExitCode.STOPPED, message="no <b>money</b>", hint="raise max_cost")

@@ -196,7 +196,7 @@ def test_a_problem_of_many_cases_is_told_once(bedrock_run: Any, write_job: Any) 
         (["job.yaml", "--prices", "nowhere.yaml"], "nowhere.yaml"),
         (["job.yaml", "--local", "--replies", "nowhere.yaml"], "nowhere.yaml"),
         (["valdate", "job.yaml"], "did you mean `validate`?"),
-        (["report", "job.yaml"], "there is no command or job file `report`"),
+        (["tidy", "job.yaml"], "there is no command or job file `tidy`"),
         (["job.yaml", "job.yaml"], "given twice"),
         (["emulate", "--fault", "no-such-fault"], "no-such-fault"),
         (["emulate", "--latency", "soon"], "not a duration"),

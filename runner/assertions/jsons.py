@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Never
 
 from runner.assertions import json_paths, json_schemas, patterns
@@ -165,7 +166,7 @@ def _contains_json(assertion: Assertion, answer: Answer) -> Finding:
                 break
             first, others = first or breach, others + 1
         else:
-            return Finding(holds=False, found=lambda: _none_fits(answer.output, first, others))
+            return Finding(holds=False, found=partial(_none_fits, answer.output, first, others))
     return Finding(holds=True, found=lambda: f"it contains {spelled(value)}")
 
 

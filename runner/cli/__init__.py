@@ -15,6 +15,7 @@ from runner import __version__
 from runner.cli.diff import diff
 from runner.cli.emulate import emulate
 from runner.cli.jobs import render, schema, validate
+from runner.cli.report import report
 from runner.cli.run import run
 from runner.console import Patient, no_command, on_terminal, render_problems, say
 from runner.errors import ExitCode, Problem, SignalledError, UsageError
@@ -55,7 +56,7 @@ def cli() -> None:
     """
 
 
-for _command in (run, validate, render, diff, emulate, schema):
+for _command in (run, validate, render, report, diff, emulate, schema):
     cli.add_command(_command)
 
 

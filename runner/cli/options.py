@@ -95,6 +95,25 @@ replies = click.option(
     "--replies", metavar="FILE", type=PATH, help="Scripted replies for the local emulator, as YAML.  [default: none]"
 )
 
+_REPORTS = {"junit": "JUnit XML", "html": "one HTML file", "markdown": "Markdown"}
+
+
+def report_files(*, short_names: bool = False) -> Callable[[Any], Any]:
+    """`--report-junit FILE` and so on; with `short_names` also `--junit FILE`."""
+    return together(
+        *(
+            click.option(
+                f"--report-{name}",
+                *([f"--{name}"] if short_names else []),
+                name,
+                metavar="FILE",
+                type=PATH,
+                help=f"Write a report as {form}; `-` is standard output.  [default: none]",
+            )
+            for name, form in _REPORTS.items()
+        )
+    )
+
 
 def load(
     jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], allow_python: bool = True, **given: Any

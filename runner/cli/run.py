@@ -87,6 +87,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Let `python` assertions run their code, with all that you may do on this machine.",
 )
+@options.report_files()
 @click.option("--dry-run", is_flag=True, help="Count cases, tokens and worst-case cost; send nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run's summary as one JSON object on standard output.")
 @click.option("-q", "--quiet", is_flag=True, help="Say only what failed.")
@@ -97,6 +98,7 @@ def run(jobs: tuple[Path, ...], output: str, *, local: bool, dry_run: bool, **gi
     if dry_run:
         return _dry_run(jobs, output=output, local=local, **given)
     from runner.account import Connection
+    from runner.report import Reports, in_github_actions
     from runner.run import RunOptions
     from runner.run import run as run_jobs
 
@@ -117,6 +119,9 @@ def run(jobs: tuple[Path, ...], output: str, *, local: bool, dry_run: bool, **gi
                     "prices", "quiet", "replay", "replies", "rpm", "tpm", "verbose",
                 )
             },
+            reports=Reports(
+                junit=given["junit"], html=given["html"], markdown=given["markdown"], github=in_github_actions()
+            ),
         )
     )  # fmt: skip
 
