@@ -57,7 +57,7 @@ _SAYS_ENOUGH: Final = frozenset({"required", "additionalProperties", "dependentR
 
 
 def _told(error: ValidationError | SchemaError) -> str:
-    if error.schema is False:
+    if error.schema in (False, _NOTHING):
         return f"nothing may be there, and there is {spelled(error.instance)}"
     keyword = str(error.validator)
     if keyword in _SAYS_ENOUGH:
@@ -140,7 +140,7 @@ def _validator(spelled_schema: str) -> Validator:
 
     schema = json.loads(spelled_schema)
     dialect = _limited(_dialect(schema))
-    return dialect(_without_dialects(schema), format_checker=dialect.FORMAT_CHECKER, registry=EMPTY_REGISTRY)
+    return dialect(_as_needed(schema), format_checker=dialect.FORMAT_CHECKER, registry=EMPTY_REGISTRY)
 
 
 def _dialect(schema: Any) -> type[Validator]:
@@ -150,15 +150,29 @@ def _dialect(schema: Any) -> type[Validator]:
     return dialect
 
 
-def _without_dialects(part: Any) -> Any:
-    """A schema without its `$schema`: where jsonschema meets one, it goes on with a class without time limits."""
-    if isinstance(part, dict):
-        return {
-            name: value if name in _DATA else _without_dialects(value)
-            for name, value in part.items()
-            if name != "$schema" or not isinstance(value, str)
-        }
-    return [_without_dialects(value) for value in part] if isinstance(part, list) else part
+_PROPERTIES: Final = frozenset({"properties", "patternProperties"})
+_NOTHING: Final[Mapping[str, Any]] = {"not": {}}
+
+
+def _as_needed(part: Any) -> Any:
+    """A schema as jsonschema needs it.
+
+    Without `$schema`: where it meets one, it goes on with a class without time limits. And with `{"not": {}}` for a
+    property that is `false`, since of `false` it does not tell where the value is.
+    """
+    if isinstance(part, list):
+        return [_as_needed(value) for value in part]
+    if not isinstance(part, dict):
+        return part
+    kept = {name: value for name, value in part.items() if name != "$schema" or not isinstance(value, str)}
+    return {
+        name: value
+        if name in _DATA
+        else {key: _NOTHING if schema is False else _as_needed(schema) for key, schema in value.items()}
+        if name in _PROPERTIES and isinstance(value, dict)
+        else _as_needed(value)
+        for name, value in kept.items()
+    }
 
 
 @cache

@@ -51,7 +51,7 @@ _WINDOW: Final = 1024  # characters that are looked at first
 _CUT: Final = 16  # characters before the end of a window where an error may come of the cut: a literal, an escape
 _ATTEMPT_COST: Final = 40  # what an attempt costs, in characters read in the same time
 _DEPTH_COST: Final = 20_000  # what one costs that goes as deep as Python can
-_MAX_READ: Final = 20  # times the length of a text, plus _FREE
+_MAX_READ: Final = 5  # times the length of a text, plus _FREE
 _FREE: Final = 1_000_000
 
 
@@ -92,9 +92,9 @@ def _value_at(text: str, start: int) -> tuple[Any, int | None, int]:
                 return None, None, cost
             size *= 4
         except _NotJsonError:
-            return None, None, cost
+            return None, None, cost + len(window)
         except RecursionError:
-            return None, None, cost + _DEPTH_COST
+            return None, None, cost + len(window) + _DEPTH_COST
         else:
             return value, start + length, 0
 
