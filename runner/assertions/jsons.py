@@ -12,7 +12,7 @@ from runner.assertions.kinds import Answer, Finding, Kind, UnjudgedError
 from runner.assertions.wording import counted, excerpt, spelled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from runner.records import Assertion
 
@@ -194,9 +194,9 @@ def _problem_with_schema(assertion: Assertion) -> str | None:
     return None if schema is None else json_schemas.problem(schema)
 
 
-def _fitting(words: str) -> Kind:
+def _fitting(check: Callable[[Assertion, Answer], Finding], words: str) -> Kind:
     return Kind(
-        check=_is_json if words.startswith("to be") else _contains_json,
+        check=check,
         expectation=lambda assertion: words + ("" if assertion.value is None else " that fits the schema"),
         problem=_problem_with_schema,
         advice="write a JSON Schema as a mapping; one in a file of its own is read with `{% include 'NAME.json' %}`",
@@ -260,8 +260,8 @@ def _expected_path(assertion: Assertion) -> str:
 
 
 KINDS = {
-    "is-json": _fitting("to be JSON"),
-    "contains-json": _fitting("to contain JSON"),
+    "is-json": _fitting(_is_json, "to be JSON"),
+    "contains-json": _fitting(_contains_json, "to contain JSON"),
     "json-path": Kind(
         check=_json_path,
         expectation=_expected_path,

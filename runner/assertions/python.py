@@ -35,8 +35,6 @@ _DEFAULT_FUNCTION: Final = "get_assert"  # promptfoo's
 _INLINE: Final = "<the assertion>"  # what Python calls the file of code that stands in the job
 _MODULES: Final = ("json", "math", "re")  # that inline code need not import
 
-_Function = "Callable[[str, dict[str, Any]], Any]"
-
 
 def _check(assertion: Assertion, answer: Answer) -> Finding:
     code = text_of(assertion)
