@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from runner.records import Assertion, VerdictRecord
 
-_ROUNDING = 1e-9  # ten weights of 0.1 are not quite 1
+_ROUNDING = 1e-9  # four of five weights of 0.3 are not quite 0.8
 
 
 def kind(evaluate: Callable[[Assertion, Answer], VerdictRecord]) -> Kind:
