@@ -211,9 +211,11 @@ def _explain_unfinished_key(fault: Fault, number: int) -> Problem | None:
 def _explain_character(fault: Fault) -> Problem | None:
     if not re.match(r"found character .*cannot start any token", fault.found):
         return None
+    value = fault.rest(fault.index)
+    if re.search(r"[\[{]", fault.before):  # as in `{pass_rate: >= 0.95}`
+        value = value[: _item_end(value)].rstrip()
     return fault.problem(
-        f"an unquoted text cannot start with the character {fault.character}",
-        quote_hint(shorten(fault.rest(fault.index))),
+        f"an unquoted text cannot start with the character {fault.character}", quote_hint(shorten(value))
     )
 
 
