@@ -1,6 +1,6 @@
 """Held to promptfoo: the values and outputs of its documentation and of its tests, with the outcomes it gives them.
 
-Where bedrock-run differs on purpose, a test at the end names it, and the README says why. Read in September 2026, from
+Where bedrock-run differs on purpose, a test at the end names it, and the README says why. Read in November 2026, from
 site/docs/configuration/expected-outputs/*.md, src/assertions/*.ts and test/assertions/*.test.ts of promptfoo, and from
 README.md and test/tests.ts of promptfoo/js-rouge.
 """
