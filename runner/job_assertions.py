@@ -10,6 +10,7 @@ from runner.errors import Problem
 from runner.records import Assertion, AssertionSpec
 from runner.template import is_template
 from runner.values import plain, templates_in
+from runner.words import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -74,6 +75,28 @@ def problems(document: Document) -> Iterator[Problem]:
             )
         if "value" in entry:
             yield from _problems_with_value(document, entry, (*pointer, "value"))
+        yield from _problems_with_judge(document, entry, pointer)
+
+
+_EMBEDDING_MODELS = re.compile(r"amazon\.titan-embed-text|cohere\.embed|^arn:")
+
+
+def _problems_with_judge(document: Document, entry: Mapping[str, Any], pointer: Pointer) -> Iterator[Problem]:
+    """Whom a judged assertion asks must be able to answer, and must not be the one that is judged by accident."""
+    kind, model = _base(entry["type"]), entry.get("model")
+    matrix = document.data.get("matrix")
+    if kind == "llm-rubric" and model is None:
+        place, hint = document.place((*pointer, "type")), "add `model: ` and the id of the judge's model"
+        if isinstance(matrix, dict) and "model" in matrix:
+            yield Problem("with models in the matrix each would grade itself: name the judge", place, hint)
+        elif "body" in document.data:
+            yield Problem("the model of a `body` may not be one that can grade: name the judge", place, hint)
+    elif kind == "similar" and isinstance(model, str) and not _EMBEDDING_MODELS.search(model):
+        yield Problem(
+            f"`{shorten(model)}` is no embedding model that `similar` can ask",
+            document.place((*pointer, "model")),
+            "leave `model` out for amazon.titan-embed-text-v2:0, or name another of Titan's or Cohere's",
+        )
 
 
 # promptfoo's: a URL of a file has three slashes
