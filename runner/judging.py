@@ -38,15 +38,8 @@ class Judge:
         self._sleep = sleep
 
     def unasked(self, case: Case, row: Row) -> list[Question]:
-        """What must be asked about a reply before it can be judged. The local emulator's word counts in local runs."""
-        local = self._where(case)[1] == "local"
-        known = {
-            judgement["key"]
-            for judgement in row["judgements"]
-            if judgement["error"] is None and (local or judgement["endpoint"] != "local")
-        }
-        asked = questions.questions(case, row["output"] or "")
-        return [question for question in asked if question.key not in known]
+        """What must be asked about a reply before it can be judged."""
+        return unasked(case, row, local=self._where(case)[1] == "local")
 
     async def judge(self, case: Case, row: Row, *, calling: bool = True) -> Row:
         """The row with the case's verdicts, after the calls that these take. When the run stops before an answer has
@@ -105,6 +98,17 @@ class Judge:
         )
 
 
+def unasked(case: Case, row: Row, *, local: bool) -> list[Question]:
+    """What no judgement of a row answers. The word of the local emulator counts in `local` runs only."""
+    known = {
+        judgement["key"]
+        for judgement in row.get("judgements", ())
+        if judgement["error"] is None and (local or judgement["endpoint"] != "local")
+    }
+    asked = questions.questions(case, row["output"] or "")
+    return [question for question in asked if question.key not in known]
+
+
 async def _all(asking: Iterable[Coroutine[Any, Any, JudgementRecord]]) -> list[JudgementRecord]:
     """What comes of all of them. If this is cancelled so are they, and each says what became of it."""
     tasks = [asyncio.create_task(each) for each in asking]
@@ -161,6 +165,11 @@ def _finder(case: Case, row: Row) -> Callable[[Assertion], JudgementRecord | Non
 def worst_case(case: Case) -> Iterator[tuple[str, Usage]]:
     """The model of each call that judging the reply of a case may take, and the most that the call may use."""
     longest = "x" * (case.request.inference.max_tokens * estimate.CHARACTERS_PER_TOKEN)
-    for question in questions.questions(case, longest):
+    return most_used(questions.questions(case, longest))
+
+
+def most_used(asked: Iterable[Question]) -> Iterator[tuple[str, Usage]]:
+    """The model of each call that questions take, and the most that the call may use."""
+    for question in asked:
         for call in question.cases:
             yield question.model, estimate.call(call.request, call.request.messages)

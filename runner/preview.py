@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from runner import estimate, judging, media, wire
@@ -94,13 +95,17 @@ def _estimate(cases: CaseList, known: Models, earlier: Earlier | None) -> dict[s
         if case is None:
             continue
         if isinstance(case, Kept):
+            assert earlier is not None, "it has the row"
             kept += 1
-            continue
-        if case.fault is not None:
+            most = judging.most_used(judging.unasked(case.case, case.earlier.row, local=earlier.accept_local))
+        elif case.fault is not None:
             faults.append(case.fault.message)
             continue
-        own = [(case.job.model, worst) for worst in estimate.worst_case(case.request)]
-        for model, worst in (*own, *judging.worst_case(case)):
+        else:
+            most = chain(
+                ((case.job.model, worst) for worst in estimate.worst_case(case.request)), judging.worst_case(case)
+            )
+        for model, worst in most:
             calls += 1
             usage += worst
             facts = models[model]

@@ -139,8 +139,12 @@ def test_a_budget_counts_the_judge_before_anything_is_called(judged: Judged) -> 
 def test_a_dry_run_counts_the_judges_calls(judged: Judged) -> None:
     plain = json.loads(judged.run("--dry-run", "--json", judged.job).stdout)["total"]
     assert plain["calls"] == 2
-    judged.write("- {type: contains, value: x}")
-    assert json.loads(judged.run("--dry-run", "--json", judged.job).stdout)["total"]["calls"] == 1
+    judged.run(judged.job, env=judged.server().env)
+    assert json.loads(judged.run("--dry-run", "--json", judged.job).stdout)["total"]["calls"] == 0
+    judged.write(RUBRIC.replace("squares", "circles"))
+    kept = json.loads(judged.run("--dry-run", "--json", judged.job).stdout)["total"]
+    assert (kept["kept"], kept["calls"]) == (1, 1), "of a kept reply only the judge is asked"
+    assert 0 < kept["worst_case_cost_usd"] < plain["worst_case_cost_usd"]
 
 
 def test_ctrl_c_while_a_judge_thinks_keeps_the_reply(judged: Judged, start_run: Any) -> None:

@@ -52,7 +52,7 @@ class Earlier:
     def __init__(self, file: BinaryIO, *, accept_local: bool = False) -> None:
         """`file` is at its start, ends with a whole line, and stays open as long as this is in use."""
         self._file = file
-        self._accept_local = accept_local
+        self.accept_local = accept_local
         self.positions = array("Q")
         self.offsets = array("Q")
         self._keys = array("q")
@@ -155,7 +155,7 @@ class Earlier:
         offset = len(BOM_UTF8) if self._file.read(len(BOM_UTF8)) == BOM_UTF8 else 0
         self.tidy = offset == 0
         self._file.seek(offset)
-        accept_local = self._accept_local
+        accept_local = self.accept_local
         for line in self._file:
             try:
                 position, name, key, kind = _facts(parse(line), accept_local)
