@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 import pytest
+import yaml
 
 from runner import pytest_plugin
 from runner.cli import cli
@@ -98,11 +99,20 @@ def test_the_example_problem_is_what_is_printed(bedrock_run: Any, tmp_path: Path
 def test_the_commands_it_shows_parse() -> None:
     shown = re.findall(r"^(?:.* uv run --no-dev )?(bedrock-run .*)$", "\n".join(blocks("bash")), flags=re.MULTILINE)
     assert len(shown) >= 4
-    for line in shown:
+    for line in [*shown, *commands_of_the_workflow()]:
         _, *arguments = line.partition("#")[0].split()
         if arguments[0] not in cli.commands:
             arguments.insert(0, "run")
         cli.commands[arguments[0]].make_context(arguments[0], arguments[1:])
+
+
+def commands_of_the_workflow() -> list[str]:
+    (workflow,) = (yaml.safe_load(block) for block in blocks("yaml") if "runs-on:" in block)
+    job = workflow["jobs"]["prompts"]
+    script = "\n".join(step["run"] for step in job["steps"] if "run" in step).replace("$REPORTS", job["env"]["REPORTS"])
+    found = [line.partition(" || ")[0] for line in script.splitlines() if line.startswith("bedrock-run")]
+    assert len(found) == 3
+    return found
 
 
 def test_help_needs_nothing_heavy() -> None:
