@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,15 @@ from runner.report.rows import Rows, request_id, side_by_side, took_s
 def test_rows_come_in_the_order_of_the_cases(mixed_rows: Path, edited: Any) -> None:
     backwards = edited(dict, slice(None, None, -1))
     assert list(Rows([backwards])) == list(Rows([mixed_rows]))
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+def test_a_byte_order_mark_damages_no_row(mixed_rows: Path, tmp_path: Path, line_end: bytes) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(BOM_UTF8 + mixed_rows.read_bytes().replace(b"\n", line_end))
+    rows = Rows([file])
+    assert rows.notices == []
+    assert list(rows) == list(Rows([mixed_rows]))
 
 
 def test_cases_of_one_position_stay_apart(edited: Any) -> None:

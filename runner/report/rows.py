@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from runner.records import matrix_label
+from runner.results.files import skip_bom
 from runner.results.lines import from_line, parse, to_line
 from runner.words import plural
 
@@ -113,8 +114,9 @@ class Rows:
     def _index(
         self, number: int, file: Path, *, numbers: dict[str, int], found: dict[tuple[int, str, int], _Line]
     ) -> None:
-        offset, damaged, replaced = 0, 0, 0
+        damaged, replaced = 0, 0
         with file.open("rb") as lines:
+            offset = skip_bom(lines)
             for line in lines:
                 try:
                     row = _checked(parse(line))

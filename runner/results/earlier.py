@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from codecs import BOM_UTF8
 from enum import Enum, auto
 from functools import cached_property
 from itertools import compress
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+from runner.results.files import skip_bom
 from runner.results.lines import from_line, parse
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ class Fate(Enum):
     DAMAGED = auto()  # moved aside as it is
 
 
+_NAMED_LINES = 5  # how many damaged lines are told by number before it is said how many more there are
+
 # What a line is, as one byte.
 _BLANK = 0
 _DAMAGED = 1
@@ -50,7 +52,7 @@ class Earlier:
     """
 
     def __init__(self, file: BinaryIO, *, accept_local: bool = False) -> None:
-        """`file` is at its start, ends with a whole line, and stays open as long as this is in use."""
+        """`file` is at its start, and stays open as long as this is in use. A torn last line counts as damaged."""
         self._file = file
         self.accept_local = accept_local
         self.positions = array("Q")
@@ -139,6 +141,17 @@ class Earlier:
         """The numbers of the damaged lines, as editors count."""
         return [number for number, kind in enumerate(self._kinds, 1) if kind == _DAMAGED]
 
+    def damage(self) -> str | None:
+        """Which lines are damaged, as `lines 2, 5 can't be read as rows`; None if none is."""
+        numbers = self.damaged_lines()
+        if not numbers:
+            return None
+        if len(numbers) == 1:
+            return f"line {numbers[0]} can't be read as a row"
+        named = ", ".join(str(number) for number in numbers[:_NAMED_LINES])
+        more = f" and {len(numbers) - _NAMED_LINES:,} more" if len(numbers) > _NAMED_LINES else ""
+        return f"lines {named}{more} can't be read as rows"
+
     def _is_free(self, number: int) -> bool:
         return self._kinds[number] == _GOOD and not self._taken[number]
 
@@ -152,9 +165,8 @@ class Earlier:
 
     def _index(self) -> None:
         """Read the whole file once. Whoever changes this loop measures it: a million rows pass here before any call."""
-        offset = len(BOM_UTF8) if self._file.read(len(BOM_UTF8)) == BOM_UTF8 else 0
+        offset = skip_bom(self._file)
         self.tidy = offset == 0
-        self._file.seek(offset)
         accept_local = self.accept_local
         for line in self._file:
             try:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from runner.results.earlier import Earlier, EarlierRow, Fate, position_of
+from runner.results.files import refuse_irregular
 from runner.results.lines import to_line
 from runner.results.locks import Lock, is_at
 from runner.results.ordering import in_order, ordered
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from runner.records import Row
 
 _BUFFER = 1 << 18  # bytes read and copied at once
-_NAMED_LINES = 5  # how many damaged lines are told by number before it is said how many more there are
 
 
 class RowFile:
@@ -61,7 +61,7 @@ class RowFile:
             self._held = held.pop_all()
 
     def _open(self, held: ExitStack, *, accept_local: bool) -> None:
-        _refuse_irregular(self.path)
+        refuse_irregular(self.path)
         self._ordered.unlink(missing_ok=True)  # of a run that was killed while it ordered
         for moved_to in filter(Path.exists, (self.superseded, self.damaged)):
             with _open_to_write(moved_to) as file:
@@ -83,7 +83,8 @@ class RowFile:
         self._offsets = array("Q")
         self._saved: dict[int, int] = {}  # by position: the numbers of rows that are not yet whole
         self._replaced: set[int] = set()  # the numbers of such rows that became whole
-        self._note(self._damage())
+        if damage := self.earlier.damage():
+            self._note(f"{damage}, and will be moved to {self.damaged} when the run ends")
 
     @cached_property
     def _drafts(self) -> BinaryIO:
@@ -259,23 +260,6 @@ class RowFile:
     def _note(self, notice: str | None) -> None:
         if notice is not None:
             self.notices.append(f"{self.path}: {notice}")
-
-    def _damage(self) -> str | None:
-        numbers = self.earlier.damaged_lines()
-        if not numbers:
-            return None
-        named = ", ".join(str(number) for number in numbers[:_NAMED_LINES])
-        more = f" and {len(numbers) - _NAMED_LINES:,} more" if len(numbers) > _NAMED_LINES else ""
-        lines = "line" if len(numbers) == 1 else "lines"
-        return f"{lines} {named}{more} can't be read as rows, and will be moved to {self.damaged} when the run ends"
-
-
-def _refuse_irregular(path: Path) -> None:
-    """A folder can't hold rows, and to open a pipe would wait for ever."""
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 def _open_to_write(path: Path) -> FileIO:

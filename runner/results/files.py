@@ -1,0 +1,26 @@
+"""A file that may hold rows: what it has to be, and where its first line begins."""
+
+from __future__ import annotations
+
+import errno
+import os
+from codecs import BOM_UTF8
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def refuse_irregular(path: Path) -> None:
+    """A folder can't hold rows, and to open a pipe would wait for ever. Raises OSError."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
+def skip_bom(file: BinaryIO) -> int:
+    """Go behind the byte order mark that an editor may have put at the start of a file; where that is, in bytes."""
+    offset = len(BOM_UTF8) if file.read(len(BOM_UTF8)) == BOM_UTF8 else 0
+    file.seek(offset)
+    return offset
