@@ -20,7 +20,7 @@ from runner.bedrock import Bedrock
 from runner.calls import LimitedCalls
 from runner.cases import EVERYTHING, CaseList, Selection
 from runner.engine import Engine, Work, cannot_write
-from runner.errors import CallError, ExitCode, FailureCode, Problem, UsageError
+from runner.errors import CallError, ExitCode, Problem, UsageError
 from runner.figures import Figures
 from runner.guard import Guard, GuardedCalls, check_budgets
 from runner.job import NO_OVERRIDES, Overrides, jobs_of
@@ -214,7 +214,7 @@ def _check_reports(jobs: Sequence[Job], options: RunOptions) -> None:
 def _outputs(plan: Plan) -> Outputs:
     options = plan.options
     positions = {cases.job.name: ((case.position, case.repeat) for case in cases) for cases in plan.lists}
-    return Outputs(options.output, positions, accept_local=options.local or options.replay)
+    return Outputs(options.output, positions, accept_local=options.local or options.replay, read_only=options.replay)
 
 
 def _nothing_to_replay(plan: Plan, outputs: Outputs) -> Iterator[str]:
@@ -226,14 +226,11 @@ def _nothing_to_replay(plan: Plan, outputs: Outputs) -> Iterator[str]:
 
 def _covered(plan: Plan, summary: Summary) -> set[str]:
     """The jobs of which every case has its row now, so that what else is in their files is not wanted any more."""
-    options = plan.options
-    if options.replay:  # to put rows away because of an edit that may be taken back is for a run that calls
-        return set()
     finished = {
         name
         for name, job in summary.jobs.items()
         # Where a fresh call failed, the row that was there still answers its case.
-        if job.tally.pending == 0 and not (options.fresh and job.tally.errors)
+        if job.tally.pending == 0 and not (plan.options.fresh and job.tally.errors)
     }
     return {cases.job.name for cases in plan.lists if cases.covers_job} & finished
 
@@ -368,8 +365,6 @@ class _Store:
         self.end = outputs.end
 
     def append(self, item: Finished) -> None:
-        if item.row["error"] is not None and item.row["error"]["code"] == FailureCode.NO_ROW:
-            return  # a replay adds no rows to those that it judges
         if item.earlier is None:
             self._outputs.append(item.row)
         elif item.made.judgements:  # which were paid for

@@ -53,8 +53,8 @@ class Tally:
         return self.cases - self.done
 
     @property
-    def called(self) -> int:
-        """Finished cases that this run made calls for, or tried to."""
+    def not_kept(self) -> int:
+        """Finished cases that no earlier row answers. The run made calls for them, or tried to; a replay has none."""
         return self.done - self.kept
 
     @property

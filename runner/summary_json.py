@@ -30,12 +30,12 @@ def describe(summary: Summary) -> dict[str, Any]:
         "elapsed_s": round(summary.elapsed, 3),
         "lost_calls": summary.lost_calls,
         "set_aside": summary.set_aside,
-        "total": _tally(summary.total),
-        "jobs": [_job(job) for job in summary.jobs.values()],
+        "total": _tally(summary.total, replay=summary.replay),
+        "jobs": [_job(job, replay=summary.replay) for job in summary.jobs.values()],
     }
 
 
-def _job(job: JobSummary) -> dict[str, Any]:
+def _job(job: JobSummary, *, replay: bool) -> dict[str, Any]:
     figures = job.figures
     return {
         "name": job.name,
@@ -48,7 +48,7 @@ def _job(job: JobSummary) -> dict[str, Any]:
         "error_cases": figures.errors,
         "failed_case_ids": _ids(job.failed),
         "error_case_ids": _ids(job.in_error),
-        **_tally(job.tally),
+        **_tally(job.tally, replay=replay),
         **_latencies(figures),
         "thresholds": [_threshold(verdict) for verdict in job.thresholds] if job.complete else None,
         "variants": [{"variant": label, **_variant(of_variant)} for label, of_variant in job.variants.items()],
@@ -92,11 +92,12 @@ def _percentiles(latencies: Latencies) -> dict[str, int | None]:
     return {f"p{percent}": latencies.percentile(percent) for percent in (50, 95, 99)}
 
 
-def _tally(tally: Tally) -> dict[str, Any]:
+def _tally(tally: Tally, *, replay: bool) -> dict[str, Any]:
     return {
         "cases": tally.cases,
         "kept": tally.kept,
-        "called": tally.called,
+        "called": 0 if replay else tally.not_kept,
+        "without_row": tally.not_kept if replay else 0,
         "passed": tally.passed,
         "failed": tally.failed,
         "errors": tally.errors,

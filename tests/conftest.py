@@ -12,7 +12,7 @@ import sys
 import termios
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -329,6 +329,29 @@ def rows(tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
         return read_rows((tmp_path / folder / f"{name}.jsonl").read_text())
 
     return read
+
+
+Untouched = Callable[[Path], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def untouched() -> Untouched:
+    """See that nothing in a folder is made, changed or removed meanwhile, not even for a moment."""
+
+    @contextmanager
+    def check(folder: Path) -> Iterator[None]:
+        before = _state(folder)
+        yield
+        assert _state(folder) == before
+
+    return check
+
+
+def _state(folder: Path) -> dict[Path, tuple[int, int, bytes]]:
+    """Of a folder and all that is in it: inode, time of the last change, content. Empty if there is no such folder."""
+    paths = [folder, *folder.rglob("*")] if folder.exists() else []
+    stats = [(path, path.stat()) for path in paths]
+    return {path: (stat.st_ino, stat.st_mtime_ns, path.read_bytes() if path.is_file() else b"") for path, stat in stats}
 
 
 class Edited(Protocol):

@@ -296,11 +296,12 @@ def test_under_xdist_each_case_is_called_once(project: Project) -> None:
     assert known.count("request_id") == 6
 
 
-def test_a_replay_calls_nothing_and_misses_what_has_no_row(project: Project) -> None:
+def test_a_replay_calls_nothing_and_misses_what_has_no_row(project: Project, untouched: Any) -> None:
     project.job()
     project.run("-k", "not broken")
     project.server = None
-    done = project.run("--bedrock-replay")
+    with untouched(project.folder / "outputs"):
+        done = project.run("--bedrock-replay")
     assert done.outcomes() == {
         "prompts/tutor.yaml::squares": "PASSED",
         "prompts/tutor.yaml::cubes": "FAILED",
@@ -308,6 +309,16 @@ def test_a_replay_calls_nothing_and_misses_what_has_no_row(project: Project) -> 
     }
     assert "ERROR  tutor [broken]: no_row: no earlier row answers this case" in done.out
     assert "run it without --bedrock-replay" in done.out
+    assert "replayed: outputs/tutor.jsonl" in done.out
+    project.job(JOB.replace("value: squares", "value: circles"))
+    with untouched(project.folder / "outputs"):
+        assert project.run("--bedrock-replay", "-k", "squares").outcomes() == {"prompts/tutor.yaml::squares": "FAILED"}
+
+
+def test_a_replay_without_rows_makes_no_folder(offline: Project) -> None:
+    offline.job()
+    assert set(offline.run("--bedrock-replay").outcomes().values()) == {"ERROR"}
+    assert not (offline.folder / "outputs").exists()
 
 
 def test_the_local_emulator_needs_no_account_and_can_be_scripted(offline: Project) -> None:

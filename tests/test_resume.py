@@ -235,22 +235,6 @@ def test_a_part_of_the_cases_leaves_the_rows_of_the_others(runs: Runs, rows: Row
     assert [row["case"] for row in runs.set_aside()] == ["1"]
 
 
-def test_replay_never_calls_and_names_the_cases_without_a_row(runs: Runs, rows: Rows) -> None:
-    runs.write(LIST)
-    runs()
-    assert runs("--replay", env={"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""})[0] == 0
-    before = rows()
-    runs.write(LIST.replace("two", "zwei") + "assert: [{type: contains, value: one}]\n")
-    calls, told = runs("--replay", expect=3)
-    assert calls == 0
-    assert "ERROR  job [2]: no_row: no earlier row answers this case" in told
-    assert "FAILED job [3]" in told
-    assert runs.set_aside() == []
-    runs.write(LIST)
-    assert runs("--replay")[0] == 0
-    assert [row["output"] for row in rows()] == [row["output"] for row in before]
-
-
 def test_rows_of_the_local_emulator_do_not_answer_for_bedrock(runs: Runs, rows: Rows) -> None:
     runs.write(LIST)
     runs("--local")
@@ -542,14 +526,6 @@ def test_a_dry_run_tells_what_is_kept_called_and_set_aside(runs: Runs) -> None:
     assert "job: 3 cases (2 kept from earlier runs), 1 call, " in told
     assert "1 earlier row would be set aside" in told
     assert "more than --max-cost 0.001" in told
-
-
-def test_a_replay_without_rows_says_where_it_looked_and_leaves_nothing_behind(runs: Runs) -> None:
-    runs.write(LIST)
-    _, told = runs("--replay", "-o", "goldens", expect=3)
-    assert "note: goldens/job.jsonl has no row that could be replayed; was it committed" in told
-    assert "called" not in told
-    assert list((runs.folder / "goldens").iterdir()) == []
 
 
 def test_of_many_failures_the_first_hundred_are_told(runs: Runs) -> None:

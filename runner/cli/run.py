@@ -44,7 +44,11 @@ if TYPE_CHECKING:
 @click.option("--profile", metavar="NAME", help="AWS profile.  [default: as for the AWS CLI]")
 @options.choice_of_cases
 @click.option("--fresh", is_flag=True, help="Call every case again.  [default: keep the rows that answer a case]")
-@click.option("--replay", is_flag=True, help="Never call: a case that no row in the output folder answers is an error.")
+@click.option(
+    "--replay",
+    is_flag=True,
+    help="Never call, never write rows: judge those in the output folder. A case without one is an error.",
+)
 @click.option(
     "-j",
     "--max-concurrency",

@@ -62,8 +62,8 @@ def _what_was_done(summary: Summary, width: int | None) -> Iterator[str]:
     total = summary.total
     yield counts(total) + (f" in {duration(summary.elapsed)}" if summary.elapsed else "")
     if total.kept:
-        others = f"{total.called:,} {'without a row' if summary.replay else 'called'}"
-        yield f"{total.kept:,} kept from earlier runs, {others if total.called else 'nothing was called'}"
+        others = f"{total.not_kept:,} {'without a row' if summary.replay else 'called'}"
+        yield f"{total.kept:,} kept from earlier runs, {others if total.not_kept else 'nothing was called'}"
     if total.calls:
         tokens = f"{plural(total.usage.input_tokens, 'token')} in, {total.usage.output_tokens:,} out"
         yield f"{_calls(total)}; {tokens}{_cost(summary)}"
@@ -72,9 +72,15 @@ def _what_was_done(summary: Summary, width: int | None) -> Iterator[str]:
         yield from _thresholds(job)
     yield from (cut(line, width or _LOG_WIDTH) for line in _not_passed(summary))
     yield from _notes(summary)
+    yield from _files(summary)
+
+
+def _files(summary: Summary) -> Iterator[str]:
+    """Where the rows are. A replay keeps none: of it, which files it has judged."""
     for job in summary.jobs.values():
-        if job.tally.done and job.output != "-":
-            yield f"rows: {job.output}" + (f" ({outcomes(job.tally)})" if len(summary.jobs) > 1 else "")
+        if job.output != "-" and (job.tally.kept if summary.replay else job.tally.done):
+            counted = f" ({outcomes(job.tally)})" if len(summary.jobs) > 1 else ""
+            yield f"{'replayed' if summary.replay else 'rows'}: {job.output}{counted}"
 
 
 # --- the variants of a matrix ----------------------------------------------------------------------------------------
@@ -218,6 +224,8 @@ def stop_lines(summary: Summary, outcomes: Outcomes) -> Iterator[str]:
 
 
 def _how_to_go_on(summary: Summary) -> str:
+    if summary.replay:
+        return "a replay keeps nothing, so the same command begins anew"
     if not summary.keeps_rows:
         return "rows on standard output are not kept, so the next run calls every case"
     if summary.fresh:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from runner import open_files
 from runner.errors import Problem, UsageError
-from runner.results.earlier import Earlier, EarlierRow
 from runner.results.locks import HeldByAnotherRunError
 from runner.results.row_file import RowFile
+from runner.results.row_reader import RowReader
 from runner.results.row_stream import RowStream
 
 if TYPE_CHECKING:
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runner.records import Row
+    from runner.results.earlier import Earlier, EarlierRow
 
 
 class RowSink(Protocol):
     """Where the rows of one job go, and where those of earlier runs are found."""
 
     earlier: Earlier
+    notices: list[str]  # what was found wrong with the file, a line each
 
     def append(self, row: Row) -> None:
         """Hand a row to the system, which keeps it whatever becomes of this process. Raises OSError."""
@@ -54,7 +56,10 @@ class RowSink(Protocol):
 
 
 class Outputs:
-    """The rows of all jobs of a run, by job name. `folder` is None for standard output."""
+    """The rows of all jobs of a run, by job name.
+
+    `folder` is None for standard output. `read_only`: earlier rows are there to be looked at, and no row is kept.
+    """
 
     def __init__(
         self,
@@ -62,29 +67,37 @@ class Outputs:
         positions: Mapping[str, Iterable[tuple[int, int]]],
         *,
         accept_local: bool = False,
+        read_only: bool = False,
     ) -> None:
         """`positions` are (index, repeat) of the rows to come, in order, by job: only a stream goes through them.
 
-        Raises UsageError if rows could not be kept there.
+        Raises UsageError if rows could not be kept there or, `read_only`, not be read.
         """
         self._sinks: dict[str, RowSink] = {}
-        for name, of_rows in positions.items():
-            if folder is None:
-                self._sinks[name] = RowStream(sys.stdout.fileno(), of_rows)
-            else:
-                self._sinks[name] = self._open(folder / f"{name}.jsonl", accept_local=accept_local)
+        with ExitStack() as opened:
+            for name, of_rows in positions.items():
+                if folder is None:
+                    sink: RowSink = RowStream(sys.stdout.fileno(), of_rows)
+                elif read_only:
+                    sink = _reader(folder / f"{name}.jsonl", accept_local=accept_local)
+                else:
+                    sink = _file(folder / f"{name}.jsonl", accept_local=accept_local)
+                opened.callback(sink.release)
+                self._sinks[name] = sink
+            opened.pop_all()  # now they are all open
 
     def earlier(self, name: str) -> Earlier:
         """The rows that earlier runs of a job left, each of which can serve one case."""
         return self._sinks[name].earlier
 
     def notices(self) -> list[str]:
-        """What was found wrong with the row files and mended, a line each."""
-        return [notice for file in self._files() for notice in file.notices]
+        """What was found wrong with the row files, a line each."""
+        return [notice for sink in self._sinks.values() for notice in sink.notices]
 
     def set_aside(self) -> dict[str, int]:
         """Files of superseded rows, and how many of them this run moved there."""
-        return {str(file.superseded): file.set_aside for file in self._files() if file.set_aside}
+        files = (sink for sink in self._sinks.values() if isinstance(sink, RowFile))
+        return {str(file.superseded): file.set_aside for file in files if file.set_aside}
 
     def append(self, row: Row) -> None:
         """Hand a row of any job to the system. Raises OSError."""
@@ -129,27 +142,32 @@ class Outputs:
         """Touch the rows no more, since a `sync` hangs: what was appended is with the system. `close` does nothing."""
         self._sinks = {}  # not emptied: the thread that hangs goes through it
 
-    def _open(self, path: Path, *, accept_local: bool) -> RowFile:
-        try:
-            return RowFile(path, accept_local=accept_local)
-        except HeldByAnotherRunError as error:
-            problem = Problem(str(error), hint="wait for it to end, or give another folder with -o")
-        except OSError as error:
-            reason = f"rows can't be written to {path}: {error.strerror}"
-            problem = Problem(reason, hint=open_files.hint(error) or "give a folder that can be written with -o")
-        for sink in self._sinks.values():
-            sink.release()
-        raise UsageError(problem)
-
-    def _files(self) -> Iterator[RowFile]:
-        return (sink for sink in self._sinks.values() if isinstance(sink, RowFile))
-
 
 @contextmanager
-def earlier_rows(path: Path, *, accept_local: bool) -> Iterator[Earlier | None]:
-    """The rows of a file that nobody is to write now, for a look at them; None if there is no such file."""
-    if not path.is_file():
-        yield None
-        return
-    with path.open("rb") as file:
-        yield Earlier(file, accept_local=accept_local)
+def earlier_rows(path: Path, *, accept_local: bool) -> Iterator[Earlier]:
+    """The rows of a file, if there is one, for a look at them. Raises UsageError if it can't be read."""
+    reader = _reader(path, accept_local=accept_local)
+    try:
+        yield reader.earlier
+    finally:
+        reader.release()
+
+
+def _file(path: Path, *, accept_local: bool) -> RowFile:
+    try:
+        return RowFile(path, accept_local=accept_local)
+    except HeldByAnotherRunError as error:
+        problem = Problem(str(error), hint="wait for it to end, or give another folder with -o")
+    except OSError as error:
+        reason = f"rows can't be written to {path}: {error.strerror}"
+        problem = Problem(reason, hint=open_files.hint(error) or "give a folder that can be written with -o")
+    raise UsageError(problem)
+
+
+def _reader(path: Path, *, accept_local: bool) -> RowReader:
+    try:
+        return RowReader(path, accept_local=accept_local)
+    except OSError as error:
+        reason = f"rows can't be read from {path}: {error.strerror}"
+        problem = Problem(reason, hint=open_files.hint(error) or "give the folder of the rows with -o")
+    raise UsageError(problem)

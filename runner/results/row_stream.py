@@ -25,6 +25,7 @@ class RowStream:
     def __init__(self, descriptor: int, positions: Iterable[tuple[int, int]]) -> None:
         """`descriptor` and no buffered file: such a file would be locked at the program's end by a write that hangs."""
         self.earlier = Earlier(io.BytesIO())
+        self.notices: list[str] = []
         self._descriptor = descriptor
         self._positions = iter(positions)
         self._next = next(self._positions, None)
