@@ -11,6 +11,7 @@ from runner.assertions import Answer, UnjudgedError
 from runner.errors import CallError, FailureCode, StoppedError
 from runner.records import JudgementRecord, Usage, error_record, usage_record
 from runner.retry import call_with_retries
+from runner.threads import in_daemon_thread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
@@ -53,7 +54,10 @@ class Judge:
             kept = [judgement for judgement in row["judgements"] if judgement["key"] not in keys]
             row = {**row, "judgements": [*kept, *made]}
         if any(assertion.type == "python" for assertion in assertions.flat(case.assertions)):
-            return await asyncio.to_thread(evaluated, case, row)  # whatever it does, the calls of others go on
+            try:  # whatever it does, the calls of others go on
+                return await in_daemon_thread(partial(evaluated, case, row))
+            except asyncio.CancelledError:
+                return unjudged(row)
         return evaluated(case, row)
 
     async def _ask(self, case: Case, question: Question) -> JudgementRecord:

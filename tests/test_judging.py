@@ -173,10 +173,30 @@ def test_kill_9_while_a_judge_thinks_loses_no_reply(judged: Judged, start_run: A
     assert judged.row()["status"] == "passed"
 
 
+def test_ctrl_c_ends_code_that_never_ends_and_keeps_the_reply(judged: Judged, start_run: Any, tmp_path: Path) -> None:
+    (tmp_path / "checks.py").write_text(
+        "import pathlib, time\n"
+        "def forever(output, context):\n"
+        "    pathlib.Path('begun').touch()\n"
+        "    while True: time.sleep(0.01)\n"
+    )
+    judged.write('- {type: python, value: "checks.py:forever"}')
+    process = start_run("--allow-python", judged.job, env=judged.server().env)
+    wait_for((tmp_path / "begun").exists)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert judged.row()["output"] == "A square has four sides."
+
+
 def wait_for_the_reply(judged: Judged) -> None:
     file = judged.job.parent / "outputs" / "job.jsonl"
+    wait_for(lambda: file.exists() and file.read_bytes().endswith(b"\n"))
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
-    while not (file.exists() and file.read_bytes().endswith(b"\n")):
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
 

@@ -13,6 +13,7 @@ import math
 import re
 import sys
 import textwrap
+import threading
 from contextlib import redirect_stdout
 from functools import lru_cache
 from importlib.util import module_from_spec, spec_from_file_location
@@ -36,6 +37,9 @@ _INLINE: Final = "<the assertion>"  # what Python calls the file of code that st
 _MODULES: Final = ("json", "math", "re")  # that inline code need not import
 
 
+_ALONE = threading.Lock()
+
+
 def _check(assertion: Assertion, answer: Answer) -> Finding:
     code = text_of(assertion)
     context = {
@@ -47,7 +51,7 @@ def _check(assertion: Assertion, answer: Answer) -> Finding:
     }
     where = _where(assertion)
     try:
-        with redirect_stdout(sys.stderr):  # rows may go to standard output
+        with _ALONE, redirect_stdout(sys.stderr):  # rows may go to standard output, which is one for all threads
             function = _inline(code) if where is None else _of_file(*where)
             result = function(answer.output, context)
     except SignalledError:
