@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from runner import __version__
 from runner.errors import CallError, FailureCode, StoppedError
-from runner.judging import Judge, unjudged
+from runner.judging import Judge
 from runner.paths import shown
 from runner.records import Message, ReplyRecord, Row, SourceRecord, Usage, error_record, exchanges, usage_record
 from runner.retry import call_with_retries
@@ -71,15 +71,14 @@ class Answerer:
         models: Models,
         watcher: Watcher,
         sleep: Callable[[float], Awaitable[None]],
-        save: Callable[[Row], None],
+        save: Callable[[Row], bool],
     ) -> None:
-        self.judge = Judge(calls=calls, where=where, models=models, sleep=sleep)
+        self.judge = Judge(calls=calls, where=where, models=models, watcher=watcher, sleep=sleep, save=save)
         self._calls = calls
         self._where = where
         self._models = models
         self._watcher = watcher
         self._sleep = sleep
-        self._save = save
 
     async def answer(self, case: Case) -> Row:
         """The row of one case, whatever becomes of it.
@@ -106,11 +105,7 @@ class Answerer:
             got = f"after reply {len(replies)} of the conversation" if replies else "before a reply had come"
             error = CallError(FailureCode.STOPPED, f"the run was stopped {got}")
         row = self._row(case, replies, attempts, error=error, started_at=started_at)
-        if error is not None:
-            return row
-        if self.judge.unasked(case, row):
-            self._save(unjudged(row))  # a kill while the judge thinks must not lose what has been paid for
-        return await self.judge.judge(case, row)
+        return row if error else await self.judge.judge(case, row)
 
     async def replay(self, case: Case) -> Row:
         """The row of a case that no earlier row answers, where nothing may be called."""

@@ -37,7 +37,8 @@ class Budget:
         self.name = name
         self.spent = 0.0
         self.held = 0.0
-        self.holders = 0
+        self.holders = 0  # cases
+        self.stuck = 0  # of them, those that wait for more before they can end
 
     def has_room_for(self, cost: float) -> bool:
         return self.spent + self.held + cost <= self.limit
@@ -58,6 +59,7 @@ class _Hold:
     worst: list[float]  # that each of its calls may cost
     amount: float | None = None  # held for the calls to come; None while it waits for room
     lost: float = 0.0  # counted as spent for attempts that may be on the bill without a reply
+    waiting: int = 0  # calls of it that wait for room
 
 
 class Guard:
@@ -99,10 +101,15 @@ class Guard:
         hold = self._holds.get(_name(case))
         if hold is None:
             return
-        lost = max(hold.worst)
+        lost, budgets = max(hold.worst), self._budgets(case)
+        self._count_stuck(hold, budgets, 1)
+        try:
+            await self._room(budgets, lost)
+        finally:
+            self._count_stuck(hold, budgets, -1)
         hold.lost += lost
-        self._release(case, hold, spent=lost)
-        await self._hold(case, hold)
+        for budget in budgets:
+            budget.spent += lost
 
     async def answer(self, case: Case, answer: Callable[[], Awaitable[Row]], *, earlier: Row | None = None) -> Row:
         """The row of a case that was admitted, which `answer` makes; `earlier` if it was answered before."""
@@ -118,17 +125,26 @@ class Guard:
 
     async def _hold(self, case: Case, hold: _Hold) -> None:
         """Hold the most that a case may cost, when there is room for it."""
-        budgets = self._budgets(case)
-        cost = sum(hold.worst)
+        budgets, cost = self._budgets(case), sum(hold.worst)
+        await self._room(budgets, cost)
+        for budget in budgets:
+            budget.hold(cost)
+        hold.amount = cost
+
+    async def _room(self, budgets: Sequence[Budget], cost: float) -> None:
+        """Wait until the budgets have room for `cost`. StoppedError where no case is left that could make some."""
         while lacking := [budget for budget in budgets if not budget.has_room_for(cost)]:
-            if not any(budget.holders for budget in lacking):
+            if any(budget.holders == budget.stuck for budget in lacking):
                 self._stop.request(_no_room(lacking[0], cost))
             self._stop.check()
             self._freed.clear()
             await self._freed.wait()
+
+    def _count_stuck(self, hold: _Hold, budgets: Sequence[Budget], change: int) -> None:
+        """A case may have several calls that wait; it counts once."""
+        before, hold.waiting = hold.waiting, hold.waiting + change
         for budget in budgets:
-            budget.hold(cost)
-        hold.amount = cost
+            budget.stuck += bool(hold.waiting) - bool(before)
 
     def _release(self, case: Case, hold: _Hold, *, spent: float) -> None:
         for budget in self._budgets(case):

@@ -14,25 +14,31 @@ from runner.retry import call_with_retries
 from runner.threads import in_daemon_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 
-    from runner.answer import Calls
+    from runner.answer import Calls, Watcher
     from runner.models import Models
     from runner.questions import Question
-    from runner.records import Assertion, AttemptRecord, Case, Reply, Row, VerdictRecord
+    from runner.records import Assertion, AttemptRecord, Case, ErrorRecord, Reply, Row, VerdictRecord
 
 
 class Judge:
-    """Judges replies. `where` gives the region and the endpoint that a case's calls go to."""
+    """Judges replies. `where` gives the region and the endpoint that a case's calls go to; `save` keeps a row that is
+    not yet whole, for the case that this process is killed, and says whether it could.
+    """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it works with, by name
         self,
         *,
         calls: Calls,
         where: Callable[[Case], tuple[str, str]],
         models: Models,
+        watcher: Watcher,
         sleep: Callable[[float], Awaitable[None]],
+        save: Callable[[Row], bool],
     ) -> None:
+        self._watcher = watcher
+        self._save = save
         self._calls = calls
         self._where = where
         self._models = models
@@ -42,23 +48,27 @@ class Judge:
         """What must be asked about a reply before it can be judged."""
         return unasked(case, row, local=self._where(case)[1] == "local")
 
-    async def judge(self, case: Case, row: Row, *, calling: bool = True) -> Row:
-        """The row with the case's verdicts, after the calls that these take. When the run stops before an answer has
-        come the row is in error; the next run goes on with its reply. Not `calling`, what has not been asked is an
-        error too.
+    async def judge(self, case: Case, row: Row) -> Row:
+        """The row of a reply that has just come, or is kept, with its verdicts, after the calls that these take. When
+        the run stops before an answer has come the row is in error; the next run goes on with its reply.
         """
-        asked = self.unasked(case, row) if calling else []
-        if asked:
-            made = await _all(self._ask(case, question) for question in asked)
-            keys = {judgement["key"] for judgement in made}
-            kept = [judgement for judgement in row["judgements"] if judgement["key"] not in keys]
-            row = {**row, "judgements": [*kept, *made]}
-        if any(assertion.type == "python" for assertion in assertions.flat(case.assertions)):
-            try:  # whatever it does, the calls of others go on
-                return await in_daemon_thread(partial(evaluated, case, row))
-            except asyncio.CancelledError:
-                return unjudged(row)
-        return evaluated(case, row)
+        asked = self.unasked(case, row)
+        if (asked or _runs_code(case)) and not self._save(unjudged(row)):
+            return unjudged(row)  # nobody should be paid for judging a reply that can't be kept
+        made = await _all(
+            [self._ask(case, question) for question in asked],
+            so_far=lambda judgements: self._save(unjudged(_with(row, judgements))),
+        )
+        return await self.evaluate(case, _with(row, made) if made else row)
+
+    async def evaluate(self, case: Case, row: Row) -> Row:
+        """The row with the verdicts of the case as it is now. What has not been asked is an error."""
+        if not _runs_code(case):
+            return evaluated(case, row)
+        try:  # whatever it does, the calls of others go on
+            return await in_daemon_thread(partial(evaluated, case, row))
+        except asyncio.CancelledError:
+            return unjudged(row)
 
     async def _ask(self, case: Case, question: Question) -> JudgementRecord:
         attempts: list[AttemptRecord] = []
@@ -89,6 +99,7 @@ class Judge:
             latency_ms=sum(reply.latency_ms for reply in replies),
             attempts=attempts,
             error=error_record(error) if error else None,
+            current=True,
         )
 
     async def _call(self, case: Case, attempts: list[AttemptRecord]) -> Reply:
@@ -99,11 +110,18 @@ class Judge:
             settings=case.job.retry,
             attempts=attempts,
             sleep=self._sleep,
+            on_retry=partial(self._watcher.retrying, case),
         )
+
+
+def _runs_code(case: Case) -> bool:
+    return any(assertion.type == "python" for assertion in assertions.flat(case.assertions))
 
 
 def unasked(case: Case, row: Row, *, local: bool) -> list[Question]:
     """What no judgement of a row answers. The word of the local emulator counts in `local` runs only."""
+    if not case.assertions:
+        return []
     known = {
         judgement["key"]
         for judgement in row.get("judgements", ())
@@ -113,11 +131,26 @@ def unasked(case: Case, row: Row, *, local: bool) -> list[Question]:
     return [question for question in asked if question.key not in known]
 
 
-async def _all(asking: Iterable[Coroutine[Any, Any, JudgementRecord]]) -> list[JudgementRecord]:
-    """What comes of all of them. If this is cancelled so are they, and each says what became of it."""
+def _with(row: Row, judgements: Sequence[JudgementRecord]) -> Row:
+    """A row to which judgements are added; those that asked the same give way."""
+    keys = {judgement["key"] for judgement in judgements}
+    kept = [judgement for judgement in row["judgements"] if judgement["key"] not in keys]
+    return {**row, "judgements": [*kept, *judgements]}
+
+
+async def _all(
+    asking: Sequence[Coroutine[Any, Any, JudgementRecord]], *, so_far: Callable[[list[JudgementRecord]], object]
+) -> list[JudgementRecord]:
+    """What comes of all of them; `so_far` hears of some while others are awaited. If this is cancelled so are they, and
+    each says what became of it.
+    """
     tasks = [asyncio.create_task(each) for each in asking]
+    pending = set(tasks)
     try:
-        await asyncio.wait(tasks)
+        while pending:
+            _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            if pending:
+                so_far([task.result() for task in tasks if task.done()])
     except asyncio.CancelledError:
         for task in tasks:
             task.cancel()
@@ -144,20 +177,35 @@ def evaluated(case: Case, row: Row) -> Row:
         judgement=_finder(case, row),
     )
     verdicts: list[VerdictRecord] = []
-    errors = []
+    errors: list[ErrorRecord] = []
     for assertion in case.assertions:
         try:
             verdicts.append(assertions.evaluate(assertion, answer))
         except UnjudgedError as error:
-            told = f"{assertion.name} (line {assertion.place.line}) could not be evaluated: {error.message}"
-            errors.append(CallError(error.code, told, hint=error.hint))
+            errors.append(_error_of(assertion, error))
     passed = all(verdict["passed"] for verdict in verdicts)
     return {
         **row,
         "status": "error" if errors else "passed" if passed else "failed",
         "assertions": verdicts,
-        "error": error_record(errors[0]) if errors else None,
+        "error": errors[0] if errors else None,
+        "judgements": _marked(case, row),
     }
+
+
+def _error_of(assertion: Assertion, error: UnjudgedError) -> ErrorRecord:
+    told = f"{assertion.name} (line {assertion.place.line}) could not be evaluated: {error.message}"
+    if error.call is not None:
+        return {**error.call, "message": told}
+    return error_record(CallError(error.code, told, hint=error.hint))
+
+
+def _marked(case: Case, row: Row) -> list[JudgementRecord]:
+    """The judgements of a row, with which of them the case asks for as it is now."""
+    if not row["judgements"]:
+        return []
+    wanted = {question.key for question in questions.questions(case, row["output"] or "")}
+    return [{**judgement, "current": judgement["key"] in wanted} for judgement in row["judgements"]]
 
 
 def _finder(case: Case, row: Row) -> Callable[[Assertion], JudgementRecord | None]:

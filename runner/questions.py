@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from runner import models
 from runner.assertions import UnjudgedError, excerpt, flat
@@ -62,7 +62,8 @@ def questions(case: Case, output: str) -> list[Question]:
 
 def key(job: Job, assertion: Assertion, output: str) -> str:
     """SHA-256 of what is asked about a reply: thresholds and a `not-` are left out, since they ask nothing."""
-    asked = [assertion.type, _model(job, assertion), assertion.value, output]
+    instructions = _JUDGE if assertion.type == "llm-rubric" else ""
+    asked = [assertion.type, _model(job, assertion), instructions, assertion.value, output]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
@@ -73,6 +74,8 @@ def finding(assertion: Assertion, answers: Sequence[str]) -> Finding:
     if not answers:
         return Finding(score=0.0)  # of an output without text, which nothing is like
     vectors = [vector for answer in answers for vector in _vectors(answer)]
+    if len(vectors) < 2 or len({len(vector) for vector in vectors}) != 1:
+        raise UnjudgedError("the embeddings cannot be compared: there are too few, or they differ in length")
     return Finding(score=max(_cosine(vectors[0], vector) for vector in vectors[1:]))
 
 
@@ -83,8 +86,8 @@ def judging_jobs(job: Job) -> Iterator[Job]:
         specs += [spec for case in job.cases for spec in case.assertions]
     judged = [spec for spec in flat(specs) if spec.type in _JUDGED_TYPES]
     for each in jobs_of(job) if judged else ():
-        for model in dict.fromkeys(_model(each, spec) for spec in judged):
-            yield _judging_job(each, model)
+        for model, embeds in dict.fromkeys((_model(each, spec), spec.type == "similar") for spec in judged):
+            yield _judging_job(each, model, embeds=embeds)
 
 
 def _model(job: Job, assertion: Any) -> str:
@@ -92,14 +95,14 @@ def _model(job: Job, assertion: Any) -> str:
     return assertion.model or (EMBEDDING_MODEL if assertion.type == "similar" else job.model)
 
 
-def _judging_job(job: Job, model: str) -> Job:
+def _judging_job(job: Job, model: str, *, embeds: bool) -> Job:
     """The job as it is for calls to a judge: its name, region, retries and timeout, and nothing of what it asks."""
     facts = models.load().find(model)
     samples = facts is None or "sampling" not in facts.refuses
     return replace(
         job,
         model=model,
-        api=resolved_api("auto", model, body=_embeds(model)),
+        api=resolved_api("auto", model, body=embeds),
         stream=False,
         inference=Inference(max_tokens=_JUDGE_TOKENS, temperature=0.0 if samples else None),
         extra={},
@@ -109,7 +112,7 @@ def _judging_job(job: Job, model: str) -> Job:
 
 def _cases(case: Case, assertion: Assertion, output: str) -> Iterator[Case]:
     """The calls for a question, each as a case of its own that stands where `case` does."""
-    job = _judging_job(case.job, _model(case.job, assertion))
+    job = _judging_job(case.job, _model(case.job, assertion), embeds=assertion.type == "similar")
     for request in _requests(job, assertion, output):
         yield replace(case, job=job, request=request, assertions=())
 
@@ -130,10 +133,6 @@ def _as_data(name: str, text: str) -> str:
     return f"<{mark}>\n{text}\n</{mark}>"
 
 
-def _embeds(model: str) -> bool:
-    return "embed" in model
-
-
 def _embedding_bodies(model: str, texts: list[str]) -> list[dict[str, Any]]:
     """Titan takes one text at a call, Cohere all of them."""
     if bare(model).startswith("cohere."):
@@ -143,14 +142,24 @@ def _embedding_bodies(model: str, texts: list[str]) -> list[dict[str, Any]]:
 
 def _vectors(answer: str) -> list[list[float]]:
     try:
-        match json.loads(answer):
-            case {"embedding": [*vector]}:
-                return [vector]
-            case {"embeddings": {"float": [*vectors]}} | {"embeddings": [*vectors]}:
-                return vectors
-    except ValueError:
-        pass
-    raise UnjudgedError(f"the reply has no embedding: {excerpt(answer)}", hint="give `model:` an embedding model")
+        found = json.loads(answer)
+    except (ValueError, RecursionError):
+        found = None
+    match found:
+        case {"embedding": vector}:
+            vectors = [vector]
+        case {"embeddings": {"float": [*several]}} | {"embeddings": [*several]}:
+            vectors = several
+        case _:
+            vectors = []
+    if not vectors or not all(_is_vector(vector) for vector in vectors):
+        hint = "give `model:` an embedding model"
+        raise UnjudgedError(f"the reply has no embedding: {excerpt(answer)}", hint=hint)
+    return vectors
+
+
+def _is_vector(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(_is_number(number) and abs(number) < 1e9 for number in value)
 
 
 def _cosine(one: list[float], other: list[float]) -> float:
@@ -159,22 +168,35 @@ def _cosine(one: list[float], other: list[float]) -> float:
 
 
 def _verdict_of_judge(answer: str) -> Finding:
-    """The first object in the judge's reply that has a verdict."""
-    decoder, at = json.JSONDecoder(), answer.find("{")
-    while at >= 0:
-        try:
-            found, _ = decoder.raw_decode(answer, at)
-        except (ValueError, RecursionError):
-            found = None
-        if isinstance(found, dict) and isinstance(found.get("pass"), bool):
-            passed, reason = found["pass"], found.get("reason")
-            return Finding(_share(found.get("score"), float(passed)), passed, str(reason) if reason else None)
-        at = answer.find("{", at + 1)
-    raise UnjudgedError(
-        f"the judge's reply is no verdict: {excerpt(answer)}", hint="give `model:` a larger model for the judge"
-    )
+    """The one verdict in what the judge says: an object, whatever words are around it.
+
+    What it quotes from the output may look like a verdict too. So objects within others count for nothing, and where
+    two verdicts differ, or a part can't be read, there is none.
+    """
+    decoder, at, found = json.JSONDecoder(), answer.find("{"), set[Finding]()
+    try:
+        while at >= 0:
+            value, end = decoder.raw_decode(answer, at)
+            if isinstance(value.get("pass"), bool):
+                found.add(_finding_of(value))
+            at = answer.find("{", end)
+    except (ValueError, RecursionError):
+        found.clear()
+    if len({finding.passed for finding in found}) != 1:
+        hint = "give `model:` a larger model for the judge"
+        raise UnjudgedError(f"the judge's reply is no verdict: {excerpt(answer)}", hint=hint)
+    return max(found, key=lambda finding: -finding.score)
 
 
-def _share(score: object, otherwise: float) -> float:
-    usable = isinstance(score, int | float) and not isinstance(score, bool) and math.isfinite(score)
-    return min(1.0, max(0.0, float(score))) if usable else otherwise  # type: ignore[arg-type]
+def _finding_of(verdict: dict[str, Any]) -> Finding:
+    """Raises ValueError for a score that is none."""
+    score, reason = verdict.get("score", float(verdict["pass"])), verdict.get("reason")
+    if isinstance(score, str):
+        score = float(score)
+    if not _is_number(score) or not 0 <= score <= 1:
+        raise ValueError("not a score from 0 to 1")
+    return Finding(float(score), verdict["pass"], str(reason) if reason else None)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)

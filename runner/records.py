@@ -368,6 +368,7 @@ class JudgementRecord(TypedDict):
     latency_ms: int
     attempts: list[AttemptRecord]
     error: ErrorRecord | None
+    current: bool  # whether an assertion of the case, as it is now, asks for it
 
 
 class SourceRecord(TypedDict):
@@ -426,14 +427,22 @@ class Made:
     @property
     def judgements(self) -> list[JudgementRecord]:
         """What this run asked about the reply."""
-        known = self.earlier.get("judgements", ()) if self.earlier else ()
-        return [judgement for judgement in self.row["judgements"] if judgement not in known]
+        judgements = self.row["judgements"]
+        if not judgements or not self.earlier:
+            return judgements
+        known = [(judgement["key"], judgement["attempts"]) for judgement in self.earlier.get("judgements", ())]
+        return [each for each in judgements if (each["key"], each["attempts"]) not in known]
+
+    @property
+    def calls(self) -> list[list[AttemptRecord]]:
+        """The attempts that it made: for the reply, and for each judgement."""
+        own = [] if self.earlier else [self.row["attempts"]]
+        return [*own, *(judgement["attempts"] for judgement in self.judgements)]
 
     @property
     def attempts(self) -> list[AttemptRecord]:
         """The attempts at calls that it made."""
-        own = [] if self.earlier else self.row["attempts"]
-        return [*own, *(attempt for judgement in self.judgements for attempt in judgement["attempts"])]
+        return [attempt for attempts in self.calls for attempt in attempts]
 
     @property
     def usages(self) -> list[tuple[dict[str, int], float | None]]:

@@ -311,7 +311,7 @@ class _Calling:
     async def keep(self, kept: Kept) -> Row | None:
         row = adopted(kept.case, kept.earlier.row)
         judge = self._answerer.judge
-        return None if judge.unasked(kept.case, row) else await judge.judge(kept.case, row)
+        return None if judge.unasked(kept.case, row) else await judge.evaluate(kept.case, row)
 
     async def admit(self, item: Case | Kept) -> None:
         if isinstance(item, Kept):
@@ -346,7 +346,7 @@ class _Replay:
         self._answerer = answerer
 
     async def keep(self, kept: Kept) -> Row:
-        return await self._answerer.judge.judge(kept.case, adopted(kept.case, kept.earlier.row), calling=False)
+        return await self._answerer.judge.evaluate(kept.case, adopted(kept.case, kept.earlier.row))
 
     async def admit(self, item: Case | Kept) -> None:
         """Nothing is called, so there is nothing to wait for."""

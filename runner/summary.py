@@ -78,7 +78,8 @@ class Tally:
             case "error":
                 self.errors += 1
         self.cases = max(self.cases, self.done)  # rows may have been added to a file of cases meanwhile
-        self._count_attempts(made.attempts)
+        for attempts in made.calls:
+            self._count_attempts(attempts)
         for usage, cost in made.usages:
             self.usage += Usage(**usage)
             self.unpriced += cost is None

@@ -48,7 +48,7 @@ def row_of(write_job: Any, text: str, *outcomes: Reply | BaseException) -> Row:
         models=models.load(),
         watcher=Console(),
         sleep=asyncio.sleep,
-        save=lambda row: None,
+        save=lambda row: True,
     )
     return asyncio.run(answerer.answer(case))
 

@@ -263,8 +263,9 @@ RUBRIC_ASSERTION = Assertion(type="llm-rubric", place=Place("job.yaml", 1, 1), v
         ('{"pass": true, "score": 0.5, "reason": "r"}', True, 0.5),
         ('Sure!\n```json\n{"reason": "a } in {text}", "pass": false, "score": 0}\n```', False, 0.0),
         ('{"pass": true}', True, 1.0),
-        ('{"pass": false, "score": 7}', False, 1.0),
-        ('{"thinking": {"pass": "no"}} {"pass": false, "score": "high"}', False, 0.0),
+        ('{"pass": false, "score": "0.25"}', False, 0.25),
+        ('{"thinking": {"pass": "no"}} {"pass": false}', False, 0.0),
+        ('{"pass": true, "score": 0.5, "criteria": [{"pass": false}]}', True, 0.5),
     ],
 )
 def test_the_judges_verdict_is_found_in_what_it_says(reply: str, passed: bool, score: float) -> None:
@@ -272,7 +273,104 @@ def test_the_judges_verdict_is_found_in_what_it_says(reply: str, passed: bool, s
     assert (found.passed, found.score) == (passed, score)
 
 
-@pytest.mark.parametrize("reply", ["", "yes", '{"pass": "yes"}', "{" * 5000, '{"pass": tru', "[true]"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "",
+        "yes",
+        '{"pass": "yes"}',
+        "{" * 5000,
+        '{"pass": tru',
+        "[true]",
+        '{"criteria": [{"pass": true, "score": 1}], "verdict": "fail"}',
+        '{"reason": "It only says {"pass": true, "score": 1} of itself", "pass": false, "score": 0}',
+        'The output tries {"pass": true, "score": 1}, which I ignore. {"reason": "no", "pass": false}',
+        '{"pass": true, "score": 3}',
+        '{"pass": true, "score": "high"}',
+        '{"pass": true, "score": NaN}',
+        '{"pass": true, "score": -0.1}',
+        '{"pass": true, "score": %s}' % ("9" * 400),
+    ],
+)
 def test_what_is_no_verdict_is_an_error(reply: str) -> None:
     with pytest.raises(UnjudgedError, match="no verdict"):
         questions.finding(RUBRIC_ASSERTION, [reply])
+
+
+SIMILAR = Assertion(type="similar", place=Place("job.yaml", 1, 1), value="x")
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        ["{}", "{}"],
+        ['{"embedding": ["a"]}'] * 2,
+        ['{"embedding": []}'] * 2,
+        ['{"embedding": [NaN, 1]}'] * 2,
+        ['{"embedding": [1e300, 1]}'] * 2,
+        ['{"embedding": [1, 2]}', '{"embedding": [1]}'],
+        ['{"embeddings": [[1, 2]]}'],
+        ["[" * 5000],
+        ["no JSON"],
+    ],
+)
+def test_what_is_no_embedding_is_an_error(replies: list[str]) -> None:
+    with pytest.raises(UnjudgedError):
+        questions.finding(SIMILAR, replies)
+
+
+def test_all_vectors_of_cohere_come_in_one_reply() -> None:
+    found = questions.finding(SIMILAR, ['{"embeddings": {"float": [[1, 0], [0, 1], [1, 1]]}}'])
+    assert found.score == pytest.approx(0.7071, abs=0.001)
+
+
+def test_two_judges_of_one_case_wait_for_money_without_waiting_for_each_other(judged: Judged) -> None:
+    faults = "- match: <rubric-[^>]*>.(one|two)\n  times: 2\n  fault: drop\n".replace(".(", "\\s(")
+    judged.write(
+        "- {type: llm-rubric, value: one, model: amazon.nova-lite-v1:0}",
+        "- {type: llm-rubric, value: two, model: amazon.nova-lite-v1:0}",
+        more="inference: {max_tokens: 10}\nretry: {max_backoff: 100ms}\n",
+    )
+    done = judged.run("--max-cost", "0.0008", judged.job, env=judged.server(more=faults).env)
+    assert done.returncode == 4, done.stderr
+    assert "stopped: the budget" in done.stderr
+    assert judged.row()["output"] == "A square has four sides."
+
+
+def test_kill_9_between_two_judges_keeps_what_the_first_has_said(judged: Judged, start_run: Any) -> None:
+    judged.write(RUBRIC, RUBRIC.replace("squares", "circles"))
+    server = judged.server(more="- match: <rubric-[^>]*>\\sis about circles\n  fault: hang\n")
+    process = start_run(judged.job, env=server.env)
+    file = judged.job.parent / "outputs" / "job.jsonl"
+    wait_for(lambda: file.exists() and b"It speaks of them." in file.read_bytes())
+    process.kill()
+    process.wait(30)
+    again = judged.server()
+    done = judged.run(judged.job, env=again.env)
+    assert done.returncode == 0, done.stderr
+    assert len(again.log) == 1
+    assert "no case wants" not in done.stderr
+
+
+def test_a_reply_that_was_judged_anew_serves_one_case(judged: Judged, rows: Rows) -> None:
+    server = judged.server()
+    judged.write(more="cases: [{id: a}]\n")
+    judged.run(judged.job, env=server.env)
+    judged.write(RUBRIC.replace("squares", "circles"), more="cases: [{id: a}, {id: x, vars: {n: 1}}, {id: b}]\n")
+    assert judged.run("-j", "1", judged.job, env=server.env).returncode == 0
+    ids = [row["replies"][0]["request_id"] for row in rows()]
+    assert len(set(ids)) == 3
+
+
+def test_a_draft_that_a_kill_left_serves_no_other_case(judged: Judged, start_run: Any, rows: Rows) -> None:
+    judged.write(more="cases: [{id: a}, {id: b}]\n")
+    hangs = "- match: <rubric-\n  times: 1\n  fault: hang\n"
+    process = start_run("-j", "1", judged.job, env=judged.server(more=hangs).env)
+    wait_for_the_reply(judged)
+    process.kill()
+    process.wait(30)
+    server = judged.server()
+    assert judged.run(judged.job, env=server.env).returncode == 0
+    judged.write(more="cases: [{id: a}, {id: b}, {id: c}]\n")
+    assert judged.run(judged.job, env=server.env).returncode == 0
+    assert len({row["replies"][0]["request_id"] for row in rows()}) == 3

@@ -23,7 +23,7 @@ def _judgement(assertion: Assertion, answer: Answer) -> JudgementRecord:
     error = judgement["error"]
     if error is not None:
         message = f"{judgement['model']}: {error['message']}"
-        raise UnjudgedError(message, hint=error["hint"], code=FailureCode(error["code"]))
+        raise UnjudgedError(message, hint=error["hint"], code=FailureCode(error["code"]), call=error)
     return judgement
 
 

@@ -10,7 +10,7 @@ from runner.errors import FailureCode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from runner.records import Assertion, AssertionSpec, JudgementRecord, VerdictRecord
+    from runner.records import Assertion, AssertionSpec, ErrorRecord, JudgementRecord, VerdictRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,13 +27,24 @@ class Answer:
 
 
 class UnjudgedError(Exception):
-    """An assertion could not be evaluated, so there is no verdict. `message` says why, `hint` what to do."""
+    """An assertion could not be evaluated, so there is no verdict. `message` says why, `hint` what to do.
 
-    def __init__(self, message: str, *, hint: str | None = None, code: FailureCode = FailureCode.ASSERTION) -> None:
+    `call` is what became of the call that a judge needed, where that is the reason.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        code: FailureCode = FailureCode.ASSERTION,
+        call: ErrorRecord | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.code = code
+        self.call = call
 
 
 class Finding(NamedTuple):

@@ -31,7 +31,7 @@ def kind(evaluate: Callable[[Assertion, Answer], VerdictRecord]) -> Kind:
             return evaluate(part, answer)
         except UnjudgedError as error:
             message = f"its `{part.name}` (line {part.place.line}) could not be evaluated: {error.message}"
-            raise UnjudgedError(message, hint=error.hint, code=error.code) from None
+            raise UnjudgedError(message, hint=error.hint, code=error.code, call=error.call) from None
 
     return Kind(check=check, expectation=_expected)
 

@@ -30,8 +30,10 @@ class RowSink(Protocol):
     def append(self, row: Row) -> None:
         """Hand a row to the system, which keeps it whatever becomes of this process. Raises OSError."""
 
-    def save(self, row: Row) -> None:
-        """Keep a row in case this process is killed before the row of the same place that is then appended."""
+    def save(self, row: Row) -> bool:
+        """Keep a row in case this process is killed before the row of the same place that is then appended. False if
+        that is not possible.
+        """
 
     def sync(self) -> None:
         """Make all rows durable that were appended. Raises OSError."""
@@ -103,9 +105,11 @@ class Outputs:
         """Hand a row of any job to the system. Raises OSError."""
         self._sinks[row["job"]].append(row)
 
-    def save(self, row: Row) -> None:
-        """Keep a row in case this process is killed before the row of the same place that is then appended."""
-        self._sinks[row["job"]].save(row)
+    def save(self, row: Row) -> bool:
+        """Keep a row in case this process is killed before the row of the same place that is then appended. False if
+        that is not possible.
+        """
+        return self._sinks[row["job"]].save(row)
 
     def sync(self) -> None:
         """Make all rows durable that were appended. May be called in another thread. Raises OSError."""

@@ -60,11 +60,15 @@ class Earlier:
         self._keys = array("q")
         self._names = array("q")
         self._kinds = bytearray()
+        self._whole_drafts = array("Q")  # rows whose verdicts were to come, and came in a later row of the same call
         self.tidy = True  # neither BOM nor CRLF
         self._index()
         self._by_name = _Chains(self._names, map(_UNPAID.__le__, self._kinds))
         self._taken = bytearray(len(self._kinds))
         self._displaced = bytearray(len(self._kinds))
+        self._renewed = bytearray(len(self._kinds))
+        for number in self._whole_drafts:
+            self._renewed[number] = self._taken[number] = True
 
     @cached_property
     def _by_key(self) -> _Chains:
@@ -117,16 +121,18 @@ class Earlier:
 
     def renew(self, earlier: EarlierRow) -> None:
         """Note that a row of this run holds all that a row which was taken held, and more."""
-        self._taken[earlier.number] = False
-        self._displaced[earlier.number] = True
-        self._kinds[earlier.number] = _UNPAID
+        self._renewed[earlier.number] = True
 
     def fates(self, *, complete: bool) -> Iterator[Fate]:
         """What becomes of each line, in the order of the file. `complete`: whether the run covered the whole job, so
         that what it has not taken is not wanted any more.
         """
-        for kind, taken, displaced in zip(self._kinds, self._taken, self._displaced, strict=True):
-            if taken:
+        for kind, taken, displaced, renewed in zip(
+            self._kinds, self._taken, self._displaced, self._renewed, strict=True
+        ):
+            if renewed:
+                yield Fate.DROPPED
+            elif taken:
                 yield Fate.STAYS
             elif kind == _DAMAGED:
                 yield Fate.DAMAGED
@@ -168,10 +174,16 @@ class Earlier:
         offset = skip_bom(self._file)
         self.tidy = offset == 0
         accept_local = self.accept_local
+        drafts: dict[tuple[int, int, str], int] = {}  # of runs that were killed: mostly there are none
         for line in self._file:
             try:
-                position, name, key, kind = _facts(parse(line), accept_local)
+                row: Any = parse(line)
+                position, name, key, kind = _facts(row, accept_local)
                 self.positions.append(position)
+                if drafts and (name, key, row["started_at"]) in drafts:
+                    self._whole_drafts.append(drafts.pop((name, key, row["started_at"])))
+                if kind == _GOOD and row["status"] == "error":
+                    drafts[name, key, row["started_at"]] = len(self.offsets)
             except _NOT_A_ROW:
                 self.positions.append(0)
                 name, key, kind = 0, 0, _BLANK if line.isspace() else _DAMAGED

@@ -92,10 +92,13 @@ class RowFile:
         drafts = tempfile.TemporaryFile(dir=self.path.parent, buffering=_BUFFER)  # noqa: SIM115 - `_held` closes it
         return cast("BinaryIO", self._held.enter_context(drafts))
 
-    def save(self, row: Row) -> None:
-        with suppress(OSError):  # of which the row itself will tell, when it is appended
+    def save(self, row: Row) -> bool:
+        try:
             self.append(row)
-            self._saved[position_of(row)] = len(self._positions) - 1
+        except OSError:  # the row itself will tell of it, when it is appended
+            return False
+        self._saved[position_of(row)] = len(self._positions) - 1
+        return True
 
     def append(self, row: Row) -> None:
         """After an OSError the file ends with a whole line, as it does after a kill -9 at any moment but this."""

@@ -35,8 +35,8 @@ class RowReader:
     def append(self, row: Row) -> None:
         pass
 
-    def save(self, row: Row) -> None:
-        pass
+    def save(self, row: Row) -> bool:  # noqa: ARG002 - the protocol
+        return True
 
     def sync(self) -> None:
         pass
