@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from runner import loading, source, testing
-from runner.console import one_line, render_problems
+from runner.console import one_line
 from runner.errors import Problem, UsageError
 from runner.job import Overrides
-from runner.pytest_session import PROMPTS, in_pytest
+from runner.pytest_failure import NotPassedError, and_more, in_pytest, of_problems, of_thresholds
+from runner.pytest_session import PROMPTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from runner.cases import CaseList
     from runner.records import Row
     from runner.report.rows import CaseResult
+    from runner.thresholds import ThresholdVerdict
 
 _LONGEST_NAME = 150  # bytes of a job's name: that of its file may have 255
 
@@ -36,11 +38,22 @@ class JobResult:
     """What came of a job that a test has run."""
 
     cases: tuple[CaseResult, ...]
+    thresholds: tuple[ThresholdVerdict, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Whether every case has its reply, and every assertion of the job held as often as it asks."""
-        return all(case.status == "passed" for case in self.cases)
+        """Whether every case has its reply, and every assertion and threshold of the job held as it asks."""
+        return not (self._not_passed or self._broken)
+
+    @property
+    def _not_passed(self) -> list[CaseResult]:
+        """The cases in error, and those that failed and may not."""
+        good = {"passed", "failed"} if testing.allows_failures(self.thresholds) else {"passed"}
+        return [case for case in self.cases if case.status not in good]
+
+    @property
+    def _broken(self) -> list[ThresholdVerdict]:
+        return [verdict for verdict in self.thresholds if not verdict.held]
 
     @property
     def rows(self) -> list[Row]:
@@ -53,6 +66,7 @@ class JobResult:
         rows = self.rows
         if len(rows) != 1:
             raise ValueError(f"the job has {len(rows)} replies: take them from `rows` or `cases`")
+        __tracebackhide__ = True
         if rows[0]["output"] is None:
             self.assert_passed()
         return rows[0]["output"] or ""
@@ -63,14 +77,17 @@ class JobResult:
         return testing.total_cost(self.rows)
 
     def assert_passed(self) -> None:
-        """Fail the test with what is wrong with the cases, unless all passed."""
-        told = [
-            testing.failure_text(case, f"{case.job} [{one_line(case.id)}]")
-            for case in self.cases
-            if case.status != "passed"
+        """Fail the test with what is wrong with the cases and the thresholds, if anything is."""
+        __tracebackhide__ = True
+        failures: list[testing.Failure | NotPassedError] = [
+            testing.failure_of(case, f"{case.job} [{one_line(case.id)}]", in_words=in_pytest)
+            for case in self._not_passed
         ]
-        if told:
-            pytest.fail(in_pytest("\n".join(told)), pytrace=False)
+        if self._broken:
+            failures.append(of_thresholds(self.cases[0].job, self._broken))
+        if failures:
+            told = "\n".join(failure.block for failure in failures)
+            raise NotPassedError(told, reason=failures[0].reason + and_more(failures))
 
 
 class JobRunner:
@@ -83,6 +100,7 @@ class JobRunner:
 
     def __call__(self, job: str | os.PathLike[str] | Mapping[str, Any], /, **variables: Any) -> JobResult:
         """See the fixture."""
+        __tracebackhide__ = True
         _refuse_event_loop()
         wrong: Sequence[Problem] = ()
         try:
@@ -90,7 +108,7 @@ class JobRunner:
         except UsageError as error:
             wrong = error.problems
         if wrong:  # not above, where pytest would tell of the UsageError too
-            pytest.fail(render_problems(wrong), pytrace=False)
+            raise of_problems(wrong)
         with tempfile.TemporaryDirectory(prefix="bedrock-run-") as folder:
             outcome = self._prompts.run([cases], Path(folder), tell=_say_nothing)
         results = tuple(outcome.cases.values())
@@ -98,8 +116,9 @@ class JobRunner:
             self._node.add_report_section("call", "stdout", testing.transcript(result))
             self._node.user_properties.extend(testing.properties(result))
         if outcome.ending is not None:
-            pytest.fail(f"ERROR  {cases.job.name}: {in_pytest(outcome.ending.told)}", pytrace=False)
-        return JobResult(results)
+            told = in_pytest(outcome.ending.told)
+            raise NotPassedError(f"ERROR  {cases.job.name}: {told}", reason=in_pytest(outcome.ending.message))
+        return JobResult(results, tuple(outcome.thresholds.get(cases.job.name, ())))
 
     def _load(self, job: str | os.PathLike[str] | Mapping[str, Any], variables: Mapping[str, Any]) -> CaseList:
         values = _plain(variables, "the variables")
@@ -125,7 +144,12 @@ class JobRunner:
         with chdir(self._prompts.root):
             path = Path(os.path.relpath(test))
             document = source.read_text(text, path, shown_as=str(path))
-            return loading.load_document(document, overrides=overrides, allow_dirs=self._prompts.allow_dirs)
+            return loading.load_document(
+                document,
+                overrides=overrides,
+                allow_dirs=self._prompts.allow_dirs,
+                allow_python=self._prompts.allow_python,
+            )
 
     def _rows_name(self, job: str) -> str:
         """A name that no other job of the session has, so that its rows have a file of their own: made of the test's,

@@ -10,17 +10,21 @@ import re
 from contextlib import chdir
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runner.pytest_session import PROMPTS, WORKER_FOLDER, Prompts, in_pytest
+from runner import pytest_failure
+from runner.pytest_failure import NotPassedError, in_pytest
+from runner.pytest_session import PROMPTS, WORKER_FOLDER, Prompts
+from runner.words import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from runner.cases import CaseList, Chosen
     from runner.pytest_fixture import JobResult
+    from runner.report.rows import CaseResult
 
 
 # --- options ---------------------------------------------------------------------------------------------------------
@@ -41,6 +45,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--bedrock-fresh", action="store_true", help="Call every case again, also those that have their row."
     )
     group.addoption(
+        "--bedrock-allow-python",
+        action="store_true",
+        help="Let `python` assertions run their code.  [default: the ini option bedrock_allow_python]",
+    )
+    group.addoption(
         "--bedrock-output",
         metavar="DIR",
         type=Path,
@@ -53,6 +62,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini(
         "bedrock_allow_dirs", "Folders in which images and files of rows may lie too.", type="paths", default=[]
     )
+    parser.addini("bedrock_allow_python", "Let `python` assertions run their code.", type="bool", default=False)
+    parser.addini("bedrock_prices", "Prices of models for bedrock-run, as a YAML file.", default="")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -82,9 +93,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> JobFile | 
 class JobFile(pytest.File):
     """A job file."""
 
-    def collect(self) -> Iterator[JobCase]:
-        from runner.console import render_problems
-        from runner.datasets.files import DataError
+    def collect(self) -> Iterator[JobCase | JobThresholds]:
         from runner.errors import UsageError
 
         try:
@@ -92,15 +101,27 @@ class JobFile(pytest.File):
             with chdir(self.config.rootpath):
                 chosen = list(cases.unrepeated())
         except UsageError as error:
-            raise self.CollectError(render_problems(error.problems)) from None
-        except DataError as error:
-            raise self.CollectError(render_problems([error.problem])) from None
-        markers = {tag: _marker(tag, self.config) for case in chosen for tag in case.tags}
-        for case in chosen:
-            item = JobCase.from_parent(self, name=_item_name(cases, case), cases=cases, chosen=case)
+            raise pytest_failure.of_problems(error.problems) from None
+        markers = {tag: _marker(tag, self.config) for tag in cases.job.tags.union(*(case.tags for case in chosen))}
+        names = [_item_name(cases, case) for case in chosen]
+        for name, case in zip(names, chosen, strict=True):
+            item = JobCase.from_parent(self, name=name, cases=cases, chosen=case)
             for tag in sorted(case.tags):
                 item.add_marker(markers[tag])
             yield item
+        if cases.job.thresholds:
+            thresholds = JobThresholds.from_parent(
+                self, name=_free_name("thresholds", names), cases=cases, ids={case.id for case in chosen}
+            )
+            for tag in sorted(cases.job.tags):
+                thresholds.add_marker(markers[tag])
+            yield thresholds
+
+    # As pytest.Collector has it, which leaves out an argument of what all nodes have.
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:  # type: ignore[override]
+        if isinstance(excinfo.value, NotPassedError):
+            return pytest_failure.shown(excinfo)
+        return super().repr_failure(excinfo)
 
 
 def _item_name(cases: CaseList, chosen: Chosen) -> str:
@@ -108,6 +129,13 @@ def _item_name(cases: CaseList, chosen: Chosen) -> str:
     from runner.console import one_line
 
     return one_line(chosen.id if _has_cases(cases) else cases.job.name).replace("::", ": :")
+
+
+def _free_name(name: str, taken: Sequence[str]) -> str:
+    """The name or, if a case is called so, one that is like it."""
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _has_cases(cases: CaseList) -> bool:
@@ -155,11 +183,16 @@ class JobCase(pytest.Item):
         if result is not None:  # reports of all kinds know the output of a test
             self.add_report_section("setup", "stdout", testing.transcript(result))
             self.user_properties.extend(testing.properties(result))
-        if prompts.outcome.ending is not None and (result is None or len(result.rows) < self._repeats):
-            pytest.fail(f"ERROR  {self.label}: not run; {prompts.why(prompts.outcome.ending)}", pytrace=False)
+        ending = prompts.outcome.ending
+        if ending is not None and (result is None or len(result.rows) < self._repeats):
+            raise NotPassedError(
+                f"ERROR  {self.label}: not run; {prompts.why(ending)}",
+                reason=f"not run; {ending.message}",
+                place=(self.path, self._line),
+            )
         assert result is not None, "a run that was not stopped has the rows of all its cases"
         if result.status == "error":
-            pytest.fail(in_pytest(testing.failure_text(result, self.label)), pytrace=False)
+            raise self._not_passed(result)
 
     def runtest(self) -> None:
         from runner import testing
@@ -168,7 +201,49 @@ class JobCase(pytest.Item):
         assert outcome is not None
         result = outcome.cases[self.job, self.case_id]
         if result.status == "failed":
-            pytest.fail(testing.failure_text(result, self.label), pytrace=False)
+            failure = self._not_passed(result)
+            if testing.allows_failures(outcome.thresholds.get(self.job, ())):
+                pytest.xfail(f"{failure.reason}; its job's pass_rate allows it")
+            raise failure
+
+    def _not_passed(self, result: CaseResult) -> NotPassedError:
+        from runner import testing
+
+        failure = testing.failure_of(result, self.label, in_words=in_pytest)
+        return NotPassedError(failure.block, reason=failure.reason, place=(self.path, failure.line))
+
+
+class JobThresholds(pytest.Item):
+    """What the figures of all cases of a job together must come to."""
+
+    def __init__(self, *, cases: CaseList, ids: set[str], **given: Any) -> None:
+        super().__init__(**given)
+        self.job = cases.job.name
+        self.ids = ids
+        self._line = cases.job.thresholds[0].place.line
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        return self.path, self._line - 1, f"{self.job}, thresholds"
+
+    def why_not_judged(self) -> str | None:
+        """Why nothing can be said of them."""
+        prompts = self.config.stash[PROMPTS]
+        selected = prompts.selected.get(self.path, set())
+        if selected != self.ids:
+            return f"not judged: {len(selected):,} of the {plural(len(self.ids), 'case')} of {self.job} were selected"
+        assert prompts.outcome is not None
+        if self.job in prompts.outcome.thresholds:
+            return None
+        ending = prompts.outcome.ending
+        return in_pytest("not judged: not every case has its row" + (f"; {ending.message}" if ending else ""))
+
+    def runtest(self) -> None:
+        outcome = self.config.stash[PROMPTS].outcome
+        assert outcome is not None
+        verdicts = outcome.thresholds[self.job]
+        self.user_properties.extend((verdict.name, f"{verdict.found}, wanted {verdict.wanted}") for verdict in verdicts)
+        if broken := [verdict for verdict in verdicts if not verdict.held]:
+            raise pytest_failure.of_thresholds(self.job, broken, path=self.path)
 
 
 # --- running ---------------------------------------------------------------------------------------------------------
@@ -178,20 +253,40 @@ class JobCase(pytest.Item):
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Make the calls of all selected cases before the first one's turn: no time limit of a single test counts then."""
     prompts = item.config.stash[PROMPTS]
-    if prompts.outcome is None and _is_to_run(item) and not item.config.getoption("setuponly", default=False):
-        ids: dict[Path, set[str]] = {}
-        for selected in filter(_is_to_run, item.session.items):
-            ids.setdefault(selected.path, set()).add(selected.case_id)
-        prompts.run_selected(ids, tell=partial(_tell, item.config))
+    if _is_to_run(item) and not item.config.getoption("setuponly", default=False):
+        if prompts.outcome is None and (ids := _selected(item.session.items)):
+            prompts.run_selected(ids, tell=partial(_tell, item.config))
+        if isinstance(item, JobThresholds) and (why := item.why_not_judged()):
+            item.add_marker(pytest.mark.skip(reason=why))
     return (yield)
 
 
-def _is_to_run(item: pytest.Item) -> TypeGuard[JobCase]:
-    """Whether it is a case. Not one that is to be skipped, say by a conftest.py: its call would be for nothing."""
-    return isinstance(item, JobCase) and not any(
+def _selected(items: Sequence[pytest.Item]) -> dict[Path, set[str]]:
+    """The ids of the cases to run, by job file: every one of a job of which the thresholds alone are selected."""
+    ids: dict[Path, set[str]] = {}
+    for item in items:
+        if isinstance(item, JobCase):
+            ids.setdefault(item.path, set()).update([item.case_id] if _is_to_run(item) else [])
+    for item in items:
+        if isinstance(item, JobThresholds) and item.path not in ids and _is_to_run(item):
+            ids[item.path] = item.ids
+    return {path: wanted for path, wanted in ids.items() if wanted}
+
+
+def _is_to_run(item: pytest.Item) -> bool:
+    """Whether it is of a job. Not one that is to be skipped, say by a conftest.py: its call would be for nothing."""
+    return isinstance(item, JobCase | JobThresholds) and not any(
         mark.name == "skip" or (mark.name == "skipif" and any(condition is True for condition in mark.args))
         for mark in item.iter_markers()
     )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if call.excinfo is not None and isinstance(call.excinfo.value, NotPassedError):
+        report.longrepr = pytest_failure.shown(call.excinfo)
+    return report
 
 
 def _tell(config: pytest.Config, line: str) -> None:
@@ -223,7 +318,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     lines = config.stash[PROMPTS].summary()
     if config.get_verbosity() < 0 or not lines:
         return
-    terminalreporter.section("bedrock-run")
+    terminalreporter.write_sep("=", "bedrock-run")
     for line in lines:
         terminalreporter.write_line(line)
 

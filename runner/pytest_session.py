@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 import shutil
 import tempfile
 from contextlib import chdir
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from runner.pytest_failure import in_pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +37,7 @@ class Prompts:
         self.patterns: Sequence[str] = config.getini("bedrock_jobs")
         self.allow_dirs: Sequence[Path] = config.getini("bedrock_allow_dirs")
         self.outcome: Outcome | None = None  # once the cases of job files have been run
+        self.selected: Mapping[Path, set[str]] = {}  # the ids of these cases, by job file
         self._config = config
         self._lists: dict[Path, CaseList] = {}
         self._own_folder: Path | None = None
@@ -94,14 +96,23 @@ class Prompts:
 
         with chdir(self.root):
             (cases,) = loading.load(
-                [self._relative(path)], overrides=overrides or NO_OVERRIDES, allow_dirs=self.allow_dirs
+                [self._relative(path)],
+                overrides=overrides or NO_OVERRIDES,
+                allow_dirs=self.allow_dirs,
+                allow_python=self.allow_python,
             )
         return cases
 
     # Running
 
+    @property
+    def allow_python(self) -> bool:
+        """Whether assertions may run code of the job."""
+        return bool(self._config.getoption("bedrock_allow_python") or self._config.getini("bedrock_allow_python"))
+
     def run_selected(self, ids: Mapping[Path, set[str]], tell: Callable[[str], None]) -> None:
         """Run the cases with these ids together, by job file. `tell` hears of the progress."""
+        self.selected = ids
         lists = [self._lists[path] for path in ids]
         chosen = [
             cases if len(wanted) == len({case.id for case in cases.unrepeated()}) else cases.only(frozenset(wanted))
@@ -129,7 +140,7 @@ class Prompts:
             return ()
         from runner import testing
 
-        return testing.summary_in(self._own_folder)
+        return [in_pytest(line) for line in testing.summary_in(self._own_folder)]
 
     def why(self, ending: Ending) -> str:
         """Why a case was not reached: in full for the first one, a line for the others."""
@@ -143,6 +154,7 @@ class Prompts:
 
         option = self._config.getoption
         replies = option("bedrock_replies")
+        prices = self._config.getini("bedrock_prices")
         return RunOptions(
             jobs=(),
             output=self.output,
@@ -150,6 +162,7 @@ class Prompts:
             replies=self._config.invocation_params.dir / replies if replies else None,
             fresh=option("bedrock_fresh"),
             replay=option("bedrock_replay"),
+            prices=self._relative(self._ini_folder / prices) if prices else None,
             embedded=True,
         )
 
@@ -168,11 +181,3 @@ PROMPTS = pytest.StashKey[Prompts]()
 def _located(path: Path) -> Path:
     """The path of a file in its real folder: pytest and globs may have come there on different ways."""
     return path.parent.resolve() / path.name
-
-
-_OPTION = re.compile(r"(?<!\S)(?:--(?=(?:fresh|local|replay)\b)|-o\b)")
-
-
-def in_pytest(told: str) -> str:
-    """What the command tells, with pytest's names for its options."""
-    return _OPTION.sub(lambda found: "--bedrock-output" if found[0] == "-o" else "--bedrock-", told)

@@ -9,13 +9,14 @@ import fcntl
 import json
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from runner import console, open_files
-from runner.errors import ExitCode, UsageError
+from runner.errors import ExitCode, FailureCode, UsageError
 from runner.report.rows import Rows, Spool
 from runner.run import empty_summary, execute, plan_of
+from runner.thresholds import ThresholdVerdict
 from runner.words import plural
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runner.cases import CaseList
-    from runner.records import Case, ReplyRecord, Row
+    from runner.records import Case, JudgementRecord, ReplyRecord, Row
     from runner.report.rows import CaseResult
     from runner.retry import RetryNotice
     from runner.run import RunOptions
@@ -51,9 +52,13 @@ class Ending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of a run: its cases, by job and id, as far as they have rows; and the lines that sum it up."""
+    """What came of a run: its cases, by job and id, as far as they have rows; and the lines that sum it up.
+
+    `thresholds` are of the jobs that have some, and of which every case was run and has its row.
+    """
 
     cases: Mapping[tuple[str, str], CaseResult]
+    thresholds: Mapping[str, Sequence[ThresholdVerdict]]
     summary: Sequence[str]
     ending: Ending | None
 
@@ -68,13 +73,22 @@ def run_once(lists: Sequence[CaseList], options: RunOptions, *, folder: Path, te
         if not (folder / _OUTCOME).exists():
             _run(lists, options, folder=folder, tell=tell)
     cases = {(case.job, case.id): case for case in Rows([folder / _ROWS]).cases()}
-    lines, ending = _read_outcome(folder)
-    return Outcome(cases=cases, summary=lines, ending=ending)
+    found = json.loads((folder / _OUTCOME).read_text())
+    ended = found["ending"]
+    return Outcome(
+        cases=cases,
+        thresholds={
+            job: [ThresholdVerdict(**verdict) for verdict in verdicts] for job, verdicts in found["thresholds"].items()
+        },
+        summary=found["summary"],
+        ending=ended and Ending(**{**ended, "exit_code": ExitCode(ended["exit_code"])}),
+    )
 
 
 def summary_in(folder: Path) -> Sequence[str]:
     """The lines that sum up the run in `folder`; none if there was none."""
-    return _read_outcome(folder)[0] if (folder / _OUTCOME).exists() else ()
+    path = folder / _OUTCOME
+    return json.loads(path.read_text())["summary"] if path.exists() else ()
 
 
 @contextmanager
@@ -88,19 +102,30 @@ def _locked(folder: Path) -> Iterator[None]:
 def _run(lists: Sequence[CaseList], options: RunOptions, *, folder: Path, tell: Callable[[str], None]) -> None:
     spool = Spool(folder / _ROWS)
     lines: list[str] = []
+    thresholds: dict[str, list[ThresholdVerdict]] = {}
     try:
         plan = plan_of(lists, options)
         summary = empty_summary(plan)
+        screen = _Progress(summary, tell)
         with open_files.limit_restored():
-            execute(plan, summary=summary, screen=_Progress(summary, tell), spool=spool, note=lines.append)
-        lines += console.summary_lines(summary)
+            execute(plan, summary=summary, screen=screen, spool=spool, note=lines.append)
+        for job in summary.jobs.values():
+            if job.partial or job.name in screen.missing_rows:
+                job.wanted = ()  # some tests, or some rows, say nothing about the job
+        lines += console.summary_lines(summary, names_cases=False)
+        thresholds = {name: job.thresholds for name, job in summary.jobs.items() if job.thresholds}
         ending = _ending(summary)
     except UsageError as error:
-        message = "; ".join(problem.message for problem in error.problems)
+        message = "; ".join(f"{each.place}: {each.message}" if each.place else each.message for each in error.problems)
         ending = Ending(exit_code=ExitCode.USAGE, message=message, told=console.render_problems(error.problems))
     finally:
         spool.close()
-    _write_outcome(folder, lines, ending)
+    told = {
+        "thresholds": {job: [asdict(verdict) for verdict in verdicts] for job, verdicts in thresholds.items()},
+        "summary": lines,
+        "ending": ending and asdict(ending),
+    }
+    (folder / _OUTCOME).write_text(json.dumps(told))
 
 
 def _ending(summary: Summary) -> Ending | None:
@@ -111,19 +136,6 @@ def _ending(summary: Summary) -> Ending | None:
     return Ending(exit_code=stopped.exit_code, message=f"stopped: {stopped.message}", told=told)
 
 
-def _write_outcome(folder: Path, lines: Sequence[str], ending: Ending | None) -> None:
-    ended = ending and {"exit_code": int(ending.exit_code), "message": ending.message, "told": ending.told}
-    (folder / _OUTCOME).write_text(json.dumps({"summary": lines, "ending": ended}))
-
-
-def _read_outcome(folder: Path) -> tuple[Sequence[str], Ending | None]:
-    found = json.loads((folder / _OUTCOME).read_text())
-    ended = found["ending"]
-    if ended is None:
-        return found["summary"], None
-    return found["summary"], Ending(**{**ended, "exit_code": ExitCode(ended["exit_code"])})
-
-
 class _Progress(console.Console):
     """A line when the calls begin, one now and then while they are under way, one when a signal stops them."""
 
@@ -131,6 +143,7 @@ class _Progress(console.Console):
         self._summary = summary
         self._tell = tell
         self._told_at = time.monotonic()
+        self.missing_rows: set[str] = set()  # jobs of which a replay finds some cases unanswered
 
     def begin(self) -> None:
         total = self._summary.total
@@ -141,6 +154,8 @@ class _Progress(console.Console):
         self._tell_progress(f"; still trying, the last failure was {notice.error.code.value}: {notice.error.message}")
 
     def finished(self, case: Case, row: Row) -> None:
+        if row["error"] is not None and row["error"]["code"] == FailureCode.NO_ROW:
+            self.missing_rows.add(case.job.name)
         self._tell_progress()
 
     def stopping(self, reason: StopReason, grace: float) -> None:
@@ -155,11 +170,49 @@ class _Progress(console.Console):
 # --- a case, told ----------------------------------------------------------------------------------------------------
 
 
-def failure_text(case: CaseResult, name: str) -> str:
-    """What is wrong with a case, as the terminal tells it; `name` is what the terminal calls it."""
-    names = [f"{name} #{row['repeat'] + 1}" if row["repeats"] > 1 else name for row in case.rows]
-    blocks = [console.failure_lines(named, row) for named, row in zip(names, case.rows, strict=True)]
-    return "\n".join(line for block in blocks for line in block)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """What is wrong with a case: as the terminal tells it, and why on one line. `line` is of the job file."""
+
+    block: str
+    reason: str
+    line: int
+
+
+def failure_of(case: CaseResult, name: str, *, in_words: Callable[[str], str]) -> Failure:
+    """What is wrong with a case that did not pass. `name` is what the terminal calls it; `in_words` words hints."""
+    rows = _worded([row for row in case.rows if row["status"] != "passed"], in_words)
+    names = [f"{name} #{row['repeat'] + 1}" if row["repeats"] > 1 else name for row in rows]
+    first = next(
+        failure
+        for named, row in zip(names, rows, strict=True)
+        if row["status"] == case.status and (failure := console.failure_of(named, row))
+    )
+    reason = first.reason
+    if case.status == "failed" and len(case.rows) > 1:
+        passed, needed = len(case.rows) - len(rows), rows[0]["min_pass"]
+        reason = f"{passed} of {len(case.rows)} repetitions passed, {needed} needed: {reason}"
+    blocks = [console.failure_lines(named, row) for named, row in zip(names, rows, strict=True)]
+    return Failure(block="\n".join(line for block in blocks for line in block), reason=reason, line=first.line)
+
+
+def _worded(rows: Sequence[Row], in_words: Callable[[str], str]) -> list[Row]:
+    """The rows with their hints in other words, each of them once."""
+    hints: set[str | None] = set()
+    worded = []
+    for row in rows:
+        error = row["error"]
+        if error is not None and error["hint"]:
+            hint = None if error["hint"] in hints else in_words(error["hint"])
+            hints.add(error["hint"])
+            row = {**row, "error": {**error, "hint": hint}}  # noqa: PLW2901 - the row, as it is to be told
+        worded.append(row)
+    return worded
+
+
+def allows_failures(thresholds: Sequence[ThresholdVerdict]) -> bool:
+    """Whether cases may fail, as long as not too many do."""
+    return any(verdict.name == "pass_rate" and verdict.held for verdict in thresholds)
 
 
 def transcript(case: CaseResult) -> str:
@@ -178,6 +231,15 @@ def _transcript_lines(row: Row) -> Iterator[str]:
         came = "answered" if attempt["code"] is None else f"{attempt['code']}: {attempt['message']}"
         request = f", request id {attempt['request_id']}" if attempt["request_id"] else ""
         yield f"attempt {number}: {came} ({attempt['latency_ms']:,} ms{request})"
+    for judgement in row["judgements"]:
+        yield f"{judgement['type']} asked {judgement['model']} ({judgement['latency_ms']:,} ms): {_said(judgement)}"
+
+
+def _said(judgement: JudgementRecord) -> str:
+    if judgement["error"] is not None:
+        return f"{judgement['error']['code']}: {judgement['error']['message']}"
+    score = None if judgement["score"] is None else f"score {judgement['score']:g}"
+    return "; ".join(filter(None, (score, judgement["reason"])))
 
 
 def _facts(reply: ReplyRecord) -> Iterator[str]:
@@ -214,6 +276,7 @@ def properties(case: CaseResult) -> Iterator[tuple[str, object]]:
 
 
 def total_cost(rows: Sequence[Row]) -> float | None:
-    """What the replies of these rows cost in USD, whenever they were paid; None if no price is known."""
-    known = [row["cost_usd"] for row in rows if row["cost_usd"] is not None]
+    """What replies and judges of these rows cost in USD, whenever they were paid; None if no price is known."""
+    costs = (cost for row in rows for cost in (row["cost_usd"], *(each["cost_usd"] for each in row["judgements"])))
+    known = [cost for cost in costs if cost is not None]
     return round(sum(known), 9) if known else None

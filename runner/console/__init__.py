@@ -12,9 +12,17 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from runner.console.estimates import dry_run_lines
-from runner.console.failures import MOST_TOLD, Outcomes, case_name, failure_lines
+from runner.console.failures import MOST_TOLD, Outcomes, case_name, failure_lines, failure_of
 from runner.console.problems import render_problems
-from runner.console.summaries import broken_lines, progress, report_lines, stop_lines, summary_lines
+from runner.console.summaries import (
+    broken_line,
+    broken_lines,
+    broken_reason,
+    progress,
+    report_lines,
+    stop_lines,
+    summary_lines,
+)
 from runner.console.text import duration, money, no_command, one_line, plain
 
 if TYPE_CHECKING:
@@ -32,11 +40,14 @@ __all__ = [
     "Patient",
     "Plain",
     "Quiet",
+    "broken_line",
+    "broken_reason",
     "case_name",
     "dry_run_lines",
     "duration",
     "emit",
     "failure_lines",
+    "failure_of",
     "money",
     "no_command",
     "on_terminal",

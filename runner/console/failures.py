@@ -29,6 +29,8 @@ class Failure:
     """What is told of a case that did not pass. Every line is harmless."""
 
     short: str  # all in one line
+    reason: str  # why, on one line, without the name of the case
+    line: int  # of the job file: where the assertion is that failed first, or the case
     head: str
     body: tuple[str, ...]
     hint: str | None
@@ -65,6 +67,8 @@ def failure_of(name: str, row: Row) -> Failure | None:
     ]
     return Failure(
         short=short_line(status, name, place=None if error else place, reason=reason),
+        reason=cut(reason, _LONGEST_LINE),
+        line=line,
         head=cut(f"{status:<6} {name} ({place})", _LONGEST_LINE),
         body=tuple(_INDENT + cut(each, _LONGEST_LINE) for each in body),
         hint=None if error is None or not error["hint"] else cut(error["hint"], _LONGEST_LINE),

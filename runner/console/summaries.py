@@ -43,22 +43,23 @@ def progress(tally: Tally) -> str:
     return ", ".join(parts)
 
 
-def summary_lines(summary: Summary, *, width: int | None = None) -> Iterator[str]:
+def summary_lines(summary: Summary, *, width: int | None = None, names_cases: bool = True) -> Iterator[str]:
     """The end of a run: counts, calls, tokens, cost, time, what did not pass, and where the rows are.
 
-    `width` is that of the terminal; None where lines may have any length.
+    `width` is that of the terminal; None where lines may have any length. Without `names_cases` somebody else lists the
+    cases that did not pass.
     """
-    return map(one_line, _summary_lines(summary, width))
+    return map(one_line, _summary_lines(summary, width, names_cases=names_cases))
 
 
-def _summary_lines(summary: Summary, width: int | None) -> Iterator[str]:
+def _summary_lines(summary: Summary, width: int | None, *, names_cases: bool) -> Iterator[str]:
     if summary.total.done or summary.lost_calls:
-        yield from _what_was_done(summary, width)
+        yield from _what_was_done(summary, width, names_cases=names_cases)
     for path, count in summary.set_aside.items():
         yield f"note: {plural(count, 'earlier row')} that no case wants any more went to {path}"
 
 
-def _what_was_done(summary: Summary, width: int | None) -> Iterator[str]:
+def _what_was_done(summary: Summary, width: int | None, *, names_cases: bool) -> Iterator[str]:
     total = summary.total
     yield counts(total) + (f" in {duration(summary.elapsed)}" if summary.elapsed else "")
     if total.kept:
@@ -70,7 +71,8 @@ def _what_was_done(summary: Summary, width: int | None) -> Iterator[str]:
     for job in summary.jobs.values():
         yield from _variants(job, width)
         yield from _thresholds(job)
-    yield from (cut(line, width or _LOG_WIDTH) for line in _not_passed(summary))
+    if names_cases:
+        yield from (cut(line, width or _LOG_WIDTH) for line in _not_passed(summary))
     yield from _notes(summary)
     yield from _files(summary)
 
@@ -136,12 +138,15 @@ def _thresholds(job: JobSummary) -> Iterator[str]:
 def broken_lines(summary: Summary) -> Iterator[str]:
     """The thresholds that do not hold, a line each."""
     for job in summary.jobs.values():
-        for verdict in job.broken_thresholds:
-            place = f"{verdict.path}:{verdict.line}"
-            yield short_line("BROKEN", job.name, place=place, reason=_broken(verdict))
+        yield from (broken_line(job.name, verdict) for verdict in job.broken_thresholds)
 
 
-def _broken(verdict: ThresholdVerdict) -> str:
+def broken_line(job: str, verdict: ThresholdVerdict) -> str:
+    """A threshold of a job that does not hold: `BROKEN tutor (prompts/tutor.yaml:9): cost is $2.00, wanted < 1`."""
+    return short_line("BROKEN", job, place=f"{verdict.path}:{verdict.line}", reason=broken_reason(verdict))
+
+
+def broken_reason(verdict: ThresholdVerdict) -> str:
     return f"{verdict.name} is {verdict.found}, wanted {verdict.wanted}"
 
 
