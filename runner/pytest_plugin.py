@@ -67,14 +67,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if problems := list(_wrong_options(config)):
+        raise pytest.UsageError("\n".join(problems))
+    config.stash[PROMPTS] = Prompts(config)
+
+
+def _wrong_options(config: pytest.Config) -> Iterator[str]:
     if config.getoption("bedrock_replay") and config.getoption("bedrock_fresh"):
-        raise pytest.UsageError("--bedrock-replay never calls, and --bedrock-fresh calls every case: leave one out")
+        yield "--bedrock-replay never calls, and --bedrock-fresh calls every case: leave one out"
     replies = config.getoption("bedrock_replies")
     if replies and not config.getoption("bedrock_local"):
-        raise pytest.UsageError("--bedrock-replies is for the local emulator: add --bedrock-local")
+        yield "--bedrock-replies is for the local emulator: add --bedrock-local"
     if replies and not (config.invocation_params.dir / replies).is_file():
-        raise pytest.UsageError(f"--bedrock-replies: there is no file {replies}")
-    config.stash[PROMPTS] = Prompts(config)
+        yield f"--bedrock-replies: there is no file {replies}"
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

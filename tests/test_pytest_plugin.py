@@ -13,10 +13,15 @@ import textwrap
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from xml.etree import ElementTree as ET
 
 import pytest
+
+from runner import loading
+from runner.console import failure_lines, render_problems
+from runner.errors import UsageError
+from runner.records import Row
 
 ROOT = Path(__file__).parents[1]
 MODEL = "model: anthropic.claude-3-5-sonnet-20241022-v2:0\n"
@@ -48,7 +53,7 @@ class Session(NamedTuple):
 
     def outcomes(self) -> dict[str, str]:
         """By test, as -rA tells them."""
-        found = re.findall(r"^(PASSED|FAILED|ERROR|SKIPPED) (\S+::.*?)(?: - .*)?$", self.out, flags=re.MULTILINE)
+        found = re.findall(r"^(PASSED|FAILED|ERROR|XFAIL) (\S+::.*?)(?: - .*)?$", self.out, flags=re.MULTILINE)
         return {test: outcome for outcome, test in found}
 
 
@@ -71,9 +76,9 @@ class Project:
         return self.write(f"prompts/{name}.yaml", MODEL + textwrap.dedent(text))
 
     def environment(self, *plugins: str) -> dict[str, str]:
-        env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "CI", "BUILD_"))}
         paths = [str(self._plugin), *filter(None, [env.get("PYTHONPATH")])]
-        only = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": ",".join(plugins)}
+        only = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": ",".join(plugins), "COLUMNS": "200"}
         return {**env, **only, "PYTHONPATH": os.pathsep.join(paths), **(self.server.env if self.server else {})}
 
     def run(self, *args: str, env: Mapping[str, str] | None = None) -> Session:
@@ -90,12 +95,8 @@ class Project:
         )
         return Session(done.returncode, done.stdout + done.stderr, len(self.server.log) - before if self.server else 0)
 
-    def listed(self, *args: str) -> list[str]:
-        """The names of the cases that a session would run."""
-        return [line.partition("::")[2] for line in self.run("--co", "-q", *args).out.splitlines() if "::" in line]
-
-    def rows(self, name: str = "tutor") -> list[dict[str, Any]]:
-        lines = (self.folder / "outputs" / f"{name}.jsonl").read_text().splitlines()
+    def rows(self, name: str = "tutor", folder: str = "outputs") -> list[dict[str, Any]]:
+        lines = (self.folder / folder / f"{name}.jsonl").read_text().splitlines()
         return [json.loads(line) for line in lines]
 
 
@@ -127,93 +128,153 @@ def project(offline: Project, bedrock: Any) -> Project:
 
 
 def test_a_case_passes_fails_or_is_in_error_and_a_second_session_calls_only_what_failed_to_answer(
-    project: Project, bedrock_run: Any
+    project: Project, bedrock: Any
 ) -> None:
+    project.server = bedrock(
+        f"{REPLIES}- {{match: often, reply: 'no', times: 1}}\n- {{match: rare, reply: 'no', times: 2}}\n"
+    )
     project.job()
-    first = project.run("prompts", "--junitxml=junit.xml", "-o", "junit_logging=system-out")
+    cases = "cases: [{id: often, vars: {x: often}}, {id: rare, vars: {x: rare}}]"
+    often = f"prompt: '{{{{ x }}}}'\nrepeat: 3\nmin_pass: 2\n{cases}\nassert: [{{type: contains, value: model}}]"
+    project.job(often, name="repeated")
+    project.job("prompt: Hello", name="single")
+    project.write(
+        "conftest.py",
+        """
+        def pytest_collection_finish(session):
+            for item in session.items:
+                print("at", item.name, *item.location[:2])
+        """,
+    )
+    first = project.run("prompts", "--junitxml=junit.xml", "-o", "junit_logging=system-out", env={"CI": "1"})
     assert first.code == 1
-    assert first.calls == 3
+    assert first.calls == 3 + 6 + 1
     assert first.outcomes() == {
+        "prompts/repeated.yaml::often": "PASSED",
+        "prompts/repeated.yaml::rare": "FAILED",
+        "prompts/single.yaml::single": "PASSED",
         "prompts/tutor.yaml::squares": "PASSED",
         "prompts/tutor.yaml::cubes": "FAILED",
         "prompts/tutor.yaml::broken": "ERROR",
     }
-    assert "3 cases: 1 passed, 1 failed, 1 error" in first.out
+    assert "10 cases: 5 passed, 4 failed, 1 error" in first.out
+    assert "bedrock-run: running 10 cases of 3 jobs together\n" in first.out
     assert "ERROR at setup of tutor [broken]" in first.out
+    assert re.findall(r"^at (.*)$", first.out, flags=re.MULTILINE) == [
+        "often prompts/repeated.yaml 4",
+        "rare prompts/repeated.yaml 4",
+        "single prompts/single.yaml 0",
+        "squares prompts/tutor.yaml 6",
+        "cubes prompts/tutor.yaml 7",
+        "broken prompts/tutor.yaml 8",
+    ]
+    *_, summary = first.out.split("short test summary info")
+    got = 'got \'Local emulator, no model was called. You asked: "Tell me about cubes". I was shown 1 turn and no'
+    assert f"\nFAILED prompts/tutor.yaml::cubes - expected output to contain 'squares': {got}" in summary
+    assert "\nFAILED prompts/repeated.yaml::rare - 1 of 3 repetitions passed, 2 needed: expected output to" in summary
+    assert "\nERROR prompts/tutor.yaml::broken - throttled: ThrottlingException: Too many requests" in summary
+    assert len(re.findall("FAILED|ERROR", first.out.partition("= bedrock-run =")[2])) == 3, "each is told of once"
+    assert len(summary.strip().splitlines()) == 1 + 6 + 1, "a line each, also in CI"
 
-    second = project.run("prompts")
+    second = project.run("prompts", "--tb=line", "--show-capture=no")
     assert second.outcomes() == first.outcomes()
     assert second.calls == 1, "the row in error is called again, the others are kept"
     assert [row["case"] for row in project.rows()] == ["squares", "cubes", "broken"]
+    assert f"\n{project.folder}/prompts/tutor.yaml:8: expected output to contain 'squares': got 'Local" in second.out
 
-    told = bedrock_run("--replay", "prompts/tutor.yaml").stderr
-    failed = next(line for line in told.splitlines() if line.startswith("FAILED"))
-    assert failed.startswith("FAILED tutor [cubes] (prompts/tutor.yaml:8)")
-    assert failed in first.out.splitlines(), "the text is the command's"
+    cubes = project.rows()[1]
+    rare = [row for row in project.rows("repeated") if row["case"] == "rare"]
+    rows = {"tutor [cubes]": cubes, **{f"repeated [rare] #{row['repeat'] + 1}": row for row in rare}}
+    blocks = [failure_lines(name, cast("Row", row)) for name, row in rows.items()]
+    assert blocks[0][0] == "FAILED tutor [cubes] (prompts/tutor.yaml:8)"
+    assert all("\n".join(block) in first.out for block in blocks), "the text is the command's"
 
-    cases = {case.get("name"): case for case in ET.parse(project.folder / "junit.xml").iter("testcase")}
+    found = {case.get("name"): case for case in ET.parse(project.folder / "junit.xml").iter("testcase")}
     for name, kind in (("cubes", "failure"), ("broken", "error")):
-        (found,) = [part for part in cases[name] if part.tag in {"failure", "error"}]
-        assert found.tag == kind
-        assert f"tutor [{name}]" in (found.text or "")
-    known = {each.get("name"): each.get("value") for each in cases["cubes"].iter("property")}
+        (part,) = [part for part in found[name] if part.tag in {"failure", "error"}]
+        assert part.tag == kind
+        assert f"tutor [{name}]" in (part.text or "")
+        assert "\n" not in part.get("message", "\n")
+    known = {each.get("name"): each.get("value") for each in found["cubes"].iter("property")}
     assert known["model"] == "anthropic.claude-3-5-sonnet-20241022-v2:0"
-    row = project.rows()[1]
-    assert float(known["cost_usd"] or 0) == row["cost_usd"]
-    assert int(known["output_tokens"] or 0) == row["usage"]["output_tokens"]
-    assert known["request_id"] == row["attempts"][0]["request_id"]
-    assert row["output"] in (cases["cubes"].findtext("system-out") or "")
+    assert float(known["cost_usd"] or 0) == cubes["cost_usd"]
+    assert int(known["output_tokens"] or 0) == cubes["usage"]["output_tokens"]
+    assert known["request_id"] == cubes["attempts"][0]["request_id"]
+    assert cubes["output"] in (found["cubes"].findtext("system-out") or "")
 
 
-def test_repetitions_are_one_test_that_passes_if_enough_of_them_pass(project: Project, bedrock: Any) -> None:
-    project.server = bedrock("- {match: often, reply: 'no', times: 1}\n- {match: rare, reply: 'no', times: 2}\n")
-    cases = "cases: [{id: often, vars: {x: often}}, {id: rare, vars: {x: rare}}]"
-    project.job(f"prompt: '{{{{ x }}}}'\nrepeat: 3\nmin_pass: 2\n{cases}\nassert: [{{type: contains, value: model}}]")
-    done = project.run()
-    assert done.outcomes() == {"prompts/tutor.yaml::often": "PASSED", "prompts/tutor.yaml::rare": "FAILED"}
-    assert done.calls == 6
-    assert re.search(r"^FAILED tutor \[rare\] #\d \(prompts/tutor.yaml:6\)", done.out, flags=re.MULTILINE)
+def test_thresholds_are_a_test_of_their_own_which_all_cases_of_the_job_decide(project: Project) -> None:
+    project.job("prompt: Hello\nthresholds: {output_tokens: '< 1', cost: '< 1', pass_rate: '== 1'}", name="broken")
+    cases = "[{id: thresholds, vars: {x: bad}}, {id: right, vars: {x: good}}]"
+    assertion = "assert: [{type: contains, value: good}]"
+    project.job(f"prompt: '{{{{ x }}}}'\ncases: {cases}\n{assertion}\nthresholds: {{pass_rate: '>= 0.5'}}", name="held")
+    some = "cases: [{id: a, vars: {x: bad}}, {id: b, vars: {x: good}}]"
+    project.job(f"prompt: '{{{{ x }}}}'\n{some}\n{assertion}\nthresholds: {{pass_rate: '>= 0.5'}}", name="part")
+    done = project.run("--deselect=prompts/part.yaml::b", "--junitxml=junit.xml")
+    assert done.code == 1
+    assert done.outcomes() == {
+        "prompts/broken.yaml::broken": "PASSED",
+        "prompts/broken.yaml::thresholds": "FAILED",
+        "prompts/held.yaml::thresholds": "XFAIL",
+        "prompts/held.yaml::right": "PASSED",
+        "prompts/held.yaml::thresholds_": "PASSED",
+        "prompts/part.yaml::a": "FAILED",
+    }
+    assert re.search(r"^SKIPPED .*not judged: 1 of the 2 cases of part were selected$", done.out, flags=re.MULTILINE)
+    told = r"output_tokens is \d+, wanted < 1"
+    assert re.search(rf"^BROKEN broken \(prompts/broken.yaml:3\): {told}$", done.out, flags=re.MULTILINE)
+    assert re.search(rf"^FAILED prompts/broken.yaml::thresholds - {told}$", done.out, flags=re.MULTILINE)
+    assert "its job's pass_rate allows it" in done.out
+    assert "held, thresholds:" in done.out
+    assert "part, thresholds:" not in done.out
+    assert 'name="cost" value="$0.' in (project.folder / "junit.xml").read_text()
+
+    again = project.run("--lf", "-x", "--bedrock-fresh")
+    assert again.outcomes() == {"prompts/broken.yaml::thresholds": "FAILED"}
+    assert "stopping after 1 failures" in again.out
+    assert again.calls == 2, "all that failed is called, and what the thresholds judge"
 
 
 def test_what_concerns_the_account_is_told_once_in_full(offline: Project) -> None:
-    offline.job()
+    offline.job(f"{JOB}thresholds: {{pass_rate: '> 0.5'}}")
+    offline.write("test_python.py", "def test_it(bedrock_job):\n    bedrock_job({'model': 'a.b', 'prompt': 'x'})\n")
     done = offline.run()
-    assert set(done.outcomes().values()) == {"ERROR"}
+    assert set(done.outcomes().values()) == {"ERROR", "FAILED"}
     assert done.code == 1
-    assert done.out.count("hint: run `aws configure`") == 1
     assert "--bedrock-local needs none" in done.out, "options have pytest's names"
-    assert done.out.count("\nERROR  tutor [cubes]: not run; stopped: credentials: no AWS credentials were found\n") == 1
+    why = "stopped: credentials: no AWS credentials were found"
+    assert done.out.count(f"\nERROR  tutor [cubes]: not run; {why}\n") == 1
+    assert f"\nERROR prompts/tutor.yaml::cubes - not run; {why}\n" in done.out
+    assert f": not judged: not every case has its row; {why}\n" in done.out
+    assert f"ERROR  test_python.test_it: {why}\nhint: run `aws configure`" in done.out
+    assert done.out.count("hint: run `aws configure`") == 2, "once for the jobs, once for the test in Python"
 
 
 # --- what is selected ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("choice", "chosen"),
-    [(["-k", "squares or broken"], {"squares", "broken"}), (["-m", "slow"], {"cubes"})],
-    ids=["-k", "-m"],
-)
-def test_only_selected_cases_are_called(choice: list[str], chosen: set[str], project: Project) -> None:
-    project.job()
+def test_only_selected_cases_are_called_together_and_a_replay_calls_nothing(project: Project, bedrock: Any) -> None:
+    project.server = bedrock(latency=0.7)
+    project.job(f"{JOB}thresholds: {{pass_rate: '> 0.3'}}")
     project.job("prompt: Hello", name="other")
-    done = project.run(*choice)
-    assert {name.partition("::")[2] for name in done.outcomes()} == chosen
-    assert {row["case"] for row in project.rows()} == chosen
-    assert done.calls == len(chosen)
-    assert not (project.folder / "outputs" / "other.jsonl").exists()
+    rows = ("-o", "bedrock_output=kept")
+    first = project.run("-k", "squares or cubes", *rows)
+    assert list(first.outcomes()) == ["prompts/tutor.yaml::squares", "prompts/tutor.yaml::cubes"]
+    assert first.calls == 2
+    assert [path.name for path in (project.folder / "kept").glob("*.jsonl")] == ["tutor.jsonl"]
+    squares, cubes = project.rows(folder="kept")
+    assert max(squares["started_at"], cubes["started_at"]) < min(squares["finished_at"], cubes["finished_at"])
 
-
-def test_the_first_failure_can_end_a_session_and_the_last_ones_can_be_run_again(project: Project) -> None:
-    project.job()
-    stopped = project.run("-x")
-    assert stopped.code == 1
-    assert "stopping after 1 failures" in stopped.out
-    assert list(stopped.outcomes().values()) == ["PASSED", "FAILED"]
-    assert stopped.calls == 3, "all were called together"
-    again = project.run("--lf")
-    assert again.outcomes() == {"prompts/tutor.yaml::cubes": "FAILED"}
-    assert again.calls == 0
-    assert len(project.rows()) == 3, "the rows of the others stay"
+    project.server = None
+    done = project.run("--bedrock-replay", "prompts/tutor.yaml", *rows)
+    assert done.outcomes() == {
+        "prompts/tutor.yaml::squares": "PASSED",
+        "prompts/tutor.yaml::cubes": "FAILED",
+        "prompts/tutor.yaml::broken": "ERROR",
+    }
+    assert "\n    no_row: no earlier row answers this case\n" in done.out
+    assert "run it without --bedrock-replay" in done.out
+    assert "not judged: not every case has its row" in done.out
 
 
 def test_a_case_that_is_skipped_or_only_planned_is_not_called(project: Project) -> None:
@@ -229,10 +290,12 @@ def test_a_case_that_is_skipped_or_only_planned_is_not_called(project: Project) 
         """,
     )
     project.job()
+    project.job("prompt: Hi\ncases: [{tags: [slow]}, {tags: [slow]}]\nthresholds: {cost: '< 1'}", name="all-slow")
     assert project.run("--setup-plan").calls == 0
-    assert project.run("-k", "cubes").calls == 0
     done = project.run()
-    assert "1 failed" not in done.out
+    assert set(done.outcomes().values()) == {"PASSED", "ERROR"}
+    assert "not judged: 0 of the 2 cases of all-slow were selected" in done.out
+    assert done.calls == 2
     assert {row["case"] for row in project.rows()} == {"squares", "broken"}
 
 
@@ -240,57 +303,32 @@ def test_ids_and_tags_of_any_kind_make_usable_names(project: Project) -> None:
     ids = ["std::vector", "[a] b::c", "two\nlines", "größe 漢字", "\u202eevil", "\x1b[31mred"]
     cases = [{"id": each, "tags": ["skip", "needs review", "_private", "and"]} for each in ids]
     project.job(f"prompt: Say\ncases: {json.dumps(cases)}\nassert: [{{type: contains, value: Say}}]")
-    assert project.listed() == [
-        "std: :vector", "[a] b: :c", "two\\nlines", "größe 漢字", "\\u202eevil", "\\x1b[31mred",
-    ]  # fmt: skip
-    assert project.listed("-k", "std::vector or größe") == ["std: :vector", "größe 漢字"]
-    assert project.listed("prompts/tutor.yaml::[a] b: :c") == ["[a] b: :c"]
+    project.job("prompt: Hello", name="untagged")
     done = project.run("-m", "needs_review and private and and_ and skip_", "--junitxml=junit.xml")
-    assert set(done.outcomes().values()) == {"PASSED"}
-    assert len(done.outcomes()) == 6
+    assert done.outcomes() == {
+        f"prompts/tutor.yaml::{name}": "PASSED"
+        for name in ("std: :vector", "[a] b: :c", "two\\nlines", "größe 漢字", "\\u202eevil", "\\x1b[31mred")
+    }
+    assert done.calls == 6
     assert "\x1b[31mred" not in done.out
     ET.parse(project.folder / "junit.xml")
-
-
-def test_a_single_case_has_the_name_of_its_job_and_a_test_knows_its_line(project: Project) -> None:
-    project.job("prompt: Hello", name="single")
-    project.job()
-    project.write(
-        "conftest.py",
-        """
-        def pytest_collection_finish(session):
-            for item in session.items:
-                print("at", item.name, *item.location[:2])
-        """,
-    )
-    assert re.findall(r"^at (.*)$", project.run("--co").out, flags=re.MULTILINE) == [
-        "single prompts/single.yaml 0",
-        "squares prompts/tutor.yaml 6",
-        "cubes prompts/tutor.yaml 7",
-        "broken prompts/tutor.yaml 8",
-    ]
+    chosen = [f"prompts/tutor.yaml::{name}" for name in ("[a] b: :c", "std: :vector", "größe 漢字")]
+    listed = project.run("--co", "-q", *chosen, "-k", "b::c or größe").out
+    assert [line for line in listed.splitlines() if "::" in line] == [chosen[0], chosen[2]]
 
 
 # --- how they are run ------------------------------------------------------------------------------------------------
 
 
-def test_calls_are_made_together(project: Project, bedrock: Any) -> None:
-    project.server = bedrock(latency=0.7)
-    project.job("prompt: '{{ n }}'\ncases: [{vars: {n: 1}}, {vars: {n: 2}}, {vars: {n: 3}}, {vars: {n: 4}}]")
-    done = project.run("-v")
-    assert len(done.outcomes()) == 4
-    assert "bedrock-run: running 4 cases of 1 job together" in done.out
-    started = sorted(row["started_at"] for row in project.rows())
-    finished = sorted(row["finished_at"] for row in project.rows())
-    assert started[-1] < finished[0]
-
-
 def test_under_xdist_each_case_is_called_once(project: Project) -> None:
     project.job()
-    project.job("prompt: '{{ n }}'\ncases: [{vars: {n: 1}}, {vars: {n: 2}}, {vars: {n: 3}}]", name="numbers")
+    numbers = "prompt: '{{ n }}'\ncases: [{vars: {n: 1}}, {vars: {n: 2}}, {vars: {n: 3}}]"
+    project.job(f"{numbers}\nthresholds: {{pass_rate: '== 1', cost: '> 5'}}", name="numbers")
     done = project.run("-n", "2", "--junitxml=junit.xml")
     assert done.calls == 6
-    assert sorted(done.outcomes().values()) == ["ERROR", "FAILED", *["PASSED"] * 4]
+    assert sorted(done.outcomes().values()) == ["ERROR", "FAILED", "FAILED", *["PASSED"] * 4]
+    assert "\nFAILED prompts/numbers.yaml::thresholds - cost is $0.0" in done.out
+    assert "\nFAILED prompts/tutor.yaml::cubes - expected output to contain 'squares'" in done.out
     assert "6 cases: 4 passed, 1 failed, 1 error" in done.out, "the summary comes from the worker that made the calls"
     known = [each.get("name") for each in ET.parse(project.folder / "junit.xml").iter("property")]
     assert known.count("request_id") == 6
@@ -321,30 +359,24 @@ def test_a_replay_without_rows_makes_no_folder(offline: Project) -> None:
     assert not (offline.folder / "outputs").exists()
 
 
-def test_the_local_emulator_needs_no_account_and_can_be_scripted(offline: Project) -> None:
+def test_the_local_emulator_needs_no_account_and_can_be_scripted_and_code_runs_if_allowed(offline: Project) -> None:
     offline.job()
+    offline.job("prompt: x\nassert: [{type: python, value: \"output == 'squares'\"}]", name="code")
+    offline.job("prompt: x\nthresholds: {cost: '> 0.01'}", name="priced")
     offline.write("replies.yaml", "- {match: '', reply: squares}\n")
-    done = offline.run("--bedrock-local", "--bedrock-replies=replies.yaml", "--bedrock-output=elsewhere")
+    offline.write("prices.yaml", f"{MODEL.removeprefix('model: ').strip()}: {{input: 9000, output: 9000}}\n")
+    emulator = ("--bedrock-local", "--bedrock-replies=replies.yaml", "--bedrock-allow-python")
+    done = offline.run(*emulator, "--bedrock-output=elsewhere", "-o", "bedrock_prices=prices.yaml")
     assert set(done.outcomes().values()) == {"PASSED"}
+    assert len(done.outcomes()) == 3 + 1 + 2
     assert (offline.folder / "elsewhere" / "tutor.jsonl").exists()
     assert not (offline.folder / "outputs").exists()
-    changed = offline.run("--bedrock-local", "--bedrock-fresh", "-o", "bedrock_output=elsewhere")
-    assert changed.outcomes()["prompts/tutor.yaml::cubes"] == "FAILED", "they were called again"
 
 
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        (["--bedrock-replay", "--bedrock-fresh"], "leave one out"),
-        (["--bedrock-replies=replies.yaml"], "add --bedrock-local"),
-        (["--bedrock-local", "--bedrock-replies=nowhere.yaml"], "there is no file nowhere.yaml"),
-    ],
-)
-def test_options_that_make_no_sense_are_usage_errors(options: list[str], told: str, offline: Project) -> None:
-    offline.write("replies.yaml", "[]")
-    done = offline.run(*options)
+def test_options_that_make_no_sense_are_told_together(offline: Project) -> None:
+    done = offline.run("--bedrock-replay", "--bedrock-fresh", "--bedrock-replies=nowhere.yaml")
     assert done.code == pytest.ExitCode.USAGE_ERROR
-    assert told in done.out
+    assert all(told in done.out for told in ("leave one out", "add --bedrock-local", "there is no file nowhere.yaml"))
 
 
 XDIST = pytest.param(["-p", "xdist", "-n", "2"], marks=pytest.mark.slow, id="xdist")  # it gives its workers seconds
@@ -384,24 +416,30 @@ def test_ctrl_c_stops_the_calls_in_order_keeps_the_rows_and_ends_pytest(workers:
     kept, *cut = project.rows()
     assert (kept["case"], kept["status"]) == ("1", "passed")
     assert {row["status"] for row in cut} <= {"error"}
-    assert project.run().calls == 2, "what was cut, and what was not begun"
 
 
 # --- what is collected -----------------------------------------------------------------------------------------------
 
 
-def test_wrong_job_files_are_told_as_validate_tells_them(offline: Project, bedrock_run: Any) -> None:
+def test_wrong_job_files_are_told_as_the_command_tells_them(offline: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     offline.job("prompt: Hello {{ name }}\ninference: {maxTokens: 5}", name="wrong")
+    offline.job("prompt: Hello --local\nassert: [{type: python, value: 'True'}]", name="code")
     offline.job("name: same\nprompt: Hello", name="one")
     offline.job("name: same\nprompt: Hello", name="two")
+    offline.write("prompts/broken.yaml", "model: [")
     done = offline.run()
     assert done.code == pytest.ExitCode.INTERRUPTED, "errors of collection"
     assert "Traceback" not in done.out
     assert "ERROR collecting prompts/wrong.yaml" in done.out
-    told = bedrock_run("validate", "prompts/wrong.yaml", "prompts/one.yaml", "prompts/two.yaml").stderr
-    *problems, count = told.split("\n\n")
-    assert count == "2 problems; nothing was sent\n"
-    assert all(problem in done.out for problem in problems), told
+    assert "\nERROR prompts/wrong.yaml - line 3: unknown key `maxTokens` in `inference`" in done.out
+    monkeypatch.chdir(offline.folder)
+    names = ("wrong", "code", "one", "two", "broken")
+    with pytest.raises(UsageError) as wrong:
+        loading.load([Path(f"prompts/{name}.yaml") for name in names])
+    assert len(wrong.value.problems) >= 4
+    for problem in wrong.value.problems:
+        told = render_problems([problem]).replace("the option --allow", "the option --bedrock-allow")
+        assert told in done.out
 
 
 def test_a_project_that_names_no_jobs_is_left_alone(offline: Project) -> None:
@@ -491,6 +529,20 @@ def test_a_test_in_python_runs_a_file_or_a_dict(project: Project) -> None:
             assert [row["status"] for row in result.rows] == ["passed", "failed"]
             result.assert_passed()
 
+        def test_thresholds(bedrock_job):
+            wanted = {"cost": "< 1", "input_tokens": "< 1"}
+            result = bedrock_job({**NOVA, "thresholds": wanted}, topic="x")
+            assert not result.passed
+            assert [verdict.held for verdict in result.thresholds] == [True, False]
+            result.assert_passed()
+
+        def test_enough(bedrock_job):
+            wanted = {"thresholds": {"pass_rate": ">= 0.5"}, "assert": [{"type": "contains", "value": "cats"}]}
+            bedrock_job({**NOVA, "cases": "rows.csv", **wanted}).assert_passed()
+
+        def test_code(bedrock_job):
+            bedrock_job({**NOVA, "assert": [{"type": "python", "value": "True"}]}, topic="x")
+
         def test_error(bedrock_job):
             bedrock_job(NOVA, topic="broken").output
 
@@ -522,28 +574,23 @@ def test_a_test_in_python_runs_a_file_or_a_dict(project: Project) -> None:
         """,
     )
     done = project.run()
-    failed = {"test_rows", "test_error", "test_wrong", "test_misspelt", "test_loop"}
+    failed = {"test_rows", "test_error", "test_wrong", "test_misspelt", "test_loop", "test_thresholds", "test_code"}
     tests = {name.partition("::")[2]: outcome for name, outcome in done.outcomes().items()}
     assert {name for name, outcome in tests.items() if outcome == "FAILED"} == failed
     assert {name for name, outcome in tests.items() if outcome == "PASSED"} == {
-        "test_file", "test_dict[a/b]", "test_dict[c d]", "test_process",
+        "test_file", "test_dict[a/b]", "test_dict[c d]", "test_process", "test_enough",
     }  # fmt: skip
     assert "FAILED tests.test_prompts.test_rows [2] (tests/test_prompts.py::test_rows:" in done.out
+    assert "FAILED tests/test_prompts.py::test_rows - expected output to contain 'cats': got 'Local" in done.out
+    assert re.search(r"\nBROKEN tests.test_prompts.test_thresholds \(.*: input_tokens is \d+, wanted < 1\n", done.out)
+    assert "if you trust it, add the option --bedrock-allow-python" in done.out
     assert "ERROR  tests.test_prompts.test_error [1]" in done.out
     assert "throttled: ThrottlingException" in done.out
     assert 'tests/test_prompts.py::test_wrong:3:3: unknown key `modle`\n     3 |   "modle": "m.n"' in done.out
     assert "no job uses the variable `topik`; did you mean `topic`?" in done.out
     assert "await asyncio.to_thread(bedrock_job, ...)" in done.out
     assert "During handling" not in done.out
-    assert done.calls == 3 + 4 + 2 + 1 + 1
-    again = project.run()
-    assert again.outcomes() == done.outcomes()
+    assert done.calls == 3 + 4 + 2 + 1 + 2 + 1 + 1
+    again = project.run("-k", "not process and not loop")
+    assert again.outcomes().items() <= done.outcomes().items()
     assert again.calls == 1, "each has kept its rows, but for the error"
-
-
-def test_a_test_in_python_fails_with_what_concerns_the_account(offline: Project) -> None:
-    offline.write("test_prompts.py", "def test_it(bedrock_job):\n    bedrock_job({'model': 'a.b', 'prompt': 'x'})\n")
-    done = offline.run()
-    assert done.outcomes() == {"test_prompts.py::test_it": "FAILED"}
-    assert "ERROR  test_prompts.test_it: stopped: credentials: no AWS credentials were found" in done.out
-    assert "hint: run `aws configure`" in done.out
