@@ -21,7 +21,7 @@ from runner.errors import ExitCode
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PLUGIN = Path(pytest_plugin.__file__).read_text()
-PLUGIN_OPTIONS = set(re.findall(r'"(--bedrock-[a-z]+)"', PLUGIN))
+PLUGIN_OPTIONS = set(re.findall(r'"(--bedrock-[a-z-]+)"', PLUGIN))
 COMMANDS = sorted(cli.commands.items())
 
 

@@ -345,7 +345,7 @@ def test_a_replay_calls_nothing_and_misses_what_has_no_row(project: Project, unt
         "prompts/tutor.yaml::cubes": "FAILED",
         "prompts/tutor.yaml::broken": "ERROR",
     }
-    assert "ERROR  tutor [broken]: no_row: no earlier row answers this case" in done.out
+    assert "    no_row: no earlier row answers this case" in done.out
     assert "run it without --bedrock-replay" in done.out
     assert "replayed: outputs/tutor.jsonl" in done.out
     project.job(JOB.replace("value: squares", "value: circles"))
