@@ -56,12 +56,6 @@ class Chosen(NamedTuple):
     line: int
     place: Place
 
-    @property
-    def origin(self) -> str:
-        """Where its row stands, as `rows.csv:17`; empty for a case of the job file."""
-        job = self.variant.job
-        return f"{job.path.parent / job.cases.path}:{self.line}" if isinstance(job.cases, CaseFile) else ""
-
 
 class _Row(NamedTuple):
     """What `cases:` says of one case, whether in a list or in a file. `id` is empty for the one case of a job."""

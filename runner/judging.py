@@ -63,7 +63,7 @@ class Judge:
 
     async def evaluate(self, case: Case, row: Row) -> Row:
         """The row with the verdicts of the case as it is now. What has not been asked is an error."""
-        if not _runs_code(case):
+        if not case.assertions or not _runs_code(case):
             return evaluated(case, row)
         try:  # whatever it does, the calls of others go on
             return await in_daemon_thread(partial(evaluated, case, row))
@@ -167,6 +167,8 @@ def unjudged(row: Row) -> Row:
 def evaluated(case: Case, row: Row) -> Row:
     """A row with the verdicts of the case as it is now; in error if one could not be reached. Nothing is called."""
     assert row["output"] is not None, "only a reply can be judged"
+    if not case.assertions:
+        return {**row, "status": "passed", "assertions": [], "error": None, "judgements": _marked(case, row)}
     answer = Answer(
         output=row["output"],
         latency_ms=row["latency_ms"] or 0,

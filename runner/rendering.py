@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner import assertions, media
 from runner.errors import Problem, UsageError
-from runner.records import Assertion, Case, Message, Request, Text
+from runner.records import Assertion, Case, CaseFile, Message, Request, Text
 from runner.template import Templates
 
 if TYPE_CHECKING:
@@ -30,11 +30,12 @@ class Renderer:
         self._root = job.path.parent
         self._allow_dirs = tuple(allow_dirs)
         self._templates = Templates(self._root)
+        self._rows_of = str(self._root / job.cases.path) if isinstance(job.cases, CaseFile) else ""
 
     def case(self, chosen: Chosen) -> Case:
         """The case as it is asked. One that cannot be rendered has a fault, which says why."""
         case, problems = self.examine(chosen)
-        return case if not problems else _at_fault(case, problems, chosen.origin)
+        return case if not problems else _at_fault(case, problems)
 
     def examine(self, chosen: Chosen) -> tuple[Case, list[Problem]]:
         """The case, and everything that is wrong with it."""
@@ -56,7 +57,7 @@ class Renderer:
             matrix=chosen.variant.values or None,
             tags=chosen.tags,
             line=max(chosen.place.line, 1),
-            origin=chosen.origin,
+            origin=f"{self._rows_of}:{chosen.line}" if self._rows_of else "",
         )
         return case, problems
 
@@ -137,10 +138,10 @@ def key(model: str, request: Request, *, repeat: int) -> str:
     return hashlib.sha256(_CANONICAL.encode(asked).encode()).hexdigest()
 
 
-def _at_fault(case: Case, problems: Sequence[Problem], origin: str) -> Case:
+def _at_fault(case: Case, problems: Sequence[Problem]) -> Case:
     """The case with all its problems as one fault, which says where each is and which row it concerns."""
     told = [f"{problem.message} ({problem.place})" if problem.place else problem.message for problem in problems]
-    where = f"{origin}: " if origin else ""
+    where = f"{case.origin}: " if case.origin else ""
     return replace(case, fault=Problem(where + "; ".join(told), problems[0].place, problems[0].hint))
 
 
