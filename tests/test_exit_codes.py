@@ -46,7 +46,7 @@ def evaluate(*_):
 runner.assertions.evaluate = evaluate
 """
 NO_GRACE = "import runner.run; runner.run._GRACE = 0.1"
-BUG = "import runner.run; runner.run._plan = None"
+BUG = "import runner.run; runner.run.plan_of = None"
 KEY = "AWS_ACCESS_KEY_ID"
 
 

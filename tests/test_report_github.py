@@ -157,4 +157,4 @@ def test_a_problem_of_a_job_file_gives_no_command(bedrock_run: Any, write_job: A
     done = bedrock_run("validate", job)
     assert done.returncode == 2
     assert list(commands(done.stderr)) == []
-    assert "##\\x5berror]a" in done.stderr
+    assert "#\\x23[error]a" in done.stderr

@@ -589,7 +589,7 @@ def test_the_summary_says_why_a_run_stopped_and_which_thresholds_broke(tmp_path:
     expect(page.locator("h1")).to_contain_text("Stopped: quiz")
     expect(page.locator(".summary")).to_contain_text("no <b>money</b>")
     expect(page.locator(".summary")).to_contain_text("raise max_cost")
-    expect(page.locator(".alert-failed")).to_contain_text("p95_latency of quiz: wanted < 1ms, found 100ms quiz.yaml:12")
+    expect(page.locator(".alert-failed")).to_contain_text("p95_latency of quiz: wanted < 1ms, found 101ms quiz.yaml:12")
     expect(page.locator(".tile-cases")).to_contain_text("1 passed, 1 failed, 3 not run")
     expect(page.locator(".tiles")).to_contain_text("1m 15s")
     expect(page.locator(".tiles")).to_contain_text("100 ms p50")
