@@ -313,8 +313,20 @@ def test_a_report_that_cannot_be_written_is_told(bedrock_run: Any, tmp_path: Pat
     (tmp_path / "file").write_text("")
     done = bedrock_run("diff", "old", "new", "--report-html", "file/a.html", "--report-markdown", "d.md")
     assert done.returncode == 4
-    assert "note: the html report could not be written to file/a.html" in done.stderr
+    assert "note: the html report (file/a.html) could not be written: " in done.stderr
     assert (tmp_path / "d.md").read_text().startswith("### ❌ regressed\n")
+
+
+@pytest.mark.usefixtures("two_runs")
+def test_a_report_that_would_overwrite_what_is_compared_is_refused(bedrock_run: Any, tmp_path: Path) -> None:
+    before = (tmp_path / "old" / "suite.jsonl").read_text()
+    done = bedrock_run("diff", "old/suite.jsonl", "new", "--report-html", "old/../old/suite.jsonl")
+    assert done.returncode == 2
+    assert "error: the html report would overwrite rows: " in done.stderr
+    assert (tmp_path / "old" / "suite.jsonl").read_text() == before
+    done = bedrock_run("diff", "old", "new", "--report-html", "-", "--report-markdown", "d.md")
+    assert "error: the html report would overwrite the comparison: standard output" in done.stderr
+    assert not (tmp_path / "d.md").exists()
 
 
 @pytest.mark.usefixtures("two_runs")
