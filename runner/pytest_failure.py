@@ -55,10 +55,10 @@ def of_problems(problems: Sequence[Problem]) -> NotPassedError:
 
 def of_thresholds(job: str, broken: Sequence[ThresholdVerdict], *, path: Path | None = None) -> NotPassedError:
     """The thresholds of a job that do not hold, at least one. `path` is that of the job file, if it is the test."""
-    from runner.console import broken_line, broken_reason
+    from runner.console import broken_line
 
     block = "\n".join(broken_line(job, verdict) for verdict in broken)
-    reason = broken_reason(broken[0]) + and_more(broken)
+    reason = broken[0].told + and_more(broken)
     return NotPassedError(in_pytest(block), reason=in_pytest(reason), place=(path, broken[0].line) if path else None)
 
 

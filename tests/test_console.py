@@ -104,6 +104,7 @@ def row(*verdicts: Any, output: str | None = "the reply", error: Any = None, **m
     status = "error" if error else "failed" if any(not each["passed"] for each in verdicts) else "passed"
     source = {"path": "prompts/tutor.yaml", "line": 9, "row": None}
     made = {"status": status, "output": output, "error": error, "assertions": list(verdicts), "attempts": [{}]}
+    made |= {"judgements": []}
     return {**made, "source": source, "repeat": 0, "repeats": 1, "min_pass": 1, **more}
 
 

@@ -55,7 +55,7 @@ def report(files: tuple[Path, ...], *, verbose: bool, **given: Any) -> int:
     if problems:
         raise UsageError(*problems)
     rows = _rows(files)
-    summary = summaries.of_rows(rows, "-")
+    summary = summaries.of_rows(rows)
     summary.prices = "their runs"
     if not wanted:
         for line in summary_lines(summary):
@@ -79,7 +79,7 @@ def _problems_of_rows(files: tuple[Path, ...]) -> Iterator[Problem]:
 def _problems_of_reports(wanted: Reports, files: tuple[Path, ...]) -> Iterator[Problem]:
     from importlib.util import find_spec
 
-    from runner.report import STDOUT
+    from runner.report.files import STDOUT
 
     yield from wanted.problems(dict.fromkeys(files, "rows"))
     if wanted.parquet == STDOUT:

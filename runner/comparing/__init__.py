@@ -8,10 +8,12 @@ from fnmatch import fnmatchcase
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from runner.comparing.changes import Change, Kind, case_name, kind_of
+from runner.comparing.changes import Change, Kind, kind_of
 from runner.comparing.facts import Facts, facts_of
-from runner.comparing.figures import Figures, Group
 from runner.comparing.matching import pairs
+from runner.comparing.measures import Group
+from runner.console import full_name
+from runner.figures import Figures
 from runner.report.rows import CaseResult
 from runner.words import plural
 
@@ -58,7 +60,7 @@ class Comparison:
 
     def names(self, *kinds: Kind) -> Iterator[str]:
         """The cases of these kinds, by name."""
-        return (case_name(new.job, new.id) for kind in kinds for _, new in self._pairs.get(kind, ()))
+        return (full_name(new.job, new.id) for kind in kinds for _, new in self._pairs.get(kind, ()))
 
     def changes(self, kind: Kind) -> Iterator[Change]:
         """The cases of this kind, in the order of the new run, with all that is in their rows. Raises OSError."""
@@ -137,11 +139,10 @@ class _Side:
     def _add(self, case: CaseResult, first: int) -> None:
         job = case.job
         self.cases.setdefault(job, []).append(facts_of(case, first))
-        self.total.add(case)
+        self.total.add_case(case)
         for variant in {"", case.variant}:
-            self.figures.setdefault((job, variant), Figures()).add(case)
-        missing = max(case.rows[0]["repeats"] - len(case.rows), 0)
-        self.repetitions_missing[job] = self.repetitions_missing.get(job, 0) + missing
+            self.figures.setdefault((job, variant), Figures()).add_case(case)
+        self.repetitions_missing[job] = self.repetitions_missing.get(job, 0) + case.missing
 
     def cases_missing(self, job: str) -> int:
         """How many cases have no row before the last one that has; of those after it nothing is known."""

@@ -12,18 +12,17 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from runner.console.estimates import dry_run_lines
-from runner.console.failures import MOST_TOLD, Outcomes, case_name, failure_lines, failure_of
+from runner.console.failures import MOST_TOLD, Outcomes, case_name, failure_lines, failure_of, full_name
 from runner.console.problems import render_problems
 from runner.console.summaries import (
     broken_line,
     broken_lines,
-    broken_reason,
     progress,
     report_lines,
     stop_lines,
     summary_lines,
 )
-from runner.console.text import duration, money, no_command, one_line, plain
+from runner.console.text import cut, duration, latency, money, no_command, one_line, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,13 +40,15 @@ __all__ = [
     "Plain",
     "Quiet",
     "broken_line",
-    "broken_reason",
     "case_name",
+    "cut",
     "dry_run_lines",
     "duration",
     "emit",
     "failure_lines",
     "failure_of",
+    "full_name",
+    "latency",
     "money",
     "no_command",
     "on_terminal",

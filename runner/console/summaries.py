@@ -61,7 +61,7 @@ def _summary_lines(summary: Summary, width: int | None, *, names_cases: bool) ->
 
 def _what_was_done(summary: Summary, width: int | None, *, names_cases: bool) -> Iterator[str]:
     total = summary.total
-    yield counts(total) + (f" in {duration(summary.elapsed)}" if summary.elapsed else "")
+    yield counts(summary) + (f" in {duration(summary.elapsed)}" if summary.elapsed else "")
     if total.kept:
         others = f"{total.not_kept:,} {'without a row' if summary.replay else 'called'}"
         yield f"{total.kept:,} kept from earlier runs, {others if total.not_kept else 'nothing was called'}"
@@ -81,7 +81,7 @@ def _files(summary: Summary) -> Iterator[str]:
     """Where the rows are. A replay keeps none: of it, which files it has judged."""
     for job in summary.jobs.values():
         if job.output != "-" and (job.tally.kept if summary.replay else job.tally.done):
-            counted = f" ({outcomes(job.tally)})" if len(summary.jobs) > 1 else ""
+            counted = f" ({outcomes(job)})" if len(summary.jobs) > 1 else ""
             yield f"{'replayed' if summary.replay else 'rows'}: {job.output}{counted}"
 
 
@@ -131,7 +131,7 @@ def _thresholds(job: JobSummary) -> Iterator[str]:
     yield f"{job.name}, thresholds:"
     for verdict, text in zip(verdicts, wanted, strict=True):
         held = "held  " if verdict.held else "BROKEN"
-        where = "" if verdict.held else f" ({verdict.path}:{verdict.line})"
+        where = "" if verdict.held else f" ({verdict.place})"
         yield f"  {held}  {text:<{max(map(len, wanted))}}  is {verdict.found}{where}"
 
 
@@ -143,11 +143,7 @@ def broken_lines(summary: Summary) -> Iterator[str]:
 
 def broken_line(job: str, verdict: ThresholdVerdict) -> str:
     """A threshold of a job that does not hold: `BROKEN tutor (prompts/tutor.yaml:9): cost is $2.00, wanted < 1`."""
-    return short_line("BROKEN", job, place=f"{verdict.path}:{verdict.line}", reason=broken_reason(verdict))
-
-
-def broken_reason(verdict: ThresholdVerdict) -> str:
-    return f"{verdict.name} is {verdict.found}, wanted {verdict.wanted}"
+    return short_line("BROKEN", job, place=verdict.place, reason=verdict.told)
 
 
 # --- what did not pass -----------------------------------------------------------------------------------------------
@@ -207,7 +203,7 @@ def _notes_on_verdicts(job: JobSummary) -> Iterator[str]:
     if job.tally.failed and not job.failed_cases and not job.cases_in_error:
         yield f"note: every case of {job.name} passed at least {job.min_pass} of {job.repeat} times, as min_pass asks"
     if job.wanted and not job.complete:
-        missing = plural(job.tally.pending, "case was", "cases were")
+        missing = plural(job.tally.pending, f"{job.unit} was", f"{job.unit}s were")
         yield f"note: the thresholds of {job.name} were not judged: {missing} not reached"
     elif job.wanted and job.partial:
         yield f"note: the thresholds of {job.name} were judged by the cases that were chosen alone"
@@ -224,7 +220,7 @@ def stop_lines(summary: Summary, outcomes: Outcomes) -> Iterator[str]:
     if stopped.hint and stopped.hint not in outcomes.hinted:
         yield one_line(f"hint: {stopped.hint}")
     if summary.total.pending:
-        pending = plural(summary.total.pending, "case was", "cases were")
+        pending = plural(summary.total.pending, f"{summary.unit} was", f"{summary.unit}s were")
         yield f"{pending} not reached; {_how_to_go_on(summary)}"
 
 
@@ -238,13 +234,22 @@ def _how_to_go_on(summary: Summary) -> str:
     return "the same command goes on, and calls none that has its row"
 
 
-def counts(tally: Tally) -> str:
-    return f"{plural(tally.cases, 'case')}: {outcomes(tally)}"
+def counts(summary: Summary) -> str:
+    """The cases and what became of them, each counted once however often it was repeated."""
+    cases = plural(summary.figures.cases + summary.pending_cases, "case")
+    repeated = "" if summary.unit == "case" else f" ({plural(summary.total.done, summary.unit)})"
+    return f"{cases}: {outcomes(summary)}{repeated}"
 
 
-def outcomes(tally: Tally) -> str:
-    errors = "error" if tally.errors == 1 else "errors"
-    named = ((tally.passed, "passed"), (tally.failed, "failed"), (tally.errors, errors), (tally.pending, "not run"))
+def outcomes(run: Summary | JobSummary) -> str:
+    figures = run.figures
+    errors = "error" if figures.errors == 1 else "errors"
+    named = (
+        (figures.passed, "passed"),
+        (figures.failed, "failed"),
+        (figures.errors, errors),
+        (run.pending_cases, "not run"),
+    )
     return ", ".join(f"{count:,} {name}" for count, name in named if count)
 
 
