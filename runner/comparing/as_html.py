@@ -11,13 +11,28 @@ from typing import TYPE_CHECKING, Any, TextIO
 import jinja2
 from markupsafe import Markup
 
+from runner import __version__
 from runner.comparing.figures import GROUP_COLUMNS, group_cells, measures
-from runner.comparing.verdict import OTHERS, STILL, WORSE, counts, is_good, names_of, outcome, worst
+from runner.comparing.verdict import (
+    OTHERS,
+    STILL,
+    WORSE,
+    alarm,
+    asked_in,
+    counts,
+    described,
+    is_good,
+    names_of,
+    one_sided,
+    outcome,
+    rewordings_left_out,
+    worst,
+)
 from runner.comparing.word_diff import Bounds, differences, shortened
 from runner.console import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
     from runner.comparing import Comparison
     from runner.comparing.changes import Change
@@ -25,6 +40,7 @@ if TYPE_CHECKING:
 
 _FOLDER = Path(__file__).parent
 _MOST_SHOWN = 1_000  # cases of a kind: more than that no browser opens at once, and nobody reads
+_MOST_REWORDINGS = 100
 _BOUNDS = Bounds(context=40, longest=5_000, changes=100)
 
 
@@ -39,22 +55,30 @@ def write(out: TextIO, comparison: Comparison) -> None:
         lstrip_blocks=True,
     )
     style = (_FOLDER / "page.css").read_text(encoding="utf-8")
-    page = environment.get_template("page.html").generate(
+    template = environment.get_template("page.html")
+    page = template.generate(
+        version=__version__,
         style=Markup(style),  # noqa: S704 - our own file
         style_hash=b64encode(sha256(style.encode()).digest()).decode(),
         comparison=comparison,
+        described=described,
+        alarm=alarm(comparison),
         good=is_good(comparison),
         outcome=outcome(comparison),
         counts=counts(comparison),
         worst=worst(comparison),
-        measures=list(measures(comparison.old, comparison.new)),
+        measures=list(measures(comparison.old.total, comparison.new.total)),
         group_columns=GROUP_COLUMNS,
         group_cells=group_cells,
         sections=[(kind, comparison.count(kind)) for kind in (*WORSE, *OTHERS, *STILL) if comparison.count(kind)],
         changes=lambda kind: islice(comparison.changes(kind), _MOST_SHOWN),
         most_shown=_MOST_SHOWN,
-        pieces=_pieces,
-        one_sided=[(name, cases, names_of(cases)) for name, cases in _one_sided(comparison) if cases],
+        rewordings=comparison.rewordings[:_MOST_REWORDINGS],
+        asked_in=asked_in,
+        rewordings_left_out=rewordings_left_out(comparison, _MOST_REWORDINGS),
+        difference=_difference,
+        answer=_answer,
+        one_sided=[(name, names_of(cases)) for name, cases in one_sided(comparison)],
     )
     out.writelines(page)
 
@@ -64,12 +88,11 @@ def _harmless(value: Any) -> Any:
     return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _one_sided(comparison: Comparison) -> Iterator[tuple[str, Any]]:
-    yield "added", comparison.added
-    yield "removed", comparison.removed
-
-
-def _pieces(change: Change) -> list[Piece]:
+def _answer(change: Change) -> list[Piece]:
     """The difference of the first of the answers that differ; empty if none does, or there is none."""
     answers = change.answers
-    return list(shortened(differences(*answers[0]), _BOUNDS)) if answers and change.new.status != "error" else []
+    return _difference(differences(*answers[0])) if answers and change.new.status != "error" else []
+
+
+def _difference(pieces: Sequence[Piece]) -> list[Piece]:
+    return list(shortened(pieces, _BOUNDS))

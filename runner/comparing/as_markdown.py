@@ -5,7 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TextIO
 
 from runner.comparing.figures import GROUP_COLUMNS, group_cells, measures
-from runner.comparing.verdict import OTHERS, STILL, WORSE, counts, is_good, names_of, outcome, worst
+from runner.comparing.verdict import (
+    OTHERS,
+    STILL,
+    WORSE,
+    alarm,
+    asked_in,
+    counts,
+    described,
+    is_good,
+    names_of,
+    one_sided,
+    outcome,
+    rewordings_left_out,
+    worst,
+)
 from runner.comparing.word_diff import Bounds, differences, shortened
 from runner.report.markup import code, preformatted
 from runner.words import plural, shorten
@@ -22,6 +36,7 @@ _ROOM_OF_TABLES = 20_000  # so that many variants leave room for what regressed
 _RESERVE = 2_000  # for what says that something was left out
 _LONGEST = 500  # characters of what was expected, of what was found and of other texts
 _MOST_NOTICES = 10
+_MOST_REWORDINGS = 10
 _BOUNDS = Bounds(context=12, longest=500, changes=12)
 
 
@@ -29,29 +44,50 @@ def write(out: TextIO, comparison: Comparison) -> None:
     """Write the report; it says what it had no room for. Raises OSError."""
     page = _Page(out)
     sign = "✅" if is_good(comparison) else "❌"
-    page.add(f"### {sign} {outcome(comparison)}\n\n{counts(comparison)}\n")
+    page.add(f"## {sign} bedrock-run diff: {outcome(comparison)}\n")
+    page.add(f"\nOLD {_code(described(comparison.old))} → NEW {_code(described(comparison.new))}\n")
+    told = alarm(comparison)
+    if told:
+        page.add(f"\n{_code(told.message)}<br>hint: {told.hint}\n")
+    page.add(f"\n{counts(comparison)}\n")
     worse = worst(comparison)
     if worse:
         page.add(f"\nworse: {_code(worse)}\n")
     for notice in comparison.notices[:_MOST_NOTICES]:
         page.add(f"\n{_code(notice)}\n")
-    page.table(("", "old", "new", "change", ""), measures(comparison.old, comparison.new))
-    if len(comparison.groups) > 1:
-        names = (_code(group.variant or group.job) for group in comparison.groups)
-        cells = map(group_cells, comparison.groups)
-        page.table(("", *GROUP_COLUMNS), ((name, *cell) for name, cell in zip(names, cells, strict=True)))
+    if not comparison.nothing_matches:
+        _add_figures(page, comparison)
+        _add_questions(page, comparison)
     for kind in WORSE:
         if comparison.count(kind):
-            page.add(f"\n#### {kind.label}: {comparison.count(kind):,}\n")
+            page.add(f"\n### {kind.label}: {comparison.count(kind):,}\n")
             page.changes(comparison, kind)
     for kind in (*OTHERS, *STILL):
         if comparison.count(kind):
             page.add(f"\n<details><summary>{kind.label}: {comparison.count(kind):,}</summary>\n")
             page.changes(comparison, kind)
             page.add("\n</details>\n", to_spare=0)
-    for name, cases in (("added", comparison.added), ("removed", comparison.removed)):
-        if cases:
-            page.add(f"\n{name}: {len(cases):,} ({_code(names_of(cases))})\n")
+    for name, cases in one_sided(comparison):
+        page.add(f"\n{name} ({_code(names_of(cases))})\n")
+
+
+def _add_figures(page: _Page, comparison: Comparison) -> None:
+    page.table(("", "old", "new", "change", ""), measures(comparison.old.total, comparison.new.total))
+    if len(comparison.groups) > 1:
+        names = (_code(group.variant or group.job) for group in comparison.groups)
+        cells = map(group_cells, comparison.groups)
+        page.table(("", *GROUP_COLUMNS), ((name, *cell) for name, cell in zip(names, cells, strict=True)))
+
+
+def _add_questions(page: _Page, comparison: Comparison) -> None:
+    shown = 0
+    if comparison.rewordings:
+        page.add("\n### changed questions\n")
+    for rewording in comparison.rewordings[:_MOST_REWORDINGS]:
+        shown += page.add(f"\n{_code(asked_in(rewording))}\n\n{_difference(rewording.pieces)}\n", to_spare=_ROOM // 2)
+    left_out = rewordings_left_out(comparison, shown)
+    if left_out:
+        page.add(f"\n{left_out}\n")
 
 
 class _Page:
@@ -102,8 +138,11 @@ def _change(change: Change) -> Iterator[str]:
     answers = change.answers
     if answers and change.new.status != "error":
         yield f"\none of {len(answers):,} answers that differ:\n" if len(answers) > 1 else ""
-        pieces = shortened(differences(*answers[0]), _BOUNDS)
-        yield f"\n<pre>{''.join(map(_marked, pieces))}</pre>\n"
+        yield f"\n{_difference(differences(*answers[0]))}\n"
+
+
+def _difference(pieces: Sequence[Piece]) -> str:
+    return f"<pre>{''.join(map(_marked, shortened(pieces, _BOUNDS)))}</pre>"
 
 
 def _marked(piece: Piece) -> str:

@@ -7,13 +7,12 @@ from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from runner.comparing.facts import passes
+from runner.comparing.questions import changed_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from runner.comparing.facts import Facts
     from runner.records import ErrorRecord, Row, VerdictRecord
     from runner.report.rows import CaseResult
@@ -96,9 +95,7 @@ class Change:
     @property
     def question(self) -> tuple[str, ...]:
         """The parts of the question that are others now; empty if the same was asked."""
-        old, new = self.old.rows[0], self.new.rows[0]
-        parts = tuple(name for name, part in _PARTS.items() if part(old) != part(new))
-        return () if parts == ("vars",) else parts  # no template of the question uses those that differ
+        return changed_parts(self.old.rows[0], self.new.rows[0])
 
     @property
     def answers(self) -> list[tuple[str, str]]:
@@ -151,27 +148,6 @@ class Change:
 
 def case_name(job: str, case_id: str) -> str:
     return f"{job} [{case_id}]"
-
-
-def _texts(row: Row) -> Any:
-    return [[message["role"], message["text"]] for message in row["request"].get("messages", ())]
-
-
-def _images(row: Row) -> Any:
-    messages = row["request"].get("messages", ())
-    return [[image["sha256"] for image in message.get("images", ())] for message in messages]
-
-
-_PARTS: dict[str, Callable[[Row], Any]] = {
-    "model": lambda row: row["model"],
-    "system": lambda row: row["request"].get("system"),
-    "turns": _texts,
-    "images": _images,
-    "inference": lambda row: row["request"].get("inference"),
-    "extra": lambda row: row["request"].get("extra") or None,
-    "body": lambda row: row["request"].get("body"),
-    "vars": lambda row: row["vars"],
-}
 
 
 def _outputs(case: CaseResult) -> Counter[str]:
