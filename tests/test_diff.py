@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import pty
@@ -21,7 +22,6 @@ from markdown_it import MarkdownIt
 
 from runner.comparing import Comparison, compare
 from runner.comparing.changes import Change, Kind
-from runner.comparing.figures import percentile
 from runner.comparing.given import Run as Given
 from runner.comparing.text import lines
 from runner.report.rows import Rows
@@ -450,7 +450,7 @@ def test_a_report_that_cannot_be_written_is_told(bedrock_run: Any, tmp_path: Pat
     done = bedrock_run("diff", "old", "new", "--report-html", "file/a.html", "--report-markdown", "d.md")
     assert done.returncode == 4
     assert "note: the html report could not be written to file/a.html" in done.stderr
-    assert (tmp_path / "d.md").read_text().startswith("## ❌ bedrock-run diff: 2 cases regressed\n\nOLD <code>old/ ")
+    assert (tmp_path / "d.md").read_text().startswith("## ❌ bedrock-run diff: 2 cases regressed\n\nOLD `old/ (")
 
 
 @pytest.mark.usefixtures("two_runs")
@@ -583,7 +583,7 @@ def test_hostile_texts_are_no_markup_in_html(bedrock_run: Any, tmp_path: Path) -
     }  # fmt: skip
     assert page.attributes <= {"lang", "charset", "http-equiv", "content", "name", "class", "open"}
     assert not DANGEROUS.search(text)
-    assert "default-src 'none'; style-src 'sha256-" in text
+    assert "default-src 'none'; style-src 'sha256-" in html.unescape(text)
     assert "<script>alert(1)</script>" in page.text
     assert "{{ 7 * 7 }}" in page.text
 
@@ -606,7 +606,7 @@ def test_hostile_texts_are_no_markup_in_markdown(bedrock_run: Any, tmp_path: Pat
 
 
 def test_markdown_stays_below_what_a_comment_may_have(side: Any, bedrock_run: Any, tmp_path: Path) -> None:
-    cases = [{"case": f"{'c' * 300}{n}", "matrix": {"n": n}} for n in range(400)]
+    cases = [{"case": f"{'c' * 300}{n}", "matrix": {"n": n}} for n in range(600)]
     side("old", *cases)
     side(
         "new",
@@ -769,9 +769,3 @@ def test_rows_of_earlier_versions_are_compared(side: Any, row: dict[str, Any], t
     earlier = {name: value for name, value in row.items() if name not in later}
     (tmp_path / "old.jsonl").write_text(json.dumps({**earlier, "status": "passed"}) + "\n")
     assert compare(Given("old.jsonl", Rows([tmp_path / "old.jsonl"])), side("new", {})).identical
-
-
-def test_a_percentile_is_a_value_that_was_measured() -> None:
-    assert [percentile(range(1, 101), percent) for percent in (50, 95)] == [50, 95]
-    assert [percentile([7], percent) for percent in (50, 95)] == [7, 7]
-    assert percentile([], 50) is None

@@ -55,7 +55,7 @@ def report(files: tuple[Path, ...], *, verbose: bool, **given: Any) -> int:
     if problems:
         raise UsageError(*problems)
     rows = _rows(files)
-    summary = summaries.of_rows(rows, "-")
+    summary = summaries.of_rows(rows)
     summary.prices = "their runs"
     if not wanted:
         for line in summary_lines(summary):

@@ -8,8 +8,8 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from runner.comparing.changes import Change, Kind, case_name, kind_of
-from runner.comparing.figures import Group
 from runner.comparing.matching import pairs
+from runner.comparing.measures import Group
 from runner.comparing.questions import Rewording, rewordings
 from runner.comparing.side import Side
 from runner.report.rows import CaseResult

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
-from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
-
-import jinja2
-from markupsafe import Markup
+from typing import TYPE_CHECKING, TextIO
 
 from runner import __version__
-from runner.comparing.figures import GROUP_COLUMNS, group_cells, measures
+from runner.comparing.measures import GROUP_COLUMNS, group_cells, measures
 from runner.comparing.verdict import (
     OTHERS,
     STILL,
@@ -29,7 +24,7 @@ from runner.comparing.verdict import (
     worst,
 )
 from runner.comparing.word_diff import Bounds, differences, shortened
-from runner.console import plain
+from runner.report.html_pages import HtmlPage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +33,7 @@ if TYPE_CHECKING:
     from runner.comparing.changes import Change
     from runner.comparing.word_diff import Piece
 
-_FOLDER = Path(__file__).parent
+_PAGE = HtmlPage(folder=Path(__file__).parent, template="page.html", style="page.css", script=None, filters={})
 _MOST_SHOWN = 1_000  # cases of a kind: more than that no browser opens at once, and nobody reads
 _MOST_REWORDINGS = 100
 _BOUNDS = Bounds(context=40, longest=5_000, changes=100)
@@ -46,20 +41,8 @@ _BOUNDS = Bounds(context=40, longest=5_000, changes=100)
 
 def write(out: TextIO, comparison: Comparison) -> None:
     """Write the report. Raises OSError."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_harmless,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style = (_FOLDER / "page.css").read_text(encoding="utf-8")
-    template = environment.get_template("page.html")
-    page = template.generate(
+    page = _PAGE.pieces(
         version=__version__,
-        style=Markup(style),  # noqa: S704 - our own file
-        style_hash=b64encode(sha256(style.encode()).digest()).decode(),
         comparison=comparison,
         described=described,
         alarm=alarm(comparison),
@@ -81,11 +64,6 @@ def write(out: TextIO, comparison: Comparison) -> None:
         one_sided=[(name, names_of(cases)) for name, cases in one_sided(comparison)],
     )
     out.writelines(page)
-
-
-def _harmless(value: Any) -> Any:
-    """Every text that the template puts in: no control characters, none that reorder others, no lone surrogates."""
-    return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _answer(change: Change) -> list[Piece]:

@@ -6,6 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from runner.comparing.changes import Kind
+from runner.comparing.measures import to_json
+from runner.row_facts import cost_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from runner.comparing import Comparison
     from runner.comparing.changes import Broken, Change
     from runner.comparing.facts import Facts
-    from runner.comparing.figures import Group
+    from runner.comparing.measures import Group
     from runner.comparing.questions import Rewording
     from runner.comparing.side import Side
     from runner.report.rows import CaseResult
@@ -45,7 +47,7 @@ def _head(comparison: Comparison) -> dict[str, Any]:
             "added": len(comparison.added),
             "removed": len(comparison.removed),
         },
-        "totals": {"old": comparison.old.total.to_json(), "new": comparison.new.total.to_json()},
+        "totals": {"old": to_json(comparison.old.total), "new": to_json(comparison.new.total)},
         "groups": [_group(group) for group in comparison.groups],
         "added": [_named(case) for case in comparison.added],
         "removed": [_named(case) for case in comparison.removed],
@@ -64,7 +66,7 @@ def _group(group: Group) -> dict[str, Any]:
     return {
         "job": group.job,
         "variant": group.variant or None,
-        **{name: figures and figures.to_json() for name, figures in sides.items()},
+        **{name: figures and to_json(figures) for name, figures in sides.items()},
     }
 
 
@@ -103,6 +105,12 @@ def _side(case: CaseResult) -> dict[str, Any]:
         "case": case.id,
         "status": case.status,
         "repetitions": [
-            {name: row[name] for name in ("status", "output", "cost_usd", "latency_ms")} for row in case.rows
+            {
+                "status": row["status"],
+                "output": row["output"],
+                "cost_usd": cost_of(row),
+                "latency_ms": row["latency_ms"],
+            }
+            for row in case.rows
         ],
     }

@@ -9,8 +9,8 @@ from enum import StrEnum
 from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner.comparing.facts import passes
 from runner.comparing.questions import changed_parts
+from runner.row_facts import declared, place
 
 if TYPE_CHECKING:
     from runner.comparing.facts import Facts
@@ -89,8 +89,7 @@ class Change:
     @property
     def place(self) -> str:
         """Where the case is declared."""
-        source = self.new.rows[0]["source"]
-        return f"{source['path']}:{source['line']}" + (f" ({source['row']})" if source["row"] else "")
+        return declared(self.new.rows[0])
 
     @property
     def question(self) -> tuple[str, ...]:
@@ -112,7 +111,7 @@ class Change:
         """`4/5 → 2/5`; empty without repetitions."""
         if len(self.old.rows) == len(self.new.rows) == 1:
             return ""
-        old, new = (f"{passes(case)}/{len(case.rows)}" for case in (self.old, self.new))
+        old, new = (f"{case.passes}/{len(case.rows)}" for case in (self.old, self.new))
         return f"{old} → {new}"
 
     @property
@@ -121,7 +120,7 @@ class Change:
         before, now = _failures(self.old), _failures(self.new)
         worse = [name for name in now if len(now[name]) > len(before.get(name, ()))] or list(now)
         return [
-            Broken(verdict, f"{row['source']['path']}:{verdict['line']}", len(now[name]))
+            Broken(verdict, place(row, verdict["line"]), len(now[name]))
             for name in worse
             for row, verdict in now[name][:1]
         ]

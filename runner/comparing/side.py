@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from runner.comparing.facts import Facts, facts_of
-from runner.comparing.figures import Figures
+from runner.figures import Figures
 from runner.words import plural
 
 if TYPE_CHECKING:
@@ -46,12 +46,11 @@ class Side:
     def _add(self, case: CaseResult, first: int) -> None:
         job = case.job
         self.cases.setdefault(job, []).append(facts_of(case, first))
-        self.total.add(case)
+        self.total.add_case(case)
         for variant in {"", case.variant}:
-            self.figures.setdefault((job, variant), Figures()).add(case)
+            self.figures.setdefault((job, variant), Figures()).add_case(case)
         self.finished_at = max(self.finished_at or "", *(row["finished_at"] for row in case.rows))
-        missing = max(case.rows[0]["repeats"] - len(case.rows), 0)
-        self.repetitions_missing[job] = self.repetitions_missing.get(job, 0) + missing
+        self.repetitions_missing[job] = self.repetitions_missing.get(job, 0) + case.missing
 
     def has_job(self, job: str) -> bool:
         """Whether it has any row of the job, chosen or not."""

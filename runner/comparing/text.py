@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from runner.comparing.changes import Kind
-from runner.comparing.figures import GROUP_COLUMNS, group_cells, measures
+from runner.comparing.measures import GROUP_COLUMNS, group_cells, measures
 from runner.comparing.verdict import (
     OTHERS,
     STILL,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from runner.comparing import Comparison
     from runner.comparing.changes import Broken, Change
-    from runner.comparing.figures import Group
+    from runner.comparing.measures import Group
     from runner.comparing.word_diff import Piece
 
     Style = Callable[[str, str], str]  # a text and what it is: bold, dim, good, bad, removed or added
