@@ -23,7 +23,10 @@ from markdown_it import MarkdownIt
 from runner.comparing import Comparison, compare
 from runner.comparing.changes import Change, Kind
 from runner.comparing.given import Run as Given
+from runner.comparing.measures import measures
 from runner.comparing.text import lines
+from runner.figures import Figures
+from runner.records import Usage
 from runner.report.rows import Rows
 from runner.schema import load as load_schema
 
@@ -769,3 +772,32 @@ def test_rows_of_earlier_versions_are_compared(side: Any, row: dict[str, Any], t
     earlier = {name: value for name, value in row.items() if name not in later}
     (tmp_path / "old.jsonl").write_text(json.dumps({**earlier, "status": "passed"}) + "\n")
     assert compare(Given("old.jsonl", Rows([tmp_path / "old.jsonl"])), side("new", {})).identical
+
+
+def test_a_change_in_percent_is_told_where_it_says_something() -> None:
+    def figures(*, passed: int, failed: int, tokens: int, milliseconds: int) -> Figures:
+        made = Figures(passed=passed, failed=failed, cost_usd=tokens / 1e6)
+        made.usage = Usage(input_tokens=tokens, output_tokens=1)
+        made.latencies.add(milliseconds)
+        return made
+
+    old = figures(passed=40, failed=1, tokens=1000, milliseconds=3)
+    new = figures(passed=30, failed=4, tokens=2501, milliseconds=90)
+    assert {measure.name: (measure.difference, measure.percent) for measure in measures(old, new)} == {
+        "cases": ("-7", "-17%"),
+        "passed": ("-10", "-25%"),
+        "failed": ("+3", ""),
+        "errors": ("=", ""),
+        "pass rate": ("-9.3 points", ""),
+        "cost": ("+$0.0015", "+150%"),
+        "input tokens": ("+1,501", "+150%"),
+        "output tokens": ("=", ""),
+        "latency p50": ("+87ms", ""),
+        "latency p95": ("+87ms", ""),
+    }
+    slow = figures(passed=40, failed=0, tokens=1001, milliseconds=999)
+    slower = figures(passed=40, failed=10, tokens=1000, milliseconds=1300)
+    told = {measure.name: measure[1:] for measure in measures(slow, slower)}
+    assert told["latency p50"] == ("999ms", "1.3s", "+301ms", "+30%")
+    assert told["pass rate"] == ("100%", "80%", "-20 points", "")
+    assert told["input tokens"] == ("1,001", "1,000", "-1", "")
