@@ -19,8 +19,9 @@ from typing import Any, NamedTuple, Protocol
 import pytest
 from jsonschema import Draft202012Validator
 from markdown_it import MarkdownIt
+from playwright.sync_api import Browser
 
-from runner.comparing import Comparison, compare
+from runner.comparing import Comparison, as_json, compare
 from runner.comparing.changes import Change, Kind
 from runner.comparing.given import Run as Given
 from runner.comparing.measures import measures
@@ -457,6 +458,17 @@ def test_a_report_that_cannot_be_written_is_told(bedrock_run: Any, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("two_runs")
+def test_a_report_on_standard_output_stands_there_alone(bedrock_run: Any) -> None:
+    done = bedrock_run("diff", "old", "new", "--markdown", "-")
+    assert done.stdout.startswith("## ❌ bedrock-run diff: 2 cases regressed\n")
+    assert done.stdout.endswith("removed: 1 (`suite [dicts]`)\n")
+    assert done.stderr.startswith("2 cases regressed: ")
+    both = bedrock_run("diff", "old", "new", "--html", "-", "--json")
+    assert both.returncode == 2
+    assert "--json and a report can't both go to standard output" in both.stderr
+
+
+@pytest.mark.usefixtures("two_runs")
 def test_a_terminal_gets_colours_and_a_closed_pipe_no_trouble(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "runner", "diff", "old", "new", "--fail-on-regression"]
     ours, theirs = pty.openpty()
@@ -589,6 +601,30 @@ def test_hostile_texts_are_no_markup_in_html(bedrock_run: Any, tmp_path: Path) -
     assert "default-src 'none'; style-src 'sha256-" in html.unescape(text)
     assert "<script>alert(1)</script>" in page.text
     assert "{{ 7 * 7 }}" in page.text
+
+
+def test_the_page_fits_a_phone_and_is_dark_where_its_reader_wants_that(
+    side: Any, bedrock_run: Any, browser: Browser, tmp_path: Path
+) -> None:
+    def variant(name: str, **values: Any) -> dict[str, Any]:
+        case = {"case": f"a [model={name}]", "matrix": {"model": name}, "job": f"job-{name}"}
+        return {**case, "cost_usd": 1234.5, "latency_ms": 12_345, "first_token_ms": 3_456, **values}
+
+    names = ["us.anthropic.claude-haiku-4-5-20251001-v1:0", "n" * 200]
+    side("old", *map(variant, names))
+    side("new", *(variant(name, cost_usd=0.000123, output="x" * 300, vars={"x": name}) for name in names))
+    assert bedrock_run("diff", "old.jsonl", "new.jsonl", "--html", "d.html").returncode == 0
+    context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark")
+    page = context.new_page()
+    page.goto((tmp_path / "d.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    for table in page.locator("table").all():
+        assert table.evaluate("(element) => element.scrollWidth <= element.clientWidth")
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.emulate_media(color_scheme="light")
+    light = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert [sum(map(int, re.findall(r"\d+", colour))) > 384 for colour in (dark, light)] == [False, True]
+    context.close()
 
 
 @pytest.mark.usefixtures("hostile")
@@ -749,6 +785,18 @@ def test_of_a_case_that_still_fails_only_what_fails_now_is_told(side: Any, row: 
         side("new", {"status": "failed", "assertions": now}),
     )
     assert [broken.verdict["type"] for broken in only(compare(old, new), Kind.STILL_FAILING).broken] == ["latency"]
+
+
+def test_what_judges_cost_counts(side: Any) -> None:
+    judgement = {"cost_usd": 0.5, "usage": {"input_tokens": 7, "output_tokens": 3, "cache_read_tokens": 0,
+                 "cache_write_tokens": 0}, "attempts": [{"code": None}]}  # fmt: skip
+    old, new = (
+        side("old", {"cost_usd": 0.25}),
+        side("new", {"cost_usd": 0.25, "output": "x", "judgements": [judgement]}),
+    )
+    found = json.loads("".join(as_json.text(compare(old, new))))
+    assert [found["totals"][name]["cost_usd"] for name in ("old", "new")] == [0.25, 0.75]
+    assert found["changes"][0]["new"]["repetitions"][0]["cost_usd"] == 0.75
 
 
 def test_fewer_passing_repetitions_are_a_change(side: Any) -> None:

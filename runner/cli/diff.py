@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runner.comparing import Comparison
+    from runner.report import Reports
 
 _STYLES: dict[str, dict[str, Any]] = {
     "bold": {"bold": True},
@@ -41,7 +42,12 @@ _STYLES: dict[str, dict[str, Any]] = {
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as one JSON object on standard output.")
 @click.option(
-    "--report-html", "--html", "html", metavar="FILE", type=options.PATH, help="Also write it as one HTML file."
+    "--report-html",
+    "--html",
+    "html",
+    metavar="FILE",
+    type=options.PATH,
+    help="Also write it as one HTML file; `-` is standard output.",
 )
 @click.option(
     "--report-markdown",
@@ -49,7 +55,7 @@ _STYLES: dict[str, dict[str, Any]] = {
     "markdown",
     metavar="FILE",
     type=options.PATH,
-    help="Also write it for a pull-request comment.",
+    help="Also write it for a pull-request comment; `-` is standard output.",
 )
 @click.option(
     "--filter",
@@ -78,25 +84,31 @@ def diff(  # noqa: PLR0913 - one parameter for each option
     they asked, by their id and by their variables; what has no row is not known to it. Where OLD is a folder without
     rows, every case is added.
     """
-    if quiet and verbose:
-        raise UsageError(Problem("-q and -v exclude each other", hint="leave one out"))
     from runner.comparing import as_json as json_text
     from runner.comparing import compare, given, text, verdict
+    from runner.report import STDOUT, Reports
 
+    reports = Reports(html=html, markdown=markdown)
+    report_on_stdout = STDOUT in (html, markdown)
+    if quiet and verbose:
+        raise UsageError(Problem("-q and -v exclude each other", hint="leave one out"))
+    if as_json and report_on_stdout:
+        raise UsageError(Problem("--json and a report can't both go to standard output", hint="give it a file"))
     with given.runs_of(old, new) as (before, after):
-        _refuse_overwriting([*before.rows.files, *after.rows.files], html=html, markdown=markdown)
+        _refuse_overwriting(reports, [*before.rows.files, *after.rows.files])
         comparison = compare(before, after, patterns=patterns)
         _refuse_nothing(comparison, patterns)
         for notice in comparison.notices:
             say(f"note: {notice}")
         if as_json:
             _write(json_text.text(comparison))
+        if as_json or report_on_stdout:
             say(verdict.verdict(comparison))
         else:
             tell = text.regressions if quiet else text.lines
             style = _coloured if _colours() else text.without_style
             _write(f"{line}\n" for line in tell(comparison, style=style, verbose=verbose))
-        failures = list(_reports(comparison, html=html, markdown=markdown))
+        failures = list(_write_reports(reports, comparison))
     for failure in failures:
         say(f"note: {failure}")
     if failures:
@@ -104,18 +116,18 @@ def diff(  # noqa: PLR0913 - one parameter for each option
     return _exit_code(comparison) if fail_on_regression else ExitCode.OK
 
 
-def _reports(comparison: Comparison, *, html: Path | None, markdown: Path | None) -> Iterator[str]:
+def _write_reports(wanted: Reports, comparison: Comparison) -> Iterator[str]:
     """Write the reports that are wanted. A line for each that could not be written."""
     from runner.report import write_file
 
-    if html is not None:
+    if wanted.html is not None:
         from runner.comparing import as_html
 
-        yield from write_file("html", html, lambda out: as_html.write(out, comparison))
-    if markdown is not None:
+        yield from write_file("html", wanted.html, lambda out: as_html.write(out, comparison))
+    if wanted.markdown is not None:
         from runner.comparing import as_markdown
 
-        yield from write_file("markdown", markdown, lambda out: as_markdown.write(out, comparison))
+        yield from write_file("markdown", wanted.markdown, lambda out: as_markdown.write(out, comparison))
 
 
 def _exit_code(comparison: Comparison) -> ExitCode:
@@ -124,10 +136,8 @@ def _exit_code(comparison: Comparison) -> ExitCode:
     return ExitCode.ASSERTION_FAILED if comparison.regressions else ExitCode.OK
 
 
-def _refuse_overwriting(rows: Iterable[Path], *, html: Path | None, markdown: Path | None) -> None:
-    from runner.report import Reports
-
-    problems = list(Reports(html=html, markdown=markdown).problems(dict.fromkeys(rows, "rows that are compared")))
+def _refuse_overwriting(reports: Reports, rows: Iterable[Path]) -> None:
+    problems = list(reports.problems(dict.fromkeys(rows, "rows that are compared")))
     if problems:
         raise UsageError(*problems)
 
