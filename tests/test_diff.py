@@ -319,6 +319,7 @@ def test_a_job_that_new_lacks_is_no_success(run: Run, bedrock_run: Any, tmp_path
     assert json.loads(bedrock_run(*command, "--json").stdout)["lost_jobs"] == ["lost"]
     assert bedrock_run(*command, "--filter", "squares").returncode == 0, "the job has no such case"
     assert bedrock_run(*command, "--filter", "a").returncode == 3
+    assert bedrock_run("diff", "old/suite.jsonl", "new", "--fail-on-regression", "--filter", "dicts").returncode == 0
     assert bedrock_run("diff", "old", "suite.jsonl").returncode == 0
 
 
@@ -608,11 +609,11 @@ def test_the_page_fits_a_phone_and_is_dark_where_its_reader_wants_that(
 ) -> None:
     def variant(name: str, **values: Any) -> dict[str, Any]:
         case = {"case": f"a [model={name}]", "matrix": {"model": name}, "job": f"job-{name}"}
-        return {**case, "cost_usd": 1234.5, "latency_ms": 12_345, "first_token_ms": 3_456, **values}
+        return {**case, "cost_usd": 1_234_567.5, "latency_ms": 3_456_789, "first_token_ms": 65_432, **values}
 
     names = ["us.anthropic.claude-haiku-4-5-20251001-v1:0", "n" * 200]
     side("old", *map(variant, names))
-    side("new", *(variant(name, cost_usd=0.000123, output="x" * 300, vars={"x": name}) for name in names))
+    side("new", *(variant(name, cost_usd=0.000123, latency_ms=2_345_678, output="x" * 300) for name in names))
     assert bedrock_run("diff", "old.jsonl", "new.jsonl", "--html", "d.html").returncode == 0
     context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark")
     page = context.new_page()
