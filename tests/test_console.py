@@ -62,6 +62,12 @@ def test_a_problem_without_a_place_stands_alone() -> None:
     )
 
 
+def test_problems_with_a_place_stand_apart_and_those_without_together() -> None:
+    here = Place("j", 0, 0)
+    told = render_problems([Problem("a", hint="h"), Problem("b"), Problem("c", here), Problem("d", here), Problem("e")])
+    assert told == "error: a\n    hint: h\nerror: b\n\nj: c\n\nj: d\n\nerror: e"
+
+
 @pytest.mark.parametrize(
     ("usd", "shown"),
     [(0, "$0.00"), (0.0000042, "$0.000004"), (0.0123, "$0.0123"), (12, "$12.00"), (1234.5, "$1,234.50")],

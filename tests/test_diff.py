@@ -19,9 +19,15 @@ from typing import Any, NamedTuple, Protocol
 import pytest
 from jsonschema import Draft202012Validator
 from markdown_it import MarkdownIt
+from playwright.sync_api import Browser
 
-from runner.comparing import Comparison, compare
+from runner.comparing import Comparison, as_json, compare
 from runner.comparing.changes import Change, Kind
+from runner.comparing.given import Run as Given
+from runner.comparing.measures import measures
+from runner.comparing.text import lines
+from runner.figures import Figures
+from runner.records import Usage
 from runner.report.rows import Rows
 from runner.schema import load as load_schema
 
@@ -134,8 +140,12 @@ def test_a_person_reads_what_regressed_and_why(bedrock_run: Any) -> None:
     done = bedrock_run("diff", "old", "new")
     assert done.returncode == 0, done.stderr
     told = done.stdout
+    assert re.match(
+        r"OLD old/ \(6 cases, (\d{4}-\d\d-\d\d \d\d:\d\d UTC)\) → NEW new/ \(6 cases, (?!OLD)[^)]+\)\n\n +old", told
+    )
     order = [
         "pass rate",
+        "changed questions:\n5 cases of suite: system\n  | Be [-concise-]{+brief+}.\n",
         "newly failing: 1\nFAILED suite [squares]  suite.yaml:7\n",
         "expected output to contain 'x * x': got 'A square is x to the 2, as everybody",
         "(suite.yaml:7)\n  another question (system)\n",
@@ -152,8 +162,8 @@ def test_a_person_reads_what_regressed_and_why(bedrock_run: Any) -> None:
     assert [text for text in order if text not in told] == []
     assert sorted(order, key=told.index) == order
     assert told.splitlines()[-1] == (
-        "regressed: 1 newly failing, 1 newly in error, 1 newly passing, 1 changed output, 1 still failing, 1 added, "
-        "1 removed; worse: suite [squares], suite [sets]"
+        "2 cases regressed: 1 newly failing, 1 newly in error, 1 newly passing, 1 changed output, 1 still failing, "
+        "1 added, 1 removed; worse: suite [squares], suite [sets]"
     )
 
 
@@ -163,7 +173,7 @@ def test_exit_codes_and_quiet(bedrock_run: Any) -> None:
     assert regressed.returncode == 1
     assert "pass rate" not in regressed.stdout
     assert "changed output:" not in regressed.stdout
-    assert regressed.stdout.splitlines()[-1].startswith("regressed: ")
+    assert regressed.stdout.splitlines()[-1].startswith("2 cases regressed: ")
     assert bedrock_run("diff", "old/suite.jsonl", "old", "--fail-on-regression").returncode == 0
     recovered = bedrock_run("diff", "new", "old", "--fail-on-regression", "--filter", "sets")
     assert recovered.returncode == 0
@@ -180,7 +190,7 @@ def test_the_json_is_as_its_schema_says_and_agrees_with_the_text(bedrock_run: An
     schema = json.loads(bedrock_run("schema", "diff").stdout)
     Draft202012Validator.check_schema(schema)
     Draft202012Validator(schema).validate(found)
-    assert done.stderr.startswith("regressed: 1 newly failing")
+    assert done.stderr.startswith("2 cases regressed: 1 newly failing")
     assert {kind: count for kind, count in found["counts"].items() if count} == {
         "newly_failing": 1, "newly_in_error": 1, "newly_passing": 1, "changed": 1, "still_failing": 1,
         "added": 1, "removed": 1,
@@ -188,6 +198,17 @@ def test_the_json_is_as_its_schema_says_and_agrees_with_the_text(bedrock_run: An
     assert found["totals"]["new"]["pass_rate"] == pytest.approx(3 / 6)
     (squares,) = (change for change in found["changes"] if change["case"] == "squares")
     assert squares["question_changed"] == ["system"]
+    assert found["rewordings"] == [
+        {
+            "job": "suite", "part": "system", "cases": 5, "case": "squares", "varies": False,
+            "pieces": [
+                {"kind": kind, "text": text}
+                for kind, text in (("same", "Be "), ("removed", "concise"), ("added", "brief"), ("same", "."))
+            ],
+        }
+    ]  # fmt: skip
+    assert (found["old"]["path"], found["lost_jobs"], found["nothing_matches"]) == ("old/", [], False)
+    assert found["new"]["finished_at"] > found["old"]["finished_at"]
     assert [(broken["value"], broken["line"]) for broken in squares["broken"]] == [("x * x", 7)]
     assert (squares["old"]["status"], squares["new"]["status"]) == ("passed", "failed")
 
@@ -258,23 +279,132 @@ def test_a_row_inserted_on_top_moves_nothing(run: Run, bedrock_run: Any, tmp_pat
     told = bedrock_run("diff", "old", "changed").stdout
     assert "PASSED suite [2], suite [1] before" in told
     assert "another question (turns)" in told
-    assert "added: 1 (suite [1])" in told
+    assert "added: 1, 1 not passed (suite [1])" in told
 
 
 def test_folders_are_compared_whole(run: Run, bedrock_run: Any, tmp_path: Path) -> None:
     one = Version("model: amazon.nova-lite-v1:0\nprompt: x\n", "- {match: .*, reply: x}")
     another = Version(one.job.replace("x\n", "y\n"), "- {match: .*, reply: y}")
-    run("old", a=one, b=one, c=one)
+    run("old", a=one, b=one)
     run("new", a=one, b=one, d=one)
     run("old", b=another)
     assert (tmp_path / "old" / "b.superseded.jsonl").exists()
-    done = bedrock_run("diff", "old", "new")
-    assert "note: only OLD has the job c\n" in done.stderr
+    done = bedrock_run("diff", "old", "new", "--fail-on-regression")
+    assert done.returncode == 0
     assert "note: only NEW has the job d\n" in done.stderr
-    assert done.stdout.endswith("no regression: 1 changed output, 1 added, 1 removed, 1 the same\n")
-    alone = bedrock_run("diff", "old/c.jsonl", "new/d.jsonl")
-    assert "the job c of OLD is compared with the job d of NEW" in alone.stderr
+    assert done.stdout.endswith("no regression: 1 changed output, 1 added, 1 the same\n")
+    alone = bedrock_run("diff", "old/a.jsonl", "new/d.jsonl")
+    assert "the job a of OLD is compared with the job d of NEW" in alone.stderr
     assert alone.stdout.endswith("no difference: 1 the same\n")
+    itself = bedrock_run("diff", "new", "new/")
+    assert itself.stderr == "note: OLD and NEW are the same rows\n"
+
+
+@pytest.mark.usefixtures("two_runs")
+def test_a_job_that_new_lacks_is_no_success(run: Run, bedrock_run: Any, tmp_path: Path) -> None:
+    run("old", lost=Version("model: amazon.nova-lite-v1:0\nprompt: x\ncases: [{id: a}]", "- {match: .*, reply: x}"))
+    shutil.copy(tmp_path / "old" / "suite.jsonl", tmp_path / "suite.jsonl")
+    command = ["diff", "old", "suite.jsonl", "--fail-on-regression", "--report-markdown", "d.md", "--html", "d.html"]
+    done = bedrock_run(*command)
+    assert done.returncode == 3
+    told = "NEW has no row of 1 job that OLD has: lost"
+    assert done.stdout.splitlines()[1] == told
+    assert (
+        done.stdout.splitlines()[-1]
+        == "not known, since NEW has no rows of 1 job: 2 still failing, 1 removed, 4 the same"
+    )
+    assert told in Page((tmp_path / "d.html").read_text()).text
+    assert told in Page(MarkdownIt().render((tmp_path / "d.md").read_text())).text
+    assert bedrock_run(*command, "-q").stdout.startswith(told)
+    assert json.loads(bedrock_run(*command, "--json").stdout)["lost_jobs"] == ["lost"]
+    assert bedrock_run(*command, "--filter", "squares").returncode == 0, "the job has no such case"
+    assert bedrock_run(*command, "--filter", "a").returncode == 3
+    assert bedrock_run("diff", "old/suite.jsonl", "new", "--fail-on-regression", "--filter", "dicts").returncode == 0
+    assert bedrock_run("diff", "old", "suite.jsonl").returncode == 0
+
+
+@pytest.mark.usefixtures("two_runs")
+def test_two_jobs_with_nothing_in_common_are_not_compared(run: Run, bedrock_run: Any, tmp_path: Path) -> None:
+    run("other", other=Version("model: amazon.nova-lite-v1:0\nprompt: x\ncases: [{id: a}]", "- {match: .*, reply: x}"))
+    command = ["diff", "old/suite.jsonl", "other/other.jsonl", "--fail-on-regression", "--markdown", "d.md"]
+    done = bedrock_run(*command, "--html", "d.html")
+    assert done.returncode == 3
+    told = "no case of OLD (suite) is in NEW (other): they share no id, no question and no variables"
+    assert done.stdout.splitlines()[1] == told
+    assert done.stdout.splitlines()[-1] == "nothing to compare: 1 added, 6 removed"
+    for text in (done.stdout, (tmp_path / "d.md").read_text(), (tmp_path / "d.html").read_text()):
+        assert "pass rate" not in text
+    found = json.loads(bedrock_run(*command, "--json").stdout)
+    Draft202012Validator(load_schema("diff")).validate(found)
+    assert (found["nothing_matches"], found["lost_jobs"]) == (True, ["suite"])
+
+
+@pytest.mark.usefixtures("two_runs")
+def test_where_old_has_no_rows_yet_every_case_is_added(bedrock_run: Any, tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    done = bedrock_run("diff", "none", "new", "--fail-on-regression", "--markdown", "d.md", "--html", "d.html")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.startswith("OLD none/ (0 cases) → NEW new/ (6 cases, ")
+    assert "added: 6, 3 not passed (suite [squares], " in done.stdout
+    assert done.stdout.splitlines()[-1] == "OLD has no rows, every case is added: 6 added"
+    assert "## ✅ bedrock-run diff: OLD has no rows" in (tmp_path / "d.md").read_text()
+    found = json.loads(bedrock_run("diff", "none", "new", "--json").stdout)
+    Draft202012Validator(load_schema("diff")).validate(found)
+    assert found["old"] == {"path": "none/", "finished_at": None}
+    (tmp_path / "none" / "cases.jsonl").write_text('{"id": 1}\n')
+    assert "OLD has no rows: none" in bedrock_run("diff", "none", "new").stderr
+
+
+def test_a_change_of_the_question_is_told_once_for_all_cases_that_share_it(run: Run, bedrock_run: Any) -> None:
+    job = """
+        model: amazon.nova-lite-v1:0
+        system: Be {{ tone }}.
+        inference: {temperature: 0}
+        prompt: Explain {{ topic }} in Python.
+        vars: {tone: kind}
+        cases:
+          - {id: a, vars: {topic: squares}}
+          - {id: b, vars: {topic: cubes}}
+          - {id: c, vars: {topic: sets, tone: stern}}
+    """
+    changed = job.replace("in Python", "in plain Python").replace("nova-lite", "nova-pro").replace("e: 0", "e: 0.5")
+    replies = "- {match: .*, reply: the same}"
+    run("old", suite=Version(job, replies))
+    run("new", suite=Version(changed.replace("kind", "short"), replies))
+    told = bedrock_run("diff", "old", "new").stdout
+    assert (
+        textwrap.dedent("""
+        changed questions:
+        3 cases of suite: model
+          | amazon.nova-[-lite-]{+pro+}-v1:0
+        3 cases of suite, as in a: turns
+          | user: Explain squares in {+plain +}Python.
+        3 cases of suite: inference
+          | max_tokens: 1024
+          | temperature: [-0.0-]{+0.5+}
+        2 cases of suite: system
+          | Be [-kind-]{+short+}.
+    """)
+        in told
+    ), told
+    assert told.splitlines()[-1] == "no difference: 3 the same"
+
+
+def test_of_many_changed_questions_some_are_told_and_the_rest_counted(
+    side: Any, row: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asking(write: Callable[[int], str]) -> list[dict[str, Any]]:
+        texts = {f"c{number}": write(number) for number in range(30)}
+        requests = {case: {**row["request"], "messages": [{"role": "user", "text": texts[case]}]} for case in texts}
+        return [{"case": case, "key": text, "request": requests[case]} for case, text in texts.items()]
+
+    old, alike = side("old", *asking(lambda n: f"{n} is")), side("alike", *asking(lambda n: f"{n} was"))
+    assert [(each.part, each.cases, each.varies) for each in compare(old, alike).rewordings] == [("turns", 30, True)]
+    each_otherwise = side("new", *asking(lambda n: f"{n} was{n}"))
+    assert "and 20 other changes (-v tells of more)" in lines(compare(old, each_otherwise))
+    monkeypatch.setattr("runner.comparing._MOST_ASKED", 12)
+    assert "18 more cases may ask otherwise too" in lines(compare(old, each_otherwise), verbose=True)
 
 
 def test_rows_can_come_from_a_pipe(run: Run, bedrock_run: Any, tmp_path: Path) -> None:
@@ -282,20 +412,31 @@ def test_rows_can_come_from_a_pipe(run: Run, bedrock_run: Any, tmp_path: Path) -
     rows = (tmp_path / "old" / "suite.jsonl").read_text()
     done = bedrock_run("diff", "-", "old", stdin=rows + "no row\n")
     assert done.stdout.endswith("no regression: 2 still failing, 4 the same\n")
-    assert "note: OLD: -: 1 line is no row, and left out\n" in done.stderr
+    assert "note: OLD: standard input: 1 line is no row, and left out\n" in done.stderr
 
 
-def test_what_cannot_be_read_is_told_at_once(bedrock_run: Any, write_job: Any, tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_told_at_once(run: Run, bedrock_run: Any, write_job: Any, tmp_path: Path) -> None:
     job = write_job("prompt: x")
-    (tmp_path / "empty").mkdir()
-    done = bedrock_run("diff", job, "nowhere.jsonl")
+    done = bedrock_run("diff", job, "nowhere/a.jsonl")
     assert done.returncode == 2
-    assert f"OLD is a job file: {job}" in done.stderr
-    assert "NEW can't be read: No such file or directory: nowhere.jsonl" in done.stderr
+    assert done.stderr == (
+        f"error: OLD is a job file: {job}\n"
+        "    hint: give a file of rows such as outputs/NAME.jsonl, or a folder of them, which running the job writes\n"
+        "error: NEW does not exist: nowhere/a.jsonl\n"
+        "    hint: a run writes its rows to outputs/NAME.jsonl, or below -o DIR\n"
+        "\n"
+        "2 problems\n"
+    )
+    (tmp_path / "empty").mkdir()
     done = bedrock_run("diff", "empty", "empty")
     assert done.returncode == 2
-    assert "OLD has no row files" in done.stderr
     assert "NEW has no row files" in done.stderr
+    run("rows", suite=OLD)
+    assert "did you mean rows/suite.jsonl?" in bedrock_run("diff", "rows", "rows/suit.jsonl").stderr
+    assert "an empty folder stands for no earlier run" in bedrock_run("diff", "nowhere", "rows").stderr
+    done = bedrock_run("diff", "rows", "rows", "--markdown", "rows/suite.jsonl")
+    assert done.returncode == 2
+    assert "the markdown report would overwrite rows that are compared: rows/suite.jsonl" in done.stderr
 
 
 def test_an_incomplete_run_does_not_pass_for_a_good_one(run: Run, bedrock_run: Any) -> None:
@@ -314,7 +455,18 @@ def test_a_report_that_cannot_be_written_is_told(bedrock_run: Any, tmp_path: Pat
     done = bedrock_run("diff", "old", "new", "--report-html", "file/a.html", "--report-markdown", "d.md")
     assert done.returncode == 4
     assert "note: the html report (file/a.html) could not be written: " in done.stderr
-    assert (tmp_path / "d.md").read_text().startswith("### ❌ regressed\n")
+    assert (tmp_path / "d.md").read_text().startswith("## ❌ bedrock-run diff: 2 cases regressed\n\nOLD `old/ (")
+
+
+@pytest.mark.usefixtures("two_runs")
+def test_a_report_on_standard_output_stands_there_alone(bedrock_run: Any) -> None:
+    done = bedrock_run("diff", "old", "new", "--markdown", "-")
+    assert done.stdout.startswith("## ❌ bedrock-run diff: 2 cases regressed\n")
+    assert done.stdout.endswith("removed: 1 (`suite [dicts]`)\n")
+    assert done.stderr.startswith("2 cases regressed: ")
+    both = bedrock_run("diff", "old", "new", "--html", "-", "--json")
+    assert both.returncode == 2
+    assert "--json and a report can't both go to standard output" in both.stderr
 
 
 @pytest.mark.usefixtures("two_runs")
@@ -373,14 +525,14 @@ def row(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.fixture
-def side(row: dict[str, Any], tmp_path: Path) -> Callable[..., Rows]:
+def side(row: dict[str, Any], tmp_path: Path) -> Callable[..., Given]:
     """Rows of these cases: each is the row of a run with other values in some fields."""
 
-    def side(name: str, *cases: dict[str, Any]) -> Rows:
+    def side(name: str, *cases: dict[str, Any]) -> Given:
         lines = [json.dumps({**row, "index": index, "status": "passed", **case}) for index, case in enumerate(cases)]
         path = tmp_path / f"{name}.jsonl"
         path.write_text("".join(f"{line}\n" for line in lines))
-        return Rows([path])
+        return Given(path.name, Rows([path]))
 
     return side
 
@@ -455,7 +607,7 @@ def test_hostile_texts_are_no_markup_in_html(bedrock_run: Any, tmp_path: Path) -
     page = Page(text)
     assert set(page.tags) <= {
         "html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "div", "table", "thead", "tbody", "tr", "th",
-        "td", "details", "summary", "b", "span", "dl", "dt", "dd", "pre", "del", "ins", "i",
+        "td", "details", "summary", "b", "span", "dl", "dt", "dd", "pre", "del", "ins", "i", "header", "main", "br",
     }  # fmt: skip
     assert page.attributes <= {"lang", "charset", "http-equiv", "content", "name", "class", "open"}
     assert not DANGEROUS.search(text)
@@ -464,13 +616,37 @@ def test_hostile_texts_are_no_markup_in_html(bedrock_run: Any, tmp_path: Path) -
     assert "{{ 7 * 7 }}" in page.text
 
 
+def test_the_page_fits_a_phone_and_is_dark_where_its_reader_wants_that(
+    side: Any, bedrock_run: Any, browser: Browser, tmp_path: Path
+) -> None:
+    def variant(name: str, **values: Any) -> dict[str, Any]:
+        case = {"case": f"a [model={name}]", "matrix": {"model": name}, "job": f"job-{name}"}
+        return {**case, "cost_usd": 1_234_567.5, "latency_ms": 3_456_789, "first_token_ms": 65_432, **values}
+
+    names = ["us.anthropic.claude-haiku-4-5-20251001-v1:0", "n" * 200]
+    side("old", *map(variant, names))
+    side("new", *(variant(name, cost_usd=0.000123, latency_ms=2_345_678, output="x" * 300) for name in names))
+    assert bedrock_run("diff", "old.jsonl", "new.jsonl", "--html", "d.html").returncode == 0
+    context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark")
+    page = context.new_page()
+    page.goto((tmp_path / "d.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    for table in page.locator("table").all():
+        assert table.evaluate("(element) => element.scrollWidth <= element.clientWidth")
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.emulate_media(color_scheme="light")
+    light = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert [sum(map(int, re.findall(r"\d+", colour))) > 384 for colour in (dark, light)] == [False, True]
+    context.close()
+
+
 @pytest.mark.usefixtures("hostile")
 def test_hostile_texts_are_no_markup_in_markdown(bedrock_run: Any, tmp_path: Path) -> None:
     assert bedrock_run("diff", "old.jsonl", "new.jsonl", "--report-markdown", "d.md").returncode == 0
     text = (tmp_path / "d.md").read_text()
     page = Page(MarkdownIt("commonmark").enable("table").render(text))
     assert set(page.tags) <= {
-        "h3", "h4", "p", "table", "thead", "tbody", "tr", "th", "td", "code", "pre", "del", "ins", "i", "br", "ul",
+        "h2", "h3", "p", "table", "thead", "tbody", "tr", "th", "td", "code", "pre", "del", "ins", "i", "br", "ul",
         "li", "details", "summary",
     }  # fmt: skip
     assert page.attributes == set()
@@ -562,9 +738,10 @@ def test_another_model_in_the_matrix_is_compared_with_the_one_it_replaces(side: 
     assert (len(ambiguous.added), len(ambiguous.removed)) == (2, 1)
 
 
-def test_runs_with_nothing_in_common_are_told(side: Any) -> None:
+def test_runs_of_one_job_with_nothing_in_common_are_not_compared(side: Any) -> None:
     comparison = compare(side("old", {"case": "a", "key": key(1)}), side("new", {"case": "b", "key": key(2)}))
-    assert any("no case of OLD is in NEW" in notice for notice in comparison.notices)
+    assert comparison.nothing_matches
+    assert comparison.incomplete
 
 
 @pytest.mark.parametrize(
@@ -584,7 +761,7 @@ def test_runs_with_nothing_in_common_are_told(side: Any) -> None:
 def test_every_pair_of_verdicts_has_its_kind(side: Any, old: str, new: str, kind: Kind) -> None:
     comparison = compare(side("old", {"status": old}), side("new", {"status": new, "output": "other"}))
     assert comparison.count(kind) == 1
-    assert comparison.regressed == (kind in {Kind.NEWLY_FAILING, Kind.NEWLY_IN_ERROR})
+    assert bool(comparison.regressions) == (kind in {Kind.NEWLY_FAILING, Kind.NEWLY_IN_ERROR})
 
 
 def test_what_made_a_case_fail_is_told(side: Any, row: dict[str, Any]) -> None:
@@ -623,6 +800,18 @@ def test_of_a_case_that_still_fails_only_what_fails_now_is_told(side: Any, row: 
     assert [broken.verdict["type"] for broken in only(compare(old, new), Kind.STILL_FAILING).broken] == ["latency"]
 
 
+def test_what_judges_cost_counts(side: Any) -> None:
+    judgement = {"cost_usd": 0.5, "usage": {"input_tokens": 7, "output_tokens": 3, "cache_read_tokens": 0,
+                 "cache_write_tokens": 0}, "attempts": [{"code": None}]}  # fmt: skip
+    old, new = (
+        side("old", {"cost_usd": 0.25}),
+        side("new", {"cost_usd": 0.25, "output": "x", "judgements": [judgement]}),
+    )
+    found = json.loads("".join(as_json.text(compare(old, new))))
+    assert [found["totals"][name]["cost_usd"] for name in ("old", "new")] == [0.25, 0.75]
+    assert found["changes"][0]["new"]["repetitions"][0]["cost_usd"] == 0.75
+
+
 def test_fewer_passing_repetitions_are_a_change(side: Any) -> None:
     repeats = {"repeats": 2, "min_pass": 1}
     passing = [{**repeats, "repeat": n, "index": 0} for n in (0, 1)]
@@ -643,4 +832,33 @@ def test_rows_of_earlier_versions_are_compared(side: Any, row: dict[str, Any], t
     later = ("matrix", "tags", "source", "repeats", "min_pass")
     earlier = {name: value for name, value in row.items() if name not in later}
     (tmp_path / "old.jsonl").write_text(json.dumps({**earlier, "status": "passed"}) + "\n")
-    assert compare(Rows([tmp_path / "old.jsonl"]), side("new", {})).identical
+    assert compare(Given("old.jsonl", Rows([tmp_path / "old.jsonl"])), side("new", {})).identical
+
+
+def test_a_change_in_percent_is_told_where_it_says_something() -> None:
+    def figures(*, passed: int, failed: int, tokens: int, milliseconds: int) -> Figures:
+        made = Figures(passed=passed, failed=failed, cost_usd=tokens / 1e6)
+        made.usage = Usage(input_tokens=tokens, output_tokens=1)
+        made.latencies.add(milliseconds)
+        return made
+
+    old = figures(passed=40, failed=1, tokens=1000, milliseconds=3)
+    new = figures(passed=30, failed=4, tokens=2501, milliseconds=90)
+    assert {measure.name: (measure.difference, measure.percent) for measure in measures(old, new)} == {
+        "cases": ("-7", "-17%"),
+        "passed": ("-10", "-25%"),
+        "failed": ("+3", ""),
+        "errors": ("=", ""),
+        "pass rate": ("-9.3 points", ""),
+        "cost": ("+$0.0015", "+150%"),
+        "input tokens": ("+1,501", "+150%"),
+        "output tokens": ("=", ""),
+        "latency p50": ("+87ms", ""),
+        "latency p95": ("+87ms", ""),
+    }
+    slow = figures(passed=40, failed=0, tokens=1001, milliseconds=999)
+    slower = figures(passed=40, failed=10, tokens=1000, milliseconds=1300)
+    told = {measure.name: measure[1:] for measure in measures(slow, slower)}
+    assert told["latency p50"] == ("999ms", "1.3s", "+301ms", "+30%")
+    assert told["pass rate"] == ("100%", "80%", "-20 points", "")
+    assert told["input tokens"] == ("1,001", "1,000", "-1", "")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any, Protocol
 
 import PIL.Image
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Dialog, Error, Page, Request, Route, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page, Request, Route, expect
 
 from runner import media, summary
 from runner.console import plain
@@ -171,20 +169,6 @@ class Open(Protocol):
     """Opens a report: with options in a browser context of its own, else in a tab that tests share."""
 
     def __call__(self, path: Path, fragment: str = "", **options: Any) -> Opened: ...
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    installed = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    with sync_playwright() as playwright:
-        try:
-            started = playwright.chromium.launch(executable_path=installed)
-        except Error as error:
-            if os.environ.get("CI"):
-                raise
-            pytest.skip(f"no Chromium to look at the page with: {str(error).splitlines()[0]}")
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,7 @@ def sides(pieces: list[Piece]) -> tuple[str, str]:
         ("The cat sat.", "The dog sat.", "The [-cat-]{+dog+} sat."),
         ("It is so", "It is not so", "It is {+not +}so"),
         ("a big cat runs", "a small dog runs", "a [-big cat-]{+small dog+} runs"),
+        ("1,000 times 3.14.", "1,001 times 3.15.", "[-1,000-]{+1,001+} times [-3.14-]{+3.15+}."),
         ("a, b", "a b", "a[-,-] b"),
         ("今日は天気がいいです", "今日は天気が悪いです", "今日は天気が[-い-]{+悪+}いです"),
         ("one\ntwo", "one\n\ntwo", "one[-\n-]{+\n\n+}two"),

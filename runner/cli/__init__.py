@@ -113,8 +113,14 @@ def _tell(problems: Sequence[Problem]) -> ExitCode:
     text = render_problems(problems) if plain_text else render_problems(problems, style=style)
     Patient().write(f"{no_command(text)}\n")
     if len(problems) > 1:
-        say(f"\n{len(problems)} problems; nothing was sent")
+        say(f"\n{len(problems)} problems" + ("; nothing was sent" if _may_send() else ""))
     return ExitCode.USAGE
+
+
+def _may_send() -> bool:
+    """Whether the command is one that calls models, so that a person asks what it has sent."""
+    word = sys.argv[1] if len(sys.argv) > 1 else ""
+    return cli.commands.get(word, run) is run  # which may be left out
 
 
 def _tell_of_bug() -> ExitCode:

@@ -38,11 +38,26 @@ _STYLES: dict[str, dict[str, Any]] = {
 @click.option(
     "--fail-on-regression",
     is_flag=True,
-    help="Exit with 1 if a case fails that did not fail, or is in error that was in none.  [default: exit with 0]",
+    help="Exit with 1 if a case fails that did not fail, or is in error that was in none; with 3 if NEW lacks rows, as "
+    "those of a whole job.  [default: exit with 0]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as one JSON object on standard output.")
-@click.option("--report-html", metavar="FILE", type=options.PATH, help="Also write it as one HTML file.")
-@click.option("--report-markdown", metavar="FILE", type=options.PATH, help="Also write it for a pull-request comment.")
+@click.option(
+    "--report-html",
+    "--html",
+    "html",
+    metavar="FILE",
+    type=options.PATH,
+    help="Also write it as one HTML file; `-` is standard output.",
+)
+@click.option(
+    "--report-markdown",
+    "--markdown",
+    "markdown",
+    metavar="FILE",
+    type=options.PATH,
+    help="Also write it for a pull-request comment; `-` is standard output.",
+)
 @click.option(
     "--filter",
     "patterns",
@@ -58,8 +73,8 @@ def diff(  # noqa: PLR0913 - one parameter for each option
     *,
     fail_on_regression: bool,
     as_json: bool,
-    report_html: Path | None,
-    report_markdown: Path | None,
+    html: Path | None,
+    markdown: Path | None,
     patterns: tuple[str, ...],
     quiet: bool,
     verbose: bool,
@@ -67,32 +82,35 @@ def diff(  # noqa: PLR0913 - one parameter for each option
     """Compare two runs: what fails now, what passes now, what else changed, and what it costs.
 
     OLD and NEW are each a file of rows, a folder of them (outputs/), or - for standard input. Cases are matched by what
-    they asked, by their id and by their variables.
+    they asked, by their id and by their variables; what has no row is not known to it. Where OLD is a folder without
+    rows, every case is added.
     """
-    if quiet and verbose:
-        raise UsageError(Problem("-q and -v exclude each other", hint="leave one out"))
     from runner.comparing import as_json as json_text
-    from runner.comparing import compare, sides, text, verdict
+    from runner.comparing import compare, given, text, verdict
     from runner.report import Reports
     from runner.report.files import STDOUT
 
-    wanted = Reports(html=report_html, markdown=report_markdown)
-    problems = list(wanted.problems({old: "rows", new: "rows", STDOUT: "the comparison"}))
-    if problems:
-        raise UsageError(*problems)
-    with sides.rows_of(old, new) as (before, after):
+    reports = Reports(html=html, markdown=markdown)
+    report_on_stdout = STDOUT in (html, markdown)
+    if quiet and verbose:
+        raise UsageError(Problem("-q and -v exclude each other", hint="leave one out"))
+    if as_json and report_on_stdout:
+        raise UsageError(Problem("--json and a report can't both go to standard output", hint="give it a file"))
+    with given.runs_of(old, new) as (before, after):
+        _refuse_overwriting(reports, [*before.rows.files, *after.rows.files])
         comparison = compare(before, after, patterns=patterns)
         _refuse_nothing(comparison, patterns)
         for notice in comparison.notices:
             say(f"note: {notice}")
         if as_json:
             _write(json_text.text(comparison))
+        if as_json or report_on_stdout:
             say(verdict.verdict(comparison))
         else:
             tell = text.regressions if quiet else text.lines
             style = _coloured if _colours() else text.without_style
             _write(f"{line}\n" for line in tell(comparison, style=style, verbose=verbose))
-        failures = _write_reports(wanted, comparison, verbose=verbose)
+        failures = _write_reports(reports, comparison, verbose=verbose)
     for failure in failures:
         say(f"note: {failure}")
     if failures:
@@ -116,11 +134,17 @@ def _write_reports(wanted: Reports, comparison: Comparison, *, verbose: bool) ->
 def _exit_code(comparison: Comparison) -> ExitCode:
     if comparison.incomplete:
         return ExitCode.INCOMPLETE
-    return ExitCode.ASSERTION_FAILED if comparison.regressed else ExitCode.OK
+    return ExitCode.ASSERTION_FAILED if comparison.regressions else ExitCode.OK
+
+
+def _refuse_overwriting(reports: Reports, rows: Iterable[Path]) -> None:
+    problems = list(reports.problems(dict.fromkeys(rows, "rows that are compared")))
+    if problems:
+        raise UsageError(*problems)
 
 
 def _refuse_nothing(comparison: Comparison, patterns: tuple[str, ...]) -> None:
-    if patterns and not comparison.old.cases and not comparison.new.cases:
+    if patterns and not comparison.old.total.cases and not comparison.new.total.cases:
         raise UsageError(Problem(f"no case of OLD or NEW matches --filter {' or '.join(patterns)}"))
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from runner.comparing.changes import Broken, Change
     from runner.comparing.facts import Facts
     from runner.comparing.measures import Group
+    from runner.comparing.questions import Rewording
+    from runner.comparing.side import Side
     from runner.report.rows import CaseResult
 
 
@@ -34,19 +36,29 @@ def text(comparison: Comparison) -> Iterator[str]:
 def _head(comparison: Comparison) -> dict[str, Any]:
     return {
         "schema": "bedrock-run/diff/1",
-        "regressed": comparison.regressed,
+        "old": _run(comparison.old),
+        "new": _run(comparison.new),
+        "regressed": bool(comparison.regressions),
         "incomplete": comparison.incomplete,
+        "nothing_matches": comparison.nothing_matches,
+        "lost_jobs": list(comparison.lost_jobs),
         "counts": {
             **{kind.value: comparison.count(kind) for kind in Kind},
             "added": len(comparison.added),
             "removed": len(comparison.removed),
         },
-        "totals": {"old": to_json(comparison.old), "new": to_json(comparison.new)},
+        "totals": {"old": to_json(comparison.old.total), "new": to_json(comparison.new.total)},
         "groups": [_group(group) for group in comparison.groups],
         "added": [_named(case) for case in comparison.added],
         "removed": [_named(case) for case in comparison.removed],
         "notices": list(comparison.notices),
+        "rewordings": [_rewording(rewording) for rewording in comparison.rewordings],
+        "questions_unread": comparison.questions_unread,
     }
+
+
+def _run(side: Side) -> dict[str, Any]:
+    return {"path": side.name, "finished_at": side.finished_at}
 
 
 def _group(group: Group) -> dict[str, Any]:
@@ -56,6 +68,11 @@ def _group(group: Group) -> dict[str, Any]:
         "variant": group.variant or None,
         **{name: figures and to_json(figures) for name, figures in sides.items()},
     }
+
+
+def _rewording(rewording: Rewording) -> dict[str, Any]:
+    pieces = [piece._asdict() for piece in rewording.pieces]
+    return {**rewording._asdict(), "pieces": pieces}
 
 
 def _named(case: Facts) -> dict[str, str]:

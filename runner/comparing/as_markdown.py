@@ -5,12 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TextIO
 
 from runner.comparing.measures import GROUP_COLUMNS, group_cells, measures
-from runner.comparing.verdict import OTHERS, STILL, WORSE, counts, is_good, names_of, outcome, worst
+from runner.comparing.verdict import (
+    OTHERS,
+    STILL,
+    WORSE,
+    alarm,
+    asked_in,
+    counts,
+    described,
+    is_good,
+    names_of,
+    one_sided,
+    outcome,
+    rewordings_left_out,
+    worst,
+)
 from runner.comparing.word_diff import Bounds, differences, shortened
-from runner.report.markup import Page, cell, code, preformatted
+from runner.report.markup import ROOM, Page, cell, code, preformatted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from runner.comparing import Comparison
     from runner.comparing.changes import Change, Kind
@@ -19,6 +33,7 @@ if TYPE_CHECKING:
 _ROOM_OF_TABLES = 20_000  # characters, so that many variants leave room for what regressed
 _RESERVE = 2_000  # for what says that something was left out
 _MOST_NOTICES = 10
+_MOST_REWORDINGS = 10
 _BOUNDS = Bounds(context=12, longest=500, changes=12)
 
 
@@ -26,28 +41,49 @@ def write(out: TextIO, comparison: Comparison) -> None:
     """Write the report; it says what it had no room for. Raises OSError."""
     page = Page(out, room_of_tables=_ROOM_OF_TABLES)
     sign = "✅" if is_good(comparison) else "❌"
-    page.add(f"### {sign} {outcome(comparison)}\n\n{counts(comparison)}\n")
+    page.add(f"## {sign} bedrock-run diff: {outcome(comparison)}\n")
+    page.add(f"\nOLD {code(described(comparison.old))} → NEW {code(described(comparison.new))}\n")
+    told = alarm(comparison)
+    if told:
+        page.add(f"\n{code(told.message)}<br>hint: {told.hint}\n")
+    page.add(f"\n{counts(comparison)}\n")
     worse = worst(comparison)
     if worse:
         page.add(f"\nworse: {code(worse)}\n")
     for notice in comparison.notices[:_MOST_NOTICES]:
         page.add(f"\n{code(notice)}\n")
-    page.table(("", "old", "new", "change", ""), measures(comparison.old, comparison.new))
-    if len(comparison.groups) > 1:
-        groups = ((cell(group.variant or group.job), *group_cells(group)) for group in comparison.groups)
-        page.table(("", *GROUP_COLUMNS), groups)
+    if not comparison.nothing_matches:
+        _add_figures(page, comparison)
+        _add_questions(page, comparison)
     for kind in WORSE:
         if comparison.count(kind):
-            page.add(f"\n#### {kind.label}: {comparison.count(kind):,}\n", to_spare=_RESERVE)
+            page.add(f"\n### {kind.label}: {comparison.count(kind):,}\n", to_spare=_RESERVE)
             _add_changes(page, comparison, kind)
     for kind in (*OTHERS, *STILL):
         head = f"\n<details><summary>{kind.label}: {comparison.count(kind):,}</summary>\n"
         if comparison.count(kind) and page.add(head, to_spare=_RESERVE):
             _add_changes(page, comparison, kind)
             page.add("\n</details>\n")
-    for name, cases in (("added", comparison.added), ("removed", comparison.removed)):
-        if cases:
-            page.add(f"\n{name}: {len(cases):,} ({code(names_of(cases))})\n")
+    for name, cases in one_sided(comparison):
+        page.add(f"\n{name} ({code(names_of(cases))})\n")
+
+
+def _add_figures(page: Page, comparison: Comparison) -> None:
+    page.table(("", "old", "new", "change", ""), measures(comparison.old.total, comparison.new.total))
+    if len(comparison.groups) > 1:
+        groups = ((cell(group.variant or group.job), *group_cells(group)) for group in comparison.groups)
+        page.table(("", *GROUP_COLUMNS), groups)
+
+
+def _add_questions(page: Page, comparison: Comparison) -> None:
+    shown = 0
+    if comparison.rewordings:
+        page.add("\n### changed questions\n")
+    for rewording in comparison.rewordings[:_MOST_REWORDINGS]:
+        shown += page.add(f"\n{code(asked_in(rewording))}\n\n{_difference(rewording.pieces)}\n", to_spare=ROOM // 2)
+    left_out = rewordings_left_out(comparison, shown)
+    if left_out:
+        page.add(f"\n{left_out}\n")
 
 
 def _add_changes(page: Page, comparison: Comparison, kind: Kind) -> None:
@@ -76,8 +112,11 @@ def _change(change: Change) -> Iterator[str]:
     answers = change.answers
     if answers and change.new.status != "error":
         yield f"\none of {len(answers):,} answers that differ:\n" if len(answers) > 1 else ""
-        pieces = shortened(differences(*answers[0]), _BOUNDS)
-        yield f"\n<pre>{''.join(map(_marked, pieces))}</pre>\n"
+        yield f"\n{_difference(differences(*answers[0]))}\n"
+
+
+def _difference(pieces: Sequence[Piece]) -> str:
+    return f"<pre>{''.join(map(_marked, shortened(pieces, _BOUNDS)))}</pre>"
 
 
 def _marked(piece: Piece) -> str:

@@ -7,14 +7,13 @@ from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from runner.comparing.questions import changed_parts
 from runner.console import full_name
 from runner.row_facts import declared, failed_assertions, place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from runner.comparing.facts import Facts
     from runner.records import ErrorRecord, Row, VerdictRecord
     from runner.report.rows import CaseResult
@@ -96,9 +95,7 @@ class Change:
     @property
     def question(self) -> tuple[str, ...]:
         """The parts of the question that are others now; empty if the same was asked."""
-        old, new = self.old.rows[0], self.new.rows[0]
-        parts = tuple(name for name, part in _PARTS.items() if part(old) != part(new))
-        return () if parts == ("vars",) else parts  # no template of the question uses those that differ
+        return changed_parts(self.old.rows[0], self.new.rows[0])
 
     @property
     def answers(self) -> list[tuple[str, str]]:
@@ -147,27 +144,6 @@ class Change:
         if self.assertions_differ:
             return "the same question and answer, other assertions"
         return "the same question, answer and assertions: only what was measured differs"
-
-
-def _texts(row: Row) -> Any:
-    return [[message["role"], message["text"]] for message in row["request"].get("messages", ())]
-
-
-def _images(row: Row) -> Any:
-    messages = row["request"].get("messages", ())
-    return [[image["sha256"] for image in message.get("images", ())] for message in messages]
-
-
-_PARTS: dict[str, Callable[[Row], Any]] = {
-    "model": lambda row: row["model"],
-    "system": lambda row: row["request"].get("system"),
-    "turns": _texts,
-    "images": _images,
-    "inference": lambda row: row["request"].get("inference"),
-    "extra": lambda row: row["request"].get("extra") or None,
-    "body": lambda row: row["request"].get("body"),
-    "vars": lambda row: row["vars"],
-}
 
 
 def _outputs(case: CaseResult) -> Counter[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.console import latency, money
@@ -24,17 +25,17 @@ class Measure(NamedTuple):
 
 def measures(old: Figures, new: Figures) -> Iterator[Measure]:
     """The two sides, a line for each figure that at least one side has."""
-    for name, (value, write) in _MEASURES.items():
-        before, after = value(old), value(new)
+    for name, figure in _FIGURES.items():
+        before, after = figure.value(old), figure.value(new)
         if before is None and after is None:
             continue
-        is_rate = name == "pass_rate"  # which is a percentage itself
+        difference = _points if name == "pass_rate" else _difference
         yield Measure(
             name=_NAMES.get(name, name.replace("_", " ")),
-            old="-" if before is None else write(before),
-            new="-" if after is None else write(after),
-            difference=_points(before, after) if is_rate else _difference(before, after, write),
-            percent="" if is_rate else _percent(before, after),
+            old="-" if before is None else figure.write(before),
+            new="-" if after is None else figure.write(after),
+            difference="" if before is None or after is None else difference(before, after, figure.write),
+            percent="" if before is None or after is None else _percent(before, after, least=figure.least_of_percent),
         )
 
 
@@ -68,7 +69,7 @@ def _cells(figures: Figures | None) -> list[str]:
 
 def to_json(figures: Figures) -> dict[str, Any]:
     """As schemas/diff.schema.json has them."""
-    found = {name: value(figures) for name, (value, _) in _MEASURES.items()}
+    found = {name: figure.value(figures) for name, figure in _FIGURES.items()}
     cost = None if figures.cost_usd is None else round(figures.cost_usd, 9)
     return {**found, "cost_usd": cost, "unpriced_rows": figures.unpriced}
 
@@ -78,7 +79,7 @@ def _count(value: float) -> str:
 
 
 def _rate(value: float) -> str:
-    return f"{value:.1%}"
+    return f"{value:.1%}".replace(".0%", "%")
 
 
 def _pass_rate(figures: Figures) -> float | None:
@@ -86,19 +87,30 @@ def _pass_rate(figures: Figures) -> float | None:
     return figures.passed / figures.cases if figures.cases else None
 
 
-# By name: what each is of the figures, and how it is written. None is what is not known.
-_MEASURES: dict[str, tuple[Callable[[Figures], float | None], Callable[[float], str]]] = {
-    "cases": (lambda figures: figures.cases, _count),
-    "passed": (lambda figures: figures.passed, _count),
-    "failed": (lambda figures: figures.failed, _count),
-    "errors": (lambda figures: figures.errors, _count),
-    "pass_rate": (_pass_rate, _rate),
-    "cost_usd": (lambda figures: figures.cost_usd, money),
-    "input_tokens": (lambda figures: figures.usage.input_tokens, _count),
-    "output_tokens": (lambda figures: figures.usage.output_tokens, _count),
-    "latency_p50_ms": (lambda figures: figures.latencies.percentile(50), latency),
-    "latency_p95_ms": (lambda figures: figures.latencies.percentile(95), latency),
-    "first_token_p50_ms": (lambda figures: figures.first_tokens.percentile(50), latency),
+class _Figure(NamedTuple):
+    """One of the figures: what it is of them all, None where it is not known; how it is written; and from which value
+    on a change in percent says anything, since of few cases and of short times chance makes the most.
+    """
+
+    value: Callable[[Figures], float | None]
+    write: Callable[[float], str]
+    least_of_percent: float
+
+
+_FEW = 20
+_SHORT_MS = 100
+_FIGURES = {
+    "cases": _Figure(lambda figures: figures.cases, _count, _FEW),
+    "passed": _Figure(lambda figures: figures.passed, _count, _FEW),
+    "failed": _Figure(lambda figures: figures.failed, _count, _FEW),
+    "errors": _Figure(lambda figures: figures.errors, _count, _FEW),
+    "pass_rate": _Figure(_pass_rate, _rate, inf),  # which is a percentage itself
+    "cost_usd": _Figure(lambda figures: figures.cost_usd, money, 0),
+    "input_tokens": _Figure(lambda figures: figures.usage.input_tokens, _count, _FEW),
+    "output_tokens": _Figure(lambda figures: figures.usage.output_tokens, _count, _FEW),
+    "latency_p50_ms": _Figure(lambda figures: figures.latencies.percentile(50), latency, _SHORT_MS),
+    "latency_p95_ms": _Figure(lambda figures: figures.latencies.percentile(95), latency, _SHORT_MS),
+    "first_token_p50_ms": _Figure(lambda figures: figures.first_tokens.percentile(50), latency, _SHORT_MS),
 }
 _NAMES = {
     "cost_usd": "cost",
@@ -108,18 +120,17 @@ _NAMES = {
 }
 
 
-def _difference(old: float | None, new: float | None, write: Callable[[float], str]) -> str:
-    if old is None or new is None:
-        return ""
+def _difference(old: float, new: float, write: Callable[[float], str]) -> str:
     return "=" if old == new else f"{'+' if new > old else '-'}{write(abs(new - old))}"
 
 
-def _points(old: float | None, new: float | None) -> str:
-    if old is None or new is None:
+def _points(old: float, new: float, _write: Callable[[float], str]) -> str:
+    return "=" if old == new else f"{(new - old) * 100:+.1f}".removesuffix(".0") + " points"
+
+
+def _percent(old: float, new: float, *, least: float) -> str:
+    """In whole percent; empty where that says nothing."""
+    if not old or old < least:
         return ""
-    return "=" if old == new else f"{(new - old) * 100:+.1f} points"
-
-
-def _percent(old: float | None, new: float | None) -> str:
-    """Empty where there is nothing to say: without a change, and from nothing to something."""
-    return f"{(new - old) / old:+.1%}" if old and new is not None and old != new else ""
+    percent = round((new - old) / old * 100)
+    return f"{percent:+,}%" if percent else ""

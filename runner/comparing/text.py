@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING
 
 from runner.comparing.changes import Kind
 from runner.comparing.measures import GROUP_COLUMNS, group_cells, measures
-from runner.comparing.verdict import OTHERS, STILL, WORSE, is_good, named, names_of, verdict
+from runner.comparing.verdict import (
+    OTHERS,
+    STILL,
+    WORSE,
+    alarm,
+    asked_in,
+    described,
+    is_good,
+    named,
+    names_of,
+    one_sided,
+    rewordings_left_out,
+    verdict,
+)
 from runner.comparing.word_diff import SHORT, WHOLE, differences, shortened
 from runner.console import one_line, plain
 
@@ -16,14 +29,13 @@ if TYPE_CHECKING:
 
     from runner.comparing import Comparison
     from runner.comparing.changes import Broken, Change
-    from runner.comparing.facts import Facts
     from runner.comparing.measures import Group
     from runner.comparing.word_diff import Piece
-    from runner.figures import Figures
 
     Style = Callable[[str, str], str]  # a text and what it is: bold, dim, good, bad, removed or added
 
 _MOST_TOLD = 20  # cases of a kind
+_MOST_REWORDINGS = 10
 _SIGNS = {
     Kind.NEWLY_FAILING: ("FAILED", "bad"),
     Kind.NEWLY_IN_ERROR: ("ERROR", "bad"),
@@ -42,31 +54,44 @@ def without_style(text: str, kind: str) -> str:
 
 def lines(comparison: Comparison, *, style: Style = without_style, verbose: bool = False) -> Iterator[str]:
     """The whole report: figures, what regressed and why, what else changed, and the verdict as the last line."""
-    yield from _table(comparison.old, comparison.new, style)
-    yield from _groups(comparison.groups, style)
+    yield f"OLD {described(comparison.old)} → NEW {described(comparison.new)}"
+    yield from _alarm(comparison, style)
+    if not comparison.nothing_matches:
+        yield ""
+        yield from _table(comparison, style)
+        yield from _groups(comparison.groups, style)
+        yield from _questions(comparison, style, verbose=verbose)
     for kind in (*WORSE, *OTHERS, *(STILL if verbose else ())):
         yield from _section(comparison, kind, style, verbose=verbose)
     yield ""
     for kind in () if verbose else STILL:
         yield from _counted(kind.label, comparison.count(kind), named(comparison.names(kind), comparison.count(kind)))
-    for name, cases in (("added", comparison.added), ("removed", comparison.removed)):
-        yield from _counted(name, len(cases), _all_names(cases) if verbose else names_of(cases))
+    for told, cases in one_sided(comparison):
+        yield f"{told} ({names_of(cases, most=len(cases)) if verbose else names_of(cases)})"
     yield _verdict(comparison, style)
 
 
 def regressions(comparison: Comparison, *, style: Style = without_style, verbose: bool = False) -> Iterator[str]:
     """Only what got worse, and the verdict."""
+    yield from _alarm(comparison, style)
     for kind in WORSE:
         yield from _section(comparison, kind, style, verbose=verbose)
     yield _verdict(comparison, style)
+
+
+def _alarm(comparison: Comparison, style: Style) -> Iterator[str]:
+    told = alarm(comparison)
+    if told:
+        yield style(told.message, "bad")
+        yield f"    hint: {told.hint}"
 
 
 def _verdict(comparison: Comparison, style: Style) -> str:
     return style(verdict(comparison), "good" if is_good(comparison) else "bad")
 
 
-def _table(old: Figures, new: Figures, style: Style) -> Iterator[str]:
-    rows = [("", "old", "new", "change", ""), *measures(old, new)]
+def _table(comparison: Comparison, style: Style) -> Iterator[str]:
+    rows = [("", "old", "new", "change", ""), *measures(comparison.old.total, comparison.new.total)]
     widths = _widths(rows)
     for number, (name, *values) in enumerate(rows):
         cells = (f"{value:>{width}}" for value, width in zip(values, widths[1:], strict=True))
@@ -85,6 +110,20 @@ def _groups(groups: Sequence[Group], style: Style) -> Iterator[str]:
     for number, cells in enumerate(rows):
         line = "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()
         yield style(line, "bold") if number == 0 else line
+
+
+def _questions(comparison: Comparison, style: Style, *, verbose: bool) -> Iterator[str]:
+    """What was changed about the questions, word by word."""
+    shown = comparison.rewordings if verbose else comparison.rewordings[:_MOST_REWORDINGS]
+    if shown:
+        yield ""
+        yield style("changed questions:", "bold")
+    for rewording in shown:
+        yield asked_in(rewording)
+        yield from _marked(rewording.pieces, style, verbose=verbose)
+    left_out = rewordings_left_out(comparison, len(shown))
+    if left_out:
+        yield left_out + ("" if verbose else " (-v tells of more)")
 
 
 def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
@@ -121,7 +160,7 @@ def _change(change: Change, style: Style, *, verbose: bool) -> Iterator[str]:
     if answers and change.new.status != "error":
         if len(answers) > 1:
             yield f"  one of {len(answers):,} answers that differ:"
-        yield from _answer(differences(*answers[0]), style, verbose=verbose)
+        yield from _marked(differences(*answers[0]), style, verbose=verbose)
 
 
 def _told(broken: Broken, *, of: int) -> str:
@@ -129,8 +168,8 @@ def _told(broken: Broken, *, of: int) -> str:
     return one_line(f"{times}{broken.verdict['reason']} ({broken.place})")
 
 
-def _answer(pieces: Sequence[Piece], style: Style, *, verbose: bool) -> Iterator[str]:
-    """The difference of two outputs, each line behind a bar, so that no output can pass for a line of ours."""
+def _marked(pieces: Sequence[Piece], style: Style, *, verbose: bool) -> Iterator[str]:
+    """The difference of two texts, each line behind a bar, so that none of theirs can pass for a line of ours."""
     text = "".join(_styled(piece, style) for piece in shortened(pieces, WHOLE if verbose else SHORT))
     yield from (f"  | {line}" for line in text.split("\n"))
 
@@ -148,7 +187,3 @@ def _styled(piece: Piece, style: Style) -> str:
 def _counted(name: str, count: int, names: str) -> Iterator[str]:
     if count:
         yield f"{name}: {count:,} ({names})"
-
-
-def _all_names(cases: Sequence[Facts]) -> str:
-    return names_of(cases, most=len(cases))

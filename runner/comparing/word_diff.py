@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-# A word, the space between words, or a mark; each sign of scripts that write without spaces.
-_TOKEN = re.compile(r"[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+|\s+|.", re.DOTALL)
+# A number, a word, the space between words, or a mark; each sign of scripts that write without spaces.
+_TOKEN = re.compile(r"\d+(?:[.,]\d+)+|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+|\s+|.", re.DOTALL)
 _MOST_COMPARED = 10_000  # tokens: comparing takes 10 ms and 12 MB then, and four times that for twice as many
 
 

@@ -13,8 +13,16 @@ if TYPE_CHECKING:
 
 
 def render_problems(problems: Sequence[Problem], *, style: Callable[[str, str], str] = lambda text, _: text) -> str:
-    """All problems as text: place, message, the line with a caret, and the hint. `style` may colour a part."""
-    return "\n\n".join("\n".join(_problem_lines(problem, style)) for problem in problems)
+    """All problems as text: place, message, the line with a caret, and the hint. `style` may colour a part.
+
+    What has a place takes a paragraph of its own.
+    """
+    lines: list[str] = []
+    for before, problem in zip((None, *problems), problems, strict=False):
+        if before and (before.place or problem.place):
+            lines.append("")
+        lines += _problem_lines(problem, style)
+    return "\n".join(lines)
 
 
 def _problem_lines(problem: Problem, style: Callable[[str, str], str]) -> Iterator[str]:
