@@ -474,7 +474,7 @@ def test_a_report_that_would_overwrite_what_is_compared_is_refused(bedrock_run: 
     before = (tmp_path / "old" / "suite.jsonl").read_text()
     done = bedrock_run("diff", "old/suite.jsonl", "new", "--report-html", "old/../old/suite.jsonl")
     assert done.returncode == 2
-    assert "error: the html report would overwrite rows: " in done.stderr
+    assert "error: the html report would overwrite rows that are compared: " in done.stderr
     assert (tmp_path / "old" / "suite.jsonl").read_text() == before
     done = bedrock_run("diff", "old", "new", "--report-html", "-", "--report-markdown", "d.md")
     assert "error: the html report would overwrite the comparison: standard output" in done.stderr
@@ -801,7 +801,7 @@ def test_of_a_case_that_still_fails_only_what_fails_now_is_told(side: Any, row: 
 
 
 def test_what_judges_cost_counts(side: Any) -> None:
-    judgement = {"cost_usd": 0.5, "usage": {"input_tokens": 7, "output_tokens": 3, "cache_read_tokens": 0,
+    judgement = {"cost_usd": 0.5, "current": True, "usage": {"input_tokens": 7, "output_tokens": 3, "cache_read_tokens": 0,
                  "cache_write_tokens": 0}, "attempts": [{"code": None}]}  # fmt: skip
     old, new = (
         side("old", {"cost_usd": 0.25}),
