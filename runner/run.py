@@ -191,7 +191,7 @@ def _report(spooled: Spool, summary: Summary, options: RunOptions) -> None:
         why = f"their rows could not be kept in {tempfile.gettempdir()}: {error.strerror or error}"
         console.say(f"note: no report was written, since {why}")
         return
-    for failure in report.write(options.reports, rows, summary, verbose=options.verbose):
+    for failure in report.write(options.reports, rows, summary, verbose=options.verbose).failures:
         console.say(f"note: {failure}")
 
 

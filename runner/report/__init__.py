@@ -93,33 +93,50 @@ def in_github_actions() -> bool:
     return os.environ.get("GITHUB_ACTIONS") == "true"
 
 
-def write(wanted: Reports, rows: Rows, summary: Summary, *, verbose: bool = False) -> list[str]:
+class Outcome(NamedTuple):
+    """What came of reports: the files that were written, and a line for each report that could not be made."""
+
+    files: list[Path]
+    failures: list[str]
+
+
+def write(wanted: Reports, rows: Rows, summary: Summary, *, verbose: bool = False) -> Outcome:
     """Make the reports. Those that could not be made are told: they change nothing about the run.
 
     What has gone wrong takes a line each; with `verbose` a bug comes with its traceback.
     """
-    failures = []
-    for what, make in _makers(wanted, rows, summary):
+    outcome = Outcome([], [])
+    for what, make, file in _makers(wanted, rows, summary):
         try:
             make()
         except OSError as error:
-            failures.append(f"{what} could not be written: {error.strerror or error}")
+            outcome.failures.append(f"{what} could not be written: {error.strerror or error}")
         except Exception as error:
             bug = f"{what} could not be made: {type(error).__name__}: {error}; this is a bug in bedrock-run"
-            failures.append(f"{bug}\n{traceback.format_exc()}" if verbose else f"{bug} (-v tells more)")
-    return failures
+            outcome.failures.append(f"{bug}\n{traceback.format_exc()}" if verbose else f"{bug} (-v tells more)")
+        else:
+            outcome.files.extend([file] if file else [])
+    return outcome
 
 
-def _makers(wanted: Reports, rows: Rows, summary: Summary) -> Iterator[tuple[str, Callable[[], None]]]:
-    """What each report is called, and what makes it."""
+class _Maker(NamedTuple):
+    """What a report is called, what makes it, and the file that it goes to if it is one that was asked for."""
+
+    what: str
+    make: Callable[[], None]
+    file: Path | None = None
+
+
+def _makers(wanted: Reports, rows: Rows, summary: Summary) -> Iterator[_Maker]:
     for name, path in wanted.files():
-        yield f"the {name} report ({path})", partial(_write_file, name, path, rows, summary)
+        make = partial(_write_file, name, path, rows, summary)
+        yield _Maker(f"the {name} report ({path})", make, None if path == STDOUT else path)
     if wanted.github:
         from runner.report import github
 
-        yield "GitHub's annotations", partial(github.write, cast("TextIO", Patient()), rows, summary)
+        yield _Maker("GitHub's annotations", partial(github.write, cast("TextIO", Patient()), rows, summary))
         if step_summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-            yield "GitHub's step summary", partial(github.append_summary, Path(step_summary), rows, summary)
+            yield _Maker("GitHub's step summary", partial(github.append_summary, Path(step_summary), rows, summary))
 
 
 def _write_file(name: str, path: Path, rows: Rows, summary: Summary) -> None:
