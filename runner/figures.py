@@ -1,4 +1,7 @@
-"""What the cases of a job come to, or those of one variant of it: counts, cost, tokens and latencies."""
+"""What cases come to, those of a job or of one variant of it: counts, tokens, cost and latencies.
+
+Whatever tells of a run takes its figures from here, so that all of them tell the same.
+"""
 
 from __future__ import annotations
 
@@ -7,48 +10,93 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import TYPE_CHECKING
 
+from runner.records import Usage, paid_for_judgements, paid_for_replies
+
 if TYPE_CHECKING:
-    from runner.records import Row, Status
+    from collections.abc import Iterable, Iterator
+
+    from runner.records import Paid, Row, Status
+    from runner.report.rows import CaseResult
+
+
+def verdict_of_case(*, passed: int, failed: int, errors: int, repeats: int, min_pass: int) -> Status:
+    """What the repetitions of a case that have finished make of it.
+
+    `error` if one of them is; `failed` if more of them are than `min_pass` allows. It is an error too as long as
+    repetitions are missing that have to decide, as after a run that was stopped.
+    """
+    if errors:
+        return "error"
+    if failed > repeats - min_pass:
+        return "failed"
+    return "passed" if passed >= min_pass else "error"
 
 
 @dataclass(slots=True)
-class Latencies:
-    """Milliseconds of some replies. What is kept is how often each number came: never more than there are replies,
-    mostly far less, and in any order.
+class Distribution:
+    """Numbers in any order, as the milliseconds of some replies. What is kept is how often each of them came: never
+    more than there are, and mostly far less.
     """
 
-    _times: Counter[int] = field(default_factory=Counter)
+    _counts: Counter[float] = field(default_factory=Counter)
 
-    def add(self, milliseconds: int) -> None:
-        self._times[milliseconds] += 1
+    def add(self, value: float) -> None:
+        self._counts[value] += 1
 
-    def update(self, others: Latencies) -> None:
-        self._times.update(others._times)
+    def update(self, others: Distribution) -> None:
+        self._counts.update(others._counts)
 
-    def percentile(self, percent: int) -> int | None:
+    def __len__(self) -> int:
+        return self._counts.total()
+
+    def __iter__(self) -> Iterator[tuple[float, int]]:
+        """Each number, the least first, and how often it came."""
+        return iter(sorted(self._counts.items()))
+
+    @property
+    def highest(self) -> float | None:
+        return max(self._counts, default=None)
+
+    def percentile(self, percent: int) -> float | None:
         """By nearest rank: the least of them that this many percent do not exceed; None if there are none."""
-        rank = ceil(self._times.total() * percent / 100)
-        for milliseconds in sorted(self._times):
-            rank -= self._times[milliseconds]
+        rank = ceil(len(self) * percent / 100)
+        for value, count in self:
+            rank -= count
             if rank <= 0:
-                return milliseconds
+                return value
         return None
 
 
 @dataclass(slots=True, kw_only=True)
-class Figures:
+class Spending:
+    """Running totals of what rows took, by their replies and by the judges of these."""
+
+    usage: Usage = field(default_factory=Usage)
+    cost_usd: float | None = None  # of what has a known price
+    unpriced: int = 0  # rows of which something has none
+    uncounted: int = 0  # rows of which the tokens are not all known
+
+    def spend(self, paid: Iterable[Paid]) -> None:
+        """Count what was paid for one row."""
+        paid = tuple(paid)
+        self.unpriced += any(each.cost_usd is None for each in paid)
+        self.uncounted += any(each.usage is None for each in paid)
+        for each in paid:
+            if each.usage is not None:
+                self.usage += Usage(**each.usage)
+            if each.cost_usd is not None:
+                self.cost_usd = (self.cost_usd or 0.0) + each.cost_usd
+
+
+@dataclass(slots=True, kw_only=True)
+class Figures(Spending):
     """Running totals of cases, each counted once however often it is repeated; of kept and called ones alike."""
 
     passed: int = 0
     failed: int = 0
     errors: int = 0
-    cost_usd: float | None = None  # of the replies, and of their judges, whose price is known
-    unpriced: int = 0  # rows with replies and no known price
-    input_tokens: int = 0
-    output_tokens: int = 0
-    uncounted: int = 0  # rows with replies whose tokens are not known
-    latencies: Latencies = field(default_factory=Latencies)
-    first_tokens: Latencies = field(default_factory=Latencies)  # of streamed replies
+    latencies: Distribution = field(default_factory=Distribution)  # milliseconds, of whole answers
+    first_tokens: Distribution = field(default_factory=Distribution)  # milliseconds, of streamed replies
 
     @property
     def cases(self) -> int:
@@ -56,19 +104,11 @@ class Figures:
 
     @property
     def tokens(self) -> int:
-        return self.input_tokens + self.output_tokens
+        return self.usage.input_tokens + self.usage.output_tokens
 
     def add(self, row: Row) -> None:
         """Count what a row took and cost. What became of its case is for `move`."""
-        if row["replies"]:
-            self.unpriced += row["cost_usd"] is None
-            self.uncounted += row["usage"] is None
-        for cost in (row["cost_usd"], *(judgement["cost_usd"] for judgement in row["judgements"])):
-            if cost is not None:
-                self.cost_usd = (self.cost_usd or 0.0) + cost
-        if row["usage"] is not None:
-            self.input_tokens += row["usage"]["input_tokens"]
-            self.output_tokens += row["usage"]["output_tokens"]
+        self.spend((*paid_for_replies(row), *paid_for_judgements(row["judgements"])))
         if row["output"] is not None and row["latency_ms"] is not None:
             self.latencies.add(row["latency_ms"])
         if row["output"] is not None and row["first_token_ms"] is not None:
@@ -78,6 +118,12 @@ class Figures:
         """Count a case for what it is now, in place of what its other repetitions made of it."""
         self._count(before, -1)
         self._count(after, 1)
+
+    def add_case(self, case: CaseResult) -> None:
+        """Count a case with all its rows."""
+        for row in case.rows:
+            self.add(row)
+        self.move(None, case.status)
 
     def _count(self, status: Status | None, number: int) -> None:
         match status:
@@ -93,11 +139,10 @@ class Figures:
         self.passed += others.passed
         self.failed += others.failed
         self.errors += others.errors
+        self.usage += others.usage
         if others.cost_usd is not None:
             self.cost_usd = (self.cost_usd or 0.0) + others.cost_usd
         self.unpriced += others.unpriced
-        self.input_tokens += others.input_tokens
-        self.output_tokens += others.output_tokens
         self.uncounted += others.uncounted
         self.latencies.update(others.latencies)
         self.first_tokens.update(others.first_tokens)

@@ -153,7 +153,7 @@ class Guard:
         if hold is None:
             return
         lost = sum(attempt["possibly_billed"] for attempt in made.attempts) if made else 0
-        cost = sum(cost or 0.0 for _, cost in made.usages) if made else 0.0
+        cost = sum(paid.cost_usd or 0.0 for paid in made.paid) if made else 0.0
         self._release(case, hold, spent=cost + lost * max(hold.worst) - hold.lost)
 
     def _reasons_to_stop(self, case: Case, made: Made) -> Iterator[StopReason]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NotRequired, TypedDict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from runner.errors import CallError, Place, Problem
@@ -416,6 +416,22 @@ class Row(TypedDict):
     judgements: list[JudgementRecord]
 
 
+class Paid(NamedTuple):
+    """What calls took, a reply's or a judge's. None where the service counted no tokens, or no price (USD) is known."""
+
+    usage: dict[str, int] | None
+    cost_usd: float | None
+
+
+def paid_for_replies(row: Row) -> list[Paid]:
+    return [Paid(row["usage"], row["cost_usd"])] if row["replies"] else []
+
+
+def paid_for_judgements(judgements: Iterable[JudgementRecord]) -> list[Paid]:
+    found = [Paid(judgement["usage"], judgement["cost_usd"]) for judgement in judgements]
+    return [paid for paid in found if paid.usage is not None or paid.cost_usd is None]  # the others called nothing
+
+
 @dataclass(frozen=True, slots=True)
 class Made:
     """What one run did for a row: all that is in it or, where an `earlier` row was kept, what was asked about it."""
@@ -436,11 +452,9 @@ class Made:
         return [*own, *(attempt for judgement in self.judgements for attempt in judgement["attempts"])]
 
     @property
-    def usages(self) -> list[tuple[dict[str, int], float | None]]:
-        """Tokens, and their price in USD where it is known, of the replies and of their judges."""
-        own = [] if self.earlier else [(self.row["usage"], self.row["cost_usd"])]
-        judges = [(judgement["usage"], judgement["cost_usd"]) for judgement in self.judgements]
-        return [(usage, cost) for usage, cost in (*own, *judges) if usage is not None]
+    def paid(self) -> list[Paid]:
+        """What it called, for replies and for their judges."""
+        return [*([] if self.earlier else paid_for_replies(self.row)), *paid_for_judgements(self.judgements)]
 
     @property
     def call_failed(self) -> bool:

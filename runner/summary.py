@@ -8,14 +8,16 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from runner.errors import ExitCode, FailureCode, refused_for_tokens
-from runner.figures import Figures
-from runner.records import Made, Usage, matrix_label
+from runner.figures import Figures, Spending, verdict_of_case
+from runner.records import Made, matrix_label
+from runner.row_facts import failed_assertions
 from runner.thresholds import judge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from runner.records import AttemptRecord, Row, Status, Threshold
+    from runner.report.rows import Rows
     from runner.stop import StopReason
     from runner.thresholds import ThresholdVerdict
 
@@ -25,8 +27,8 @@ _REASON = 300  # characters of a reason that are kept
 
 
 @dataclass(slots=True, kw_only=True)
-class Tally:
-    """Running totals of one job, or of several."""
+class Tally(Spending):
+    """Running totals of what a run did for one job, or for several; tokens and cost are those of its own calls."""
 
     cases: int = 0  # to run, repetitions counted
     kept: int = 0  # answered by rows of earlier runs
@@ -40,9 +42,6 @@ class Tally:
     refused_for_tokens: int = 0  # attempts
     longest_reply: int = 0  # tokens
     max_tokens: int = 0  # the most that a request allowed
-    usage: Usage = field(default_factory=Usage)
-    cost_usd: float | None = None  # of the rows whose price is known
-    unpriced: int = 0  # rows with usage but no known price
 
     @property
     def done(self) -> int:
@@ -79,11 +78,7 @@ class Tally:
                 self.errors += 1
         self.cases = max(self.cases, self.done)  # rows may have been added to a file of cases meanwhile
         self._count_attempts(made.attempts)
-        for usage, cost in made.usages:
-            self.usage += Usage(**usage)
-            self.unpriced += cost is None
-            if cost is not None:
-                self.cost_usd = (self.cost_usd or 0.0) + cost
+        self.spend(made.paid)
         if made.earlier is not None:
             self.kept += 1
             return
@@ -140,10 +135,9 @@ class JobSummary:
         self.tally.add(made)
         figures = self._figures if row["matrix"] is None else self._variant(matrix_label(row["matrix"]))
         figures.add(row)
-        before, after = self._count(row["index"], row["status"])
-        if before != after:
-            figures.move(before, after)
-            self._remember(row, after)
+        before, after = self._count(row)
+        figures.move(before, after)
+        self._remember(row, after)
 
     @property
     def figures(self) -> Figures:
@@ -155,6 +149,16 @@ class JobSummary:
 
     def _parts(self) -> tuple[Figures, ...]:
         return self._figures, *self.variants.values()
+
+    @property
+    def unit(self) -> str:
+        """What its tally counts."""
+        return "repetition" if self.repeat > 1 else "case"
+
+    @property
+    def pending_cases(self) -> int:
+        """How many cases have no row at all."""
+        return max(0, self.tally.cases // self.repeat - sum(part.cases for part in self._parts()))
 
     @property
     def complete(self) -> bool:
@@ -197,32 +201,37 @@ class JobSummary:
     def _variant(self, label: str) -> Figures:
         return self.variants.setdefault(label, Figures())
 
-    def _count(self, index: int, status: Status) -> tuple[Status | None, Status]:
+    def _count(self, row: Row) -> tuple[Status | None, Status]:
         """What a case was before this repetition of it, if any had finished, and what it is now."""
-        if self.repeat == 1:
-            return None, status
+        if row["repeats"] == 1:
+            return None, row["status"]
+        index = row["index"]
         missing = index + 1 - len(self._repetitions)
         if missing > 0:
             self._repetitions.extend(array("Q", bytes(8 * missing)))
-        before = self._status(index)
-        self._repetitions[index] += {"passed": 1, "failed": 1 << 16, "error": 1 << 32}[status]
-        after = self._status(index)
-        assert after is not None
-        return before, after
+        before = self._status(row) if self._repetitions[index] else None
+        self._repetitions[index] += {"passed": 1, "failed": 1 << 16, "error": 1 << 32}[row["status"]]
+        return before, self._status(row)
 
-    def _status(self, index: int) -> Status | None:
-        """Of a case, as its repetitions make it so far; None if none has finished."""
-        counts = self._repetitions[index]
-        if not counts:
-            return None
-        failed, errors = counts >> 16 & 0xFFFF, counts >> 32
-        return "error" if errors else "failed" if failed > self.repeat - self.min_pass else "passed"
+    def _status(self, row: Row) -> Status:
+        """Of the row's case, as its repetitions make it so far."""
+        counts = self._repetitions[row["index"]]
+        return verdict_of_case(
+            passed=counts & 0xFFFF,
+            failed=counts >> 16 & 0xFFFF,
+            errors=counts >> 32,
+            repeats=row["repeats"],
+            min_pass=row["min_pass"],
+        )
 
     def _remember(self, row: Row, status: Status) -> None:
-        self.failed.pop(row["case"], None)
-        kept = {"failed": self.failed, "error": self.in_error}.get(status)
-        if kept is not None and len(kept) < NAMED_CASES:
-            kept[row["case"]] = _not_passed(row)
+        """Keep what the first repetition tells that made the case what it is."""
+        if status != "failed":
+            self.failed.pop(row["case"], None)
+        if row["status"] == status != "passed":
+            kept = self.failed if status == "failed" else self.in_error
+            if len(kept) < NAMED_CASES:
+                kept.setdefault(row["case"], _not_passed(row))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -250,6 +259,24 @@ class Summary:
         self.jobs[row["job"]].add(made)
 
     @property
+    def figures(self) -> Figures:
+        """Of the cases of all jobs together."""
+        whole = Figures()
+        for job in self.jobs.values():
+            whole.update(job.figures)
+        return whole
+
+    @property
+    def unit(self) -> str:
+        """What its total counts."""
+        return "repetition" if any(job.repeat > 1 for job in self.jobs.values()) else "case"
+
+    @property
+    def pending_cases(self) -> int:
+        """How many cases have no row at all."""
+        return sum(job.pending_cases for job in self.jobs.values())
+
+    @property
     def complete(self) -> bool:
         """Whether every case has its row."""
         return self.total.pending == 0
@@ -264,25 +291,29 @@ class Summary:
         return ExitCode.ASSERTION_FAILED if failed else ExitCode.OK
 
 
-def of_rows(rows: Iterable[Row], output: str) -> Summary:
-    """The summary of rows on disk, as if one run had called them all. `output` is where they come from.
+def of_rows(rows: Rows) -> Summary:
+    """The summary of rows on disk, as if one run had called them all.
 
     Rows tell of no thresholds, and cases that have no row are not missed.
     """
     summary = Summary(jobs={})
-    for row in rows:
-        job = summary.jobs.get(row["job"])
-        if job is None:
-            job = summary.jobs[row["job"]] = JobSummary(
-                name=row["job"],
-                path=row["source"]["path"],
-                output=output,
-                tally=Tally(),
-                repeat=row["repeats"],
-                min_pass=row["min_pass"],
+    for name in rows.jobs:
+        for number, case in enumerate(rows.cases(name)):
+            first = case.rows[0]
+            job = summary.jobs.setdefault(
+                name,
+                JobSummary(
+                    name=name,
+                    path=first["source"]["path"],
+                    output=", ".join(map(str, rows.files_of(name))),
+                    tally=Tally(),
+                    repeat=first["repeats"],
+                    min_pass=first["min_pass"],
+                ),
             )
-        summary.add(Made(row))
-        job.unnamed = job.tally.done == 1 and row["case"] == "1"
+            for row in case.rows:  # which may have the index of another, if the job was edited meanwhile
+                summary.add(Made({**row, "index": number}))
+            job.unnamed = job.tally.done == 1 and case.id == "1"
     return summary
 
 
@@ -291,7 +322,8 @@ def _not_passed(row: Row) -> NotPassed:
     if error is not None:
         line, reason = source["line"], f"{error['code']}: {error['message']}"
     else:
-        line, reason = next((each["line"], each["reason"]) for each in row["assertions"] if not each["passed"])
+        first = failed_assertions(row)[0]
+        line, reason = first["line"], first["reason"]
     return NotPassed(
         case=row["case"],
         path=source["path"],

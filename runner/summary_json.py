@@ -9,7 +9,7 @@ from runner import __version__
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from runner.figures import Figures, Latencies
+    from runner.figures import Distribution, Figures
     from runner.summary import JobSummary, NotPassed, Summary, Tally
     from runner.thresholds import ThresholdVerdict
 
@@ -76,8 +76,8 @@ def _variant(figures: Figures) -> dict[str, Any]:
         "passed": figures.passed,
         "failed": figures.failed,
         "errors": figures.errors,
-        "input_tokens": figures.input_tokens,
-        "output_tokens": figures.output_tokens,
+        "input_tokens": figures.usage.input_tokens,
+        "output_tokens": figures.usage.output_tokens,
         "cost_usd": _rounded(figures.cost_usd),
         "unpriced_rows": figures.unpriced,
         **_latencies(figures),
@@ -88,7 +88,7 @@ def _latencies(figures: Figures) -> dict[str, Any]:
     return {"latency_ms": _percentiles(figures.latencies), "first_token_ms": _percentiles(figures.first_tokens)}
 
 
-def _percentiles(latencies: Latencies) -> dict[str, int | None]:
+def _percentiles(latencies: Distribution) -> dict[str, float | None]:
     return {f"p{percent}": latencies.percentile(percent) for percent in (50, 95, 99)}
 
 

@@ -34,6 +34,14 @@ class ThresholdVerdict:
     path: str  # of the job file
     line: int
 
+    @property
+    def told(self) -> str:
+        return f"{self.name} is {self.found}, wanted {self.wanted}"
+
+    @property
+    def place(self) -> str:
+        return f"{self.path}:{self.line}"
+
 
 # --- reading ---------------------------------------------------------------------------------------------------------
 
@@ -228,8 +236,8 @@ _MEASURES: Final[Mapping[str, _Measure]] = {
     "p95_first_token_latency": _Measure("seconds", "< 2s", _first_token_latency(95)),
     "cost": _Measure("dollars", "< 5", _cost),
     "cost_per_case": _Measure("dollars", "< 0.01", lambda figures: _share(1, figures) * _cost(figures)),
-    "input_tokens": _Measure("count", "< 100000", lambda figures: _tokens(figures.input_tokens, figures)),
-    "output_tokens": _Measure("count", "< 100000", lambda figures: _tokens(figures.output_tokens, figures)),
+    "input_tokens": _Measure("count", "< 100000", lambda figures: _tokens(figures.usage.input_tokens, figures)),
+    "output_tokens": _Measure("count", "< 100000", lambda figures: _tokens(figures.usage.output_tokens, figures)),
 }
 
 

@@ -20,6 +20,11 @@ def shorten(text: str, limit: int = 40) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def beginning(text: str, limit: int) -> str:
+    """The text or, if it has more characters than this, its beginning and how many more there are in its row."""
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit:,} more characters are in the row)"
+
+
 def nearest(word: str, known: Iterable[str], *, likeness: float = 0.6) -> str | None:
     """The one of `known` that was probably meant, if any is like enough (0 to 1)."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=likeness)

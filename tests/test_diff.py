@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import pty
@@ -21,7 +22,6 @@ from markdown_it import MarkdownIt
 
 from runner.comparing import Comparison, compare
 from runner.comparing.changes import Change, Kind
-from runner.comparing.figures import percentile
 from runner.report.rows import Rows
 from runner.schema import load as load_schema
 
@@ -447,7 +447,7 @@ def test_hostile_texts_are_no_markup_in_html(bedrock_run: Any, tmp_path: Path) -
     }  # fmt: skip
     assert page.attributes <= {"lang", "charset", "http-equiv", "content", "name", "class", "open"}
     assert not DANGEROUS.search(text)
-    assert "default-src 'none'; style-src 'sha256-" in text
+    assert "default-src 'none'; style-src 'sha256-" in html.unescape(text)
     assert "<script>alert(1)</script>" in page.text
     assert "{{ 7 * 7 }}" in page.text
 
@@ -470,7 +470,7 @@ def test_hostile_texts_are_no_markup_in_markdown(bedrock_run: Any, tmp_path: Pat
 
 
 def test_markdown_stays_below_what_a_comment_may_have(side: Any, bedrock_run: Any, tmp_path: Path) -> None:
-    cases = [{"case": f"{'c' * 300}{n}", "matrix": {"n": n}} for n in range(400)]
+    cases = [{"case": f"{'c' * 300}{n}", "matrix": {"n": n}} for n in range(600)]
     side("old", *cases)
     side(
         "new",
@@ -632,9 +632,3 @@ def test_rows_of_earlier_versions_are_compared(side: Any, row: dict[str, Any], t
     earlier = {name: value for name, value in row.items() if name not in later}
     (tmp_path / "old.jsonl").write_text(json.dumps({**earlier, "status": "passed"}) + "\n")
     assert compare(Rows([tmp_path / "old.jsonl"]), side("new", {})).identical
-
-
-def test_a_percentile_is_a_value_that_was_measured() -> None:
-    assert [percentile(range(1, 101), percent) for percent in (50, 95)] == [50, 95]
-    assert [percentile([7], percent) for percent in (50, 95)] == [7, 7]
-    assert percentile([], 50) is None

@@ -30,9 +30,10 @@ def case(write_job: Any) -> Case:
 def row(status: str = "passed", *, cost: float | None = 0.001, code: str | None = None, billed: int = 0) -> Row:
     attempts = [{"code": code, "possibly_billed": False}, *[{"code": "timeout", "possibly_billed": True}] * billed]
     error = {"code": code, "message": "no", "hint": None} if status == "error" else None
-    made = {
+    made: dict[str, Any] = {
         "status": status,
         "output": None if error else "hi",
+        "replies": [] if error else [{}],
         "usage": {},
         "cost_usd": cost,
         "attempts": attempts,

@@ -49,7 +49,7 @@ def unescaped(text: str) -> str:
 def annotated(*files: Path) -> list[Command]:
     rows = Rows(files)
     out = io.StringIO()
-    github.write(out, rows, summaries.of_rows(rows, "-"))
+    github.write(out, rows, summaries.of_rows(rows))
     found = list(commands(out.getvalue()))
     assert len(found) == out.getvalue().count("\n"), "every line is one command"
     return found

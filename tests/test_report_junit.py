@@ -6,7 +6,6 @@ import io
 import re
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +13,8 @@ from junitparser import JUnitXml
 from lxml import etree
 
 from runner import summary as summaries
+from runner.errors import Place
+from runner.records import Threshold
 from runner.report import junit
 from runner.report.rows import Rows
 from runner.summary import Summary
@@ -25,7 +26,7 @@ SCHEMA = etree.XMLSchema(etree.parse(Path(__file__).parent / "junit.xsd"))
 def report(*files: Path, change: Callable[[Summary], None] = lambda _: None) -> Any:
     """The report of these rows, checked against the schema, as an element. `change` may change the summary before."""
     rows = Rows(files)
-    summary = summaries.of_rows(rows, "-")
+    summary = summaries.of_rows(rows)
     change(summary)
     out = io.StringIO()
     junit.write(out, rows, summary)
@@ -131,7 +132,7 @@ def test_what_xml_cannot_hold_is_spelled_out(edited: Any) -> None:
 def test_no_line_of_it_is_a_command_of_ci(edited: Any) -> None:
     rows = Rows([edited(lambda row: {**row, "output": "::error::x\n  ::y::z ##[error]a ##vso[b]c"})])
     out = io.StringIO()
-    junit.write(out, rows, summaries.of_rows(rows, "-"))
+    junit.write(out, rows, summaries.of_rows(rows))
     assert not re.search(r"^\s*::|##\w*\[", out.getvalue(), re.MULTILINE)
 
 
@@ -170,14 +171,14 @@ def test_a_case_whose_repetitions_are_missing_has_not_passed(edited: Any) -> Non
 
 def test_a_threshold_that_does_not_hold_is_a_failure(mixed_rows: Path) -> None:
     def break_one(summary: Summary) -> None:
-        broken = [SimpleNamespace(name="pass_rate", wanted=">= 0.95", found="0.5", line=4)]
-        job = summary.jobs["mixed"]
-        fields = {name: getattr(job, name) for name in ("name", "path", "tally", "repeat", "min_pass")}
-        summary.jobs["mixed"] = SimpleNamespace(**fields, broken_thresholds=broken)  # type: ignore[assignment]
+        wanted = Threshold(
+            name="pass_rate", comparison=">=", limit=0.95, wanted=">= 0.95", place=Place("job.yaml", 4, 1)
+        )
+        summary.jobs["mixed"].wanted = (wanted,)
 
     root = report(mixed_rows, change=break_one)
     (failure,) = case(root, "(thresholds)").iter("failure")
-    assert failure.text == "job.yaml:4: pass_rate is 0.5, wanted >= 0.95"
+    assert failure.text == "job.yaml:4: pass_rate is 41.67% (5 of 12 cases), wanted >= 0.95"
     assert root[0].get("failures") == "6"
 
 

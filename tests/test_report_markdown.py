@@ -25,7 +25,7 @@ OUR_HTML = re.compile(
 
 
 def summary_of(rows: Rows) -> Summary:
-    return summaries.of_rows(rows, "-")
+    return summaries.of_rows(rows)
 
 
 def report(*files: Path) -> str:
@@ -57,7 +57,7 @@ def test_the_jobs_stand_in_a_table(mixed_rows: Path) -> None:
     _, line = table(report(mixed_rows), "job")
     assert line[:5] == ["`mixed`", "12", "5", "5", "2"]
     assert re.fullmatch(r"0\.\d+", line[5])
-    assert all(re.fullmatch(r"\d+\.\ds", latency) for latency in line[8:])
+    assert all(re.fullmatch(r"\d+ms|\d\.\d+s", latency) for latency in line[8:])
 
 
 def test_the_variants_of_a_matrix_stand_side_by_side(mixed_rows: Path) -> None:
@@ -88,7 +88,8 @@ def test_an_error_tells_its_message_and_its_request(mixed_rows: Path) -> None:
 def test_a_run_that_was_stopped_says_so_first(edited: Any) -> None:
     rows = Rows([edited(dict, slice(4))])
     summary = summary_of(rows)
-    summary.total.cases += 3
+    summary.total.cases += 6
+    summary.jobs["mixed"].tally.cases += 6  # three cases, twice each
     summary.stopped = StopReason(exit_code=ExitCode.STOPPED, message="the `budget` is spent")
     out = io.StringIO()
     markdown.write(out, rows, summary)

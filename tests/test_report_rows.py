@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from runner.report.rows import Rows, request_id, side_by_side, took_s
+from runner.report.rows import Rows
+from runner.row_facts import request_id, took_s
 
 
 def test_rows_come_in_the_order_of_the_cases(mixed_rows: Path, edited: Any) -> None:
@@ -67,15 +68,6 @@ def test_rows_of_earlier_versions_are_read(edited: Any, mixed_rows: Path) -> Non
     assert found[0]["source"] == {"path": "mixed.yaml", "line": 1, "row": None}
     assert found[0]["assertions"][0]["expected"] == ""
     assert found[0]["repeats"] == 1
-
-
-def test_variants_stand_side_by_side(mixed_rows: Path) -> None:
-    table = side_by_side(Rows([mixed_rows]).cases("mixed"))
-    assert table is not None
-    assert table.variants == ("tone=dry", "tone=warm")
-    found = {name: [case and case.status for case in cases] for name, cases in table.cases}
-    assert found["differs"] == ["passed", "failed"]
-    assert list(found) == ["right", "wrong", "differs", "refused", "flaky", "hostile"]
 
 
 def test_an_error_says_what_its_attempts_took(mixed_rows: Path) -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from runner import summary as summaries
 from runner.report import tables
-from runner.report.rows import Rows, failed_assertions
+from runner.report.rows import Rows
+from runner.row_facts import failed_assertions
 
 csv.field_size_limit(10_000_000)  # one hostile text is longer than Python's reader takes by itself
 
@@ -21,7 +22,7 @@ csv.field_size_limit(10_000_000)  # one hostile text is longer than Python's rea
 def read_csv(*files: Path) -> list[dict[str, str]]:
     rows = Rows(files)
     out = io.StringIO(newline="")
-    tables.write_csv(out, rows, summaries.of_rows(rows, "-"))
+    tables.write_csv(out, rows, summaries.of_rows(rows))
     assert out.getvalue().startswith("\ufeff")
     out.getvalue().encode()
     return list(csv.DictReader(io.StringIO(out.getvalue()[1:], newline="")))
@@ -30,7 +31,7 @@ def read_csv(*files: Path) -> list[dict[str, str]]:
 def read_parquet(*files: Path) -> pq.ParquetFile:
     rows = Rows(files)
     out = io.BytesIO()
-    tables.write_parquet(out, rows, summaries.of_rows(rows, "-"))
+    tables.write_parquet(out, rows, summaries.of_rows(rows))
     return pq.ParquetFile(io.BytesIO(out.getvalue()))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -20,10 +22,13 @@ USAGE = {"input_tokens": 10, "output_tokens": 5, "cache_read_tokens": 0, "cache_
 
 
 def row(status: str, *, index: int = 0, repeat: int = 0, repeats: int = 1, min_pass: int = 1, **more: Any) -> Any:
-    failed = [{"passed": False, "line": 3, "reason": "expected a: got b"}] if status == "failed" else []
+    verdict = {"type": "equals", "passed": False, "line": 3, "reason": "expected a: got b"}
+    failed = [verdict] if status == "failed" else []
     error = {"code": "throttled", "message": "slow down"} if status == "error" else None
     replies = [] if error else [{"usage": USAGE}]
     made = {"job": "job", "case": f"c{index}", "index": index, "repeat": repeat, "status": status, "request": {}}
+    made |= {"model": "a-model", "region": "us-east-1", "vars": {}, "tags": []}
+    made |= {"started_at": "2026-01-02T03:04:05.678Z", "finished_at": "2026-01-02T03:04:06.678Z"}
     made |= {"matrix": None, "endpoint": "local", "attempts": [], "stop_reason": None, "replies": replies}
     made |= {"assertions": failed, "error": error, "output": None if error else "x", "first_token_ms": None}
     made |= {"usage": None if error else USAGE, "cost_usd": None if error else 0.5, "latency_ms": 100 + index}
@@ -36,10 +41,17 @@ def row(status: str, *, index: int = 0, repeat: int = 0, repeats: int = 1, min_p
     return {**made, **more}
 
 
-def of(*rows: Any) -> summary.JobSummary:
-    found = summary.of_rows(rows, "rows.jsonl")
+def summed_up(*rows: Any) -> summary.Summary:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "rows.jsonl")
+        path.write_text("".join(f"{json.dumps(each)}\n" for each in rows))
+        found = summary.of_rows(Rows([path]))
     SUMMARY.validate(describe(found))
-    return found.jobs["job"]
+    return found
+
+
+def of(*rows: Any) -> summary.JobSummary:
+    return summed_up(*rows).jobs["job"]
 
 
 def repeated(*statuses: str, min_pass: int) -> summary.JobSummary:
@@ -92,7 +104,7 @@ def test_cases_agree_with_what_reports_make_of_the_same_rows(
     assert told["failed_case_ids"] == [case.id for case in cases if case.status == "failed"]
     assert told["error_case_ids"] == [case.id for case in cases if case.status == "error"]
     assert [each["variant"] for each in told["variants"]] == ["tone=dry", "tone=warm"]
-    later = summary.of_rows(rows, "outputs/job.jsonl")
+    later = summary.of_rows(rows)
     same = [
         "passed_cases",
         "failed_cases",
@@ -107,7 +119,9 @@ def test_cases_agree_with_what_reports_make_of_the_same_rows(
     assert later.exit_code == done.returncode == 3
 
 
-def test_what_a_report_tells_later_is_what_the_run_told(bedrock_run: Any, write_job: Any, tmp_path: Any) -> None:
+def test_what_a_report_tells_later_is_what_the_run_told(
+    bedrock_run: Any, write_job: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = write_job(
         """
         prompt: "case {{ n }}."
@@ -119,8 +133,9 @@ def test_what_a_report_tells_later_is_what_the_run_told(bedrock_run: Any, write_
         """
     )
     done = bedrock_run("-j", "1", "--local", job)
-    rows = Rows([tmp_path / "outputs" / "job.jsonl"])
-    lines = list(report_lines(rows, summary.of_rows(rows, "outputs/job.jsonl")))
+    monkeypatch.chdir(tmp_path)
+    rows = Rows([Path("outputs/job.jsonl")])
+    lines = list(report_lines(rows, summary.of_rows(rows)))
     told = done.stderr.splitlines()
     different = [line for line in lines if line not in told]
     assert different[0] == "4 cases: 2 passed, 2 failed"  # rows do not tell how long the run took
@@ -156,7 +171,7 @@ def test_the_first_hundred_cases_that_did_not_pass_are_named() -> None:
 
 
 def test_rows_alone_tell_of_no_thresholds_and_miss_no_case() -> None:
-    found = summary.of_rows([row("passed"), row("failed", index=1)], "rows.jsonl")
+    found = summed_up(row("passed"), row("failed", index=1))
     assert found.jobs["job"].thresholds == []
     assert found.exit_code == ExitCode.ASSERTION_FAILED
 
@@ -179,7 +194,7 @@ def test_the_schema_of_the_summary_describes_every_key() -> None:
 
 @pytest.mark.parametrize("change", [{"jobs": []}, {"exit_code": 2}, {"new": 1}, {"total": {}}, {"schema": "other"}])
 def test_the_schema_refuses_what_is_no_summary(change: dict[str, Any]) -> None:
-    told = describe(summary.of_rows([row("passed")], "rows.jsonl"))
+    told = describe(summed_up(row("passed")))
     SUMMARY.validate(told)
     assert not SUMMARY.is_valid({**told, **change})
     told["jobs"][0]["more"] = 1

@@ -12,7 +12,8 @@ from jsonschema import Draft202012Validator
 
 from runner import schema, thresholds
 from runner.errors import Place
-from runner.figures import Figures, Latencies
+from runner.figures import Distribution, Figures
+from runner.records import Usage
 
 PLACE = Place("job.yaml", 4, 3)
 NAMES = list(schema.load("job")["$defs"]["thresholds"]["properties"])
@@ -26,8 +27,8 @@ def verdict(name: str, text: str, **figures: Any) -> thresholds.ThresholdVerdict
     return thresholds.judge(parsed(name, text), Figures(**figures))
 
 
-def latencies(*milliseconds: int) -> Latencies:
-    made = Latencies()
+def latencies(*milliseconds: int) -> Distribution:
+    made = Distribution()
     for each in milliseconds:
         made.add(each)
     return made
@@ -131,7 +132,7 @@ def test_percentiles_are_by_nearest_rank(seed: int) -> None:
     for percent in (50, 95, 99):
         least = min(time for time in times if sum(other <= time for other in times) * 100 >= percent * len(times))
         assert found.percentile(percent) == least
-    assert Latencies().percentile(50) is None
+    assert Distribution().percentile(50) is None
 
 
 @pytest.mark.parametrize(
@@ -155,7 +156,7 @@ def test_percentiles_are_by_nearest_rank(seed: int) -> None:
         ("cost", "< 5", {"unpriced": 2}, "not known: no price for 2 replies (--prices FILE gives one)", False),
         ("cost_per_case", "< $0.01", {"passed": 10, "cost_usd": 0.2}, "$0.02", False),
         ("cost_per_case", "< 1", {}, "not known: there is no case", False),
-        ("input_tokens", "< 100000", {"input_tokens": 123456}, "123,456", False),
+        ("input_tokens", "< 100000", {"usage": Usage(input_tokens=123456)}, "123,456", False),
         ("output_tokens", "< 100", {"uncounted": 1}, "not known: the service counted no tokens of 1 reply", False),
     ],
 )

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from runner.comparing.changes import Change, Kind, case_name, kind_of
 from runner.comparing.facts import Facts, facts_of
-from runner.comparing.figures import Figures, Group
 from runner.comparing.matching import pairs
+from runner.comparing.measures import Group
+from runner.figures import Figures
 from runner.report.rows import CaseResult
 from runner.words import plural
 
@@ -137,11 +138,10 @@ class _Side:
     def _add(self, case: CaseResult, first: int) -> None:
         job = case.job
         self.cases.setdefault(job, []).append(facts_of(case, first))
-        self.total.add(case)
+        self.total.add_case(case)
         for variant in {"", case.variant}:
-            self.figures.setdefault((job, variant), Figures()).add(case)
-        missing = max(case.rows[0]["repeats"] - len(case.rows), 0)
-        self.repetitions_missing[job] = self.repetitions_missing.get(job, 0) + missing
+            self.figures.setdefault((job, variant), Figures()).add_case(case)
+        self.repetitions_missing[job] = self.repetitions_missing.get(job, 0) + case.missing
 
     def cases_missing(self, job: str) -> int:
         """How many cases have no row before the last one that has; of those after it nothing is known."""

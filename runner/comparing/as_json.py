@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from runner.comparing.changes import Kind
+from runner.comparing.measures import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from runner.comparing import Comparison
     from runner.comparing.changes import Broken, Change
     from runner.comparing.facts import Facts
-    from runner.comparing.figures import Group
+    from runner.comparing.measures import Group
     from runner.report.rows import CaseResult
 
 
@@ -39,7 +40,7 @@ def _head(comparison: Comparison) -> dict[str, Any]:
             "added": len(comparison.added),
             "removed": len(comparison.removed),
         },
-        "totals": {"old": comparison.old.to_json(), "new": comparison.new.to_json()},
+        "totals": {"old": to_json(comparison.old), "new": to_json(comparison.new)},
         "groups": [_group(group) for group in comparison.groups],
         "added": [_named(case) for case in comparison.added],
         "removed": [_named(case) for case in comparison.removed],
@@ -52,7 +53,7 @@ def _group(group: Group) -> dict[str, Any]:
     return {
         "job": group.job,
         "variant": group.variant or None,
-        **{name: figures and figures.to_json() for name, figures in sides.items()},
+        **{name: figures and to_json(figures) for name, figures in sides.items()},
     }
 
 

@@ -4,101 +4,75 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TextIO
 
-from runner.comparing.figures import GROUP_COLUMNS, group_cells, measures
+from runner.comparing.measures import GROUP_COLUMNS, group_cells, measures
 from runner.comparing.verdict import OTHERS, STILL, WORSE, counts, is_good, names_of, outcome, worst
 from runner.comparing.word_diff import Bounds, differences, shortened
-from runner.report.markup import code, preformatted
-from runner.words import plural, shorten
+from runner.report.markup import Page, cell, code, preformatted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator
 
     from runner.comparing import Comparison
     from runner.comparing.changes import Change, Kind
     from runner.comparing.word_diff import Piece
 
-_ROOM = 60_000  # characters
-_ROOM_OF_TABLES = 20_000  # so that many variants leave room for what regressed
+_ROOM_OF_TABLES = 20_000  # characters, so that many variants leave room for what regressed
 _RESERVE = 2_000  # for what says that something was left out
-_LONGEST = 500  # characters of what was expected, of what was found and of other texts
 _MOST_NOTICES = 10
 _BOUNDS = Bounds(context=12, longest=500, changes=12)
 
 
 def write(out: TextIO, comparison: Comparison) -> None:
     """Write the report; it says what it had no room for. Raises OSError."""
-    page = _Page(out)
+    page = Page(out, room_of_tables=_ROOM_OF_TABLES)
     sign = "✅" if is_good(comparison) else "❌"
     page.add(f"### {sign} {outcome(comparison)}\n\n{counts(comparison)}\n")
     worse = worst(comparison)
     if worse:
-        page.add(f"\nworse: {_code(worse)}\n")
+        page.add(f"\nworse: {code(worse)}\n")
     for notice in comparison.notices[:_MOST_NOTICES]:
-        page.add(f"\n{_code(notice)}\n")
+        page.add(f"\n{code(notice)}\n")
     page.table(("", "old", "new", "change", ""), measures(comparison.old, comparison.new))
     if len(comparison.groups) > 1:
-        names = (_code(group.variant or group.job) for group in comparison.groups)
-        cells = map(group_cells, comparison.groups)
-        page.table(("", *GROUP_COLUMNS), ((name, *cell) for name, cell in zip(names, cells, strict=True)))
+        groups = ((cell(group.variant or group.job), *group_cells(group)) for group in comparison.groups)
+        page.table(("", *GROUP_COLUMNS), groups)
     for kind in WORSE:
         if comparison.count(kind):
-            page.add(f"\n#### {kind.label}: {comparison.count(kind):,}\n")
-            page.changes(comparison, kind)
+            page.add(f"\n#### {kind.label}: {comparison.count(kind):,}\n", to_spare=_RESERVE)
+            _add_changes(page, comparison, kind)
     for kind in (*OTHERS, *STILL):
-        if comparison.count(kind):
-            page.add(f"\n<details><summary>{kind.label}: {comparison.count(kind):,}</summary>\n")
-            page.changes(comparison, kind)
-            page.add("\n</details>\n", to_spare=0)
+        head = f"\n<details><summary>{kind.label}: {comparison.count(kind):,}</summary>\n"
+        if comparison.count(kind) and page.add(head, to_spare=_RESERVE):
+            _add_changes(page, comparison, kind)
+            page.add("\n</details>\n")
     for name, cases in (("added", comparison.added), ("removed", comparison.removed)):
         if cases:
-            page.add(f"\n{name}: {len(cases):,} ({_code(names_of(cases))})\n")
+            page.add(f"\n{name}: {len(cases):,} ({code(names_of(cases))})\n")
 
 
-class _Page:
-    """The report as it is written, and the room that is left of it."""
-
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-        self._left = _ROOM
-
-    def add(self, text: str, *, to_spare: int = _RESERVE) -> bool:
-        """Write `text` if that leaves so much room; whether it did."""
-        fits = len(text) <= self._left - to_spare
-        if fits:
-            self._out.write(text)
-            self._left -= len(text)
-        return fits
-
-    def table(self, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
-        """A table of cells that are Markdown."""
-        self.add(f"\n| {' | '.join(columns)} |\n|{' --- |' * len(columns)}\n")
-        left_out = sum(not self.add(f"| {' | '.join(line)} |\n", to_spare=_ROOM - _ROOM_OF_TABLES) for line in lines)
-        if left_out:
-            self.add(f"\n{plural(left_out, 'line')} of this table left out, for want of room\n")
-
-    def changes(self, comparison: Comparison, kind: Kind) -> None:
-        """The cases of a kind, as far as there is room."""
-        for number, change in enumerate(comparison.changes(kind)):
-            if not self.add("".join(_change(change))):
-                left = comparison.count(kind) - number
-                self.add(f"\n{left:,} more left out, for want of room\n", to_spare=_RESERVE // 2)
-                return
+def _add_changes(page: Page, comparison: Comparison, kind: Kind) -> None:
+    """The cases of a kind, as far as there is room."""
+    for number, change in enumerate(comparison.changes(kind)):
+        if not page.add("".join(_change(change)), to_spare=_RESERVE):
+            left = comparison.count(kind) - number
+            page.add(f"\n{left:,} more left out, for want of room\n", to_spare=_RESERVE // 2)
+            return
 
 
 def _change(change: Change) -> Iterator[str]:
-    renamed = f", {_code(change.old_name)} before" if change.old_name != change.name else ""
+    renamed = f", {code(change.old_name)} before" if change.old_name != change.name else ""
     passes = f", passes {change.passes}" if change.passes else ""
-    yield f"\n{_code(change.name)}{renamed}{passes}, {_code(change.place)}<br>{change.cause}\n"
+    yield f"\n{code(change.name)}{renamed}{passes}, {code(change.place)}<br>{change.cause}\n"
     if change.new.status == "failed":
         yield "\n"
         for broken in change.broken:
             times = f"{broken.times} of {len(change.new.rows)} times: " if change.passes else ""
             verdict_ = broken.verdict
             told = (verdict_["expected"], verdict_["actual"]) if verdict_["expected"] else (verdict_["reason"],)
-            yield f"- {times}expected {', '.join(_code(text) for text in told if text)} ({_code(broken.place)})\n"
+            yield f"- {times}expected {', '.join(code(text) for text in told if text)} ({code(broken.place)})\n"
     elif change.error:
-        hint = f" (hint: {_code(change.error['hint'])})" if change.error["hint"] else ""
-        yield f"\n- {_code(change.error['code'])}: {_code(change.error['message'])}{hint}\n"
+        hint = f" (hint: {code(change.error['hint'])})" if change.error["hint"] else ""
+        yield f"\n- {code(change.error['code'])}: {code(change.error['message'])}{hint}\n"
     answers = change.answers
     if answers and change.new.status != "error":
         yield f"\none of {len(answers):,} answers that differ:\n" if len(answers) > 1 else ""
@@ -112,7 +86,3 @@ def _marked(piece: Piece) -> str:
     text = preformatted(piece.text)
     tag = {"removed": "del", "added": "ins"}.get(piece.kind)
     return f"<{tag}>{text}</{tag}>" if tag else text
-
-
-def _code(text: str) -> str:
-    return code(shorten(text, _LONGEST))

@@ -9,8 +9,6 @@ from enum import StrEnum
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runner.comparing.facts import passes
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -115,7 +113,7 @@ class Change:
         """`4/5 → 2/5`; empty without repetitions."""
         if len(self.old.rows) == len(self.new.rows) == 1:
             return ""
-        old, new = (f"{passes(case)}/{len(case.rows)}" for case in (self.old, self.new))
+        old, new = (f"{case.passes}/{len(case.rows)}" for case in (self.old, self.new))
         return f"{old} → {new}"
 
     @property

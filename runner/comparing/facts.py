@@ -39,16 +39,11 @@ def facts_of(case: CaseResult, first: int) -> Facts:
         first=first,
         rows=len(case.rows),
         status=case.status,
-        passed=passes(case),
+        passed=case.passes,
         asked=hash(row["key"]),
         given=_given(row) if row["vars"] else None,
         answered=hash(tuple(sorted(row["output"] or "" for row in case.rows))),
     )
-
-
-def passes(case: CaseResult) -> int:
-    """How many repetitions passed."""
-    return sum(row["status"] == "passed" for row in case.rows)
 
 
 def _given(row: Row) -> int:

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from runner.comparing.changes import Kind
-from runner.comparing.figures import GROUP_COLUMNS, group_cells, measures
+from runner.comparing.measures import GROUP_COLUMNS, group_cells, measures
 from runner.comparing.verdict import OTHERS, STILL, WORSE, is_good, named, names_of, verdict
 from runner.comparing.word_diff import SHORT, WHOLE, differences, shortened
 from runner.console import one_line, plain
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from runner.comparing import Comparison
     from runner.comparing.changes import Broken, Change
     from runner.comparing.facts import Facts
-    from runner.comparing.figures import Figures, Group
+    from runner.comparing.measures import Group
     from runner.comparing.word_diff import Piece
+    from runner.figures import Figures
 
     Style = Callable[[str, str], str]  # a text and what it is: bold, dim, good, bad, removed or added
 

@@ -13,10 +13,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from runner.console.estimates import dry_run_lines
-from runner.console.failures import MOST_TOLD, Outcomes, case_name, failure_lines
+from runner.console.failures import MOST_TOLD, Outcomes, case_name, failure_lines, full_name
 from runner.console.problems import render_problems
 from runner.console.summaries import broken_lines, progress, report_lines, stop_lines, summary_lines
-from runner.console.text import duration, money, no_command, no_command_in_json, one_line, plain
+from runner.console.text import cut, duration, latency, money, no_command, no_command_in_json, one_line, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,10 +34,13 @@ __all__ = [
     "Plain",
     "Quiet",
     "case_name",
+    "cut",
     "dry_run_lines",
     "duration",
     "emit",
     "failure_lines",
+    "full_name",
+    "latency",
     "money",
     "no_command",
     "no_command_in_json",

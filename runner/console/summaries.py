@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from runner.figures import Figures
     from runner.records import Row
     from runner.summary import JobSummary, NotPassed, Summary, Tally
-    from runner.thresholds import ThresholdVerdict
 
 _LISTED = 20  # cases that did not pass, and variants
 _LOG_WIDTH = 160  # of a line about one of them, where there is no terminal
@@ -60,7 +59,7 @@ def _summary_lines(summary: Summary, width: int | None) -> Iterator[str]:
 
 def _what_was_done(summary: Summary, width: int | None) -> Iterator[str]:
     total = summary.total
-    yield counts(total) + (f" in {duration(summary.elapsed)}" if summary.elapsed else "")
+    yield counts(summary) + (f" in {duration(summary.elapsed)}" if summary.elapsed else "")
     if total.kept:
         others = f"{total.called:,} {'without a row' if summary.replay else 'called'}"
         yield f"{total.kept:,} kept from earlier runs, {others if total.called else 'nothing was called'}"
@@ -74,7 +73,7 @@ def _what_was_done(summary: Summary, width: int | None) -> Iterator[str]:
     yield from _notes(summary)
     for job in summary.jobs.values():
         if job.tally.done and job.output != "-":
-            yield f"rows: {job.output}" + (f" ({outcomes(job.tally)})" if len(summary.jobs) > 1 else "")
+            yield f"rows: {job.output}" + (f" ({outcomes(job)})" if len(summary.jobs) > 1 else "")
 
 
 # --- the variants of a matrix ----------------------------------------------------------------------------------------
@@ -123,7 +122,7 @@ def _thresholds(job: JobSummary) -> Iterator[str]:
     yield f"{job.name}, thresholds:"
     for verdict, text in zip(verdicts, wanted, strict=True):
         held = "held  " if verdict.held else "BROKEN"
-        where = "" if verdict.held else f" ({verdict.path}:{verdict.line})"
+        where = "" if verdict.held else f" ({verdict.place})"
         yield f"  {held}  {text:<{max(map(len, wanted))}}  is {verdict.found}{where}"
 
 
@@ -131,12 +130,7 @@ def broken_lines(summary: Summary) -> Iterator[str]:
     """The thresholds that do not hold, a line each."""
     for job in summary.jobs.values():
         for verdict in job.broken_thresholds:
-            place = f"{verdict.path}:{verdict.line}"
-            yield short_line("BROKEN", job.name, place=place, reason=_broken(verdict))
-
-
-def _broken(verdict: ThresholdVerdict) -> str:
-    return f"{verdict.name} is {verdict.found}, wanted {verdict.wanted}"
+            yield short_line("BROKEN", job.name, place=verdict.place, reason=verdict.told)
 
 
 # --- what did not pass -----------------------------------------------------------------------------------------------
@@ -196,7 +190,7 @@ def _notes_on_verdicts(job: JobSummary) -> Iterator[str]:
     if job.tally.failed and not job.failed_cases and not job.cases_in_error:
         yield f"note: every case of {job.name} passed at least {job.min_pass} of {job.repeat} times, as min_pass asks"
     if job.wanted and not job.complete:
-        missing = plural(job.tally.pending, "case was", "cases were")
+        missing = plural(job.tally.pending, f"{job.unit} was", f"{job.unit}s were")
         yield f"note: the thresholds of {job.name} were not judged: {missing} not reached"
     elif job.wanted and job.partial:
         yield f"note: the thresholds of {job.name} were judged by the cases that were chosen alone"
@@ -213,7 +207,7 @@ def stop_lines(summary: Summary, outcomes: Outcomes) -> Iterator[str]:
     if stopped.hint and stopped.hint not in outcomes.hinted:
         yield one_line(f"hint: {stopped.hint}")
     if summary.total.pending:
-        pending = plural(summary.total.pending, "case was", "cases were")
+        pending = plural(summary.total.pending, f"{summary.unit} was", f"{summary.unit}s were")
         yield f"{pending} not reached; {_how_to_go_on(summary)}"
 
 
@@ -225,13 +219,22 @@ def _how_to_go_on(summary: Summary) -> str:
     return "the same command goes on, and calls none that has its row"
 
 
-def counts(tally: Tally) -> str:
-    return f"{plural(tally.cases, 'case')}: {outcomes(tally)}"
+def counts(summary: Summary) -> str:
+    """The cases and what became of them, each counted once however often it was repeated."""
+    cases = plural(summary.figures.cases + summary.pending_cases, "case")
+    repeated = "" if summary.unit == "case" else f" ({plural(summary.total.done, summary.unit)})"
+    return f"{cases}: {outcomes(summary)}{repeated}"
 
 
-def outcomes(tally: Tally) -> str:
-    errors = "error" if tally.errors == 1 else "errors"
-    named = ((tally.passed, "passed"), (tally.failed, "failed"), (tally.errors, errors), (tally.pending, "not run"))
+def outcomes(run: Summary | JobSummary) -> str:
+    figures = run.figures
+    errors = "error" if figures.errors == 1 else "errors"
+    named = (
+        (figures.passed, "passed"),
+        (figures.failed, "failed"),
+        (figures.errors, errors),
+        (run.pending_cases, "not run"),
+    )
     return ", ".join(f"{count:,} {name}" for count, name in named if count)
 
 

@@ -1,4 +1,6 @@
-"""Text as a terminal may have it: nothing in it moves the cursor, forges a line, or is a command to who reads a log."""
+"""Text harmless for who reads it on a terminal or in a log: it moves no cursor, colours and reorders nothing, forges no
+line and is no command to CI. And numbers as people read them.
+"""
 
 from __future__ import annotations
 
@@ -73,8 +75,10 @@ def duration(seconds: float) -> str:
     return f"{hours}h {minutes:02}m {rest:02}s" if hours else f"{minutes}m {rest:02}s"
 
 
-def latency(milliseconds: int | None) -> str:
-    """As short as it can be told; a dash where there is none."""
+def latency(milliseconds: float | None) -> str:
+    """`850ms`, `1.23s`, `3m 05s`; a dash where there is none."""
     if milliseconds is None:
         return "-"
-    return f"{milliseconds}ms" if milliseconds < 1000 else f"{milliseconds / 1000:.3g}s"
+    if milliseconds < 1000:
+        return f"{milliseconds:.0f}ms"
+    return f"{milliseconds / 1000:.3g}s" if milliseconds < 60_000 else duration(milliseconds / 1000)

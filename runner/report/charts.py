@@ -1,24 +1,26 @@
 """What the charts of the HTML report show: distributions and sums, as positions and labels for the template to draw.
 
 Lengths are in the units of the drawing, which is `WIDTH` wide. Everything is known before the first byte of the page
-is written, so it takes a pass over the rows of its own; it holds a few numbers for each.
+is written.
 """
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import dataclass, field
 from math import ceil, floor, log10
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from runner.console import duration, money
-from runner.records import matrix_label
+from runner.console import latency, money
+from runner.figures import Distribution
+from runner.row_facts import cost_of
 from runner.words import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from runner.figures import Figures
     from runner.records import Row
+    from runner.summary import Summary
 
 WIDTH = 300.0
 _LEFT, _RIGHT = 46.0, 12.0  # margins of a histogram
@@ -36,57 +38,36 @@ _KINDS = ("one", "two")  # colours of the parts of a bar
 
 
 @dataclass(slots=True)
-class Group:
+class Spread:
+    """How cost and tokens are spread over rows."""
+
+    costs: Distribution = field(default_factory=Distribution)  # USD, of rows whose price is known
+    tokens_in: Distribution = field(default_factory=Distribution)
+    tokens_out: Distribution = field(default_factory=Distribution)
+
+    def add(self, row: Row) -> None:
+        cost = cost_of(row)
+        if cost is not None:
+            self.costs.add(cost)
+        if row["usage"] is not None:
+            self.tokens_in.add(row["usage"]["input_tokens"])
+            self.tokens_out.add(row["usage"]["output_tokens"])
+
+
+class Group(NamedTuple):
     """The figures of a job, or of one variant of it."""
 
     job: str
     variant: str
-    latencies: array[float] = field(default_factory=lambda: array("d"))  # ms, of whole answers
-    costs: array[float] = field(default_factory=lambda: array("d"))  # USD, of rows whose price is known
-    tokens_in: array[float] = field(default_factory=lambda: array("d"))
-    tokens_out: array[float] = field(default_factory=lambda: array("d"))
-
-    def add(self, row: Row) -> None:
-        if row["latency_ms"] is not None and row["output"] is not None:
-            self.latencies.append(row["latency_ms"])
-        if row["cost_usd"] is not None:
-            self.costs.append(row["cost_usd"])
-        if row["usage"] is not None:
-            usage = row["usage"]
-            self.tokens_in.append(usage["input_tokens"] + usage["cache_read_tokens"] + usage["cache_write_tokens"])
-            self.tokens_out.append(usage["output_tokens"])
+    figures: Figures
 
 
-class Figures:
-    """The figures of rows: by job and variant, in the order in which they come, and over all."""
-
-    def __init__(self, rows: Iterable[Row]) -> None:
-        groups: dict[tuple[str, str], Group] = {}
-        self.local = 0  # rows of the emulator
-        self.started_at = self.finished_at = ""
-        for row in rows:
-            name = (row["job"], _variant(row["matrix"] or {}))
-            if name not in groups:
-                groups[name] = Group(*name)
-            groups[name].add(row)
-            self.local += row["endpoint"] == "local"
-            self.started_at = min(self.started_at or row["started_at"], row["started_at"])
-            self.finished_at = max(self.finished_at, row["finished_at"])
-        self.groups = list(groups.values())
-        self.latencies = array("d", sorted(latency for group in self.groups for latency in group.latencies))
-
-
-def _variant(matrix: Mapping[str, Any]) -> str:
-    """The values of a matrix; that a model is one need not be said."""
-    parts = ((name, matrix_label({name: value})) for name, value in matrix.items())
-    return ", ".join(label.removeprefix("model=") if name == "model" else label for name, label in parts)
-
-
-def percentile(values: Sequence[float], percent: float) -> float | None:
-    """The smallest of `values` that at least so many percent of them do not exceed; None if there are none."""
-    if not values:
-        return None
-    return sorted(values)[max(0, ceil(len(values) * percent / 100) - 1)]
+def _groups(summary: Summary) -> list[Group]:
+    return [
+        Group(job.name, label.removeprefix("model="), figures)  # that a model is one need not be said
+        for job in summary.jobs.values()
+        for label, figures in (job.variants or {"": job.figures}).items()
+    ]
 
 
 # --- the drawings ----------------------------------------------------------------------------------------------------
@@ -167,33 +148,27 @@ class _Measure:
     shown: Callable[[float], str]
 
 
-def drawings(figures: Figures) -> Iterator[Histogram | Bars]:
-    """The charts that say something about these figures: by job and variant if there are several, else by case."""
-    groups = figures.groups
-    if figures.latencies:
-        yield _histogram(figures.latencies, _latency(figures.latencies))
+def drawings(summary: Summary, spread: Spread) -> Iterator[Histogram | Bars]:
+    """The charts that say something about a run: by job and variant if there are several, else by case."""
+    groups = _groups(summary)
+    if latencies := summary.figures.latencies:
+        yield _histogram(latencies, _latency(latencies))
     if len(groups) > 1:
         labels = _labels(groups)
         yield from _latency_bars(groups, labels)
         yield from _cost_bars(groups, labels)
         yield from _token_bars(groups, labels)
         return
-    for group in groups:
-        if any(group.costs):
-            yield _histogram(group.costs, _COST)
-        if group.tokens_out:
-            yield _histogram(group.tokens_in, _TOKENS_IN)
-            yield _histogram(group.tokens_out, _TOKENS_OUT)
+    if spread.costs.highest:
+        yield _histogram(spread.costs, _COST)
+    if spread.tokens_out:
+        yield _histogram(spread.tokens_in, _TOKENS_IN)
+        yield _histogram(spread.tokens_out, _TOKENS_OUT)
 
 
-def milliseconds(value: float) -> str:
-    """`850 ms`, `1.2s`, `3m 05s`."""
-    return f"{value:.0f} ms" if value < 1000 else duration(value / 1000)
-
-
-def _latency(values: Sequence[float]) -> _Measure:
-    unit, per_unit = ("seconds", 1000.0) if max(values) >= 2000 else ("milliseconds", 1.0)
-    return _Measure(title="Latency", of="answer", unit=unit, per_unit=per_unit, finest=1.0, shown=milliseconds)
+def _latency(values: Distribution) -> _Measure:
+    unit, per_unit = ("seconds", 1000.0) if (values.highest or 0) >= 2000 else ("milliseconds", 1.0)
+    return _Measure(title="Latency", of="answer", unit=unit, per_unit=per_unit, finest=1.0, shown=latency)
 
 
 def _count(value: float) -> str:
@@ -205,17 +180,17 @@ _TOKENS_IN = _Measure(title="Tokens in", of="case", unit="", finest=1.0, shown=_
 _TOKENS_OUT = _Measure(title="Tokens out", of="case", unit="", finest=1.0, shown=_count)
 
 
-def _histogram(values: Sequence[float], measure: _Measure) -> Histogram:
+def _histogram(values: Distribution, measure: _Measure) -> Histogram:
     """How many of `values` lie where. A few far above the others share the last bar, which says so."""
     shown, factor = measure.shown, measure.per_unit
-    half, most = percentile(values, 50) or 0.0, percentile(values, 95) or 0.0
-    end = max(values) if max(values) <= 2.5 * most else 1.5 * most
+    half, most, highest = values.percentile(50) or 0.0, values.percentile(95) or 0.0, values.highest or 0.0
+    end = highest if highest <= 2.5 * most else 1.5 * most
     step = max(measure.finest, _round_up(end / factor / _BINS) * factor)
     bins = floor(end / step) + 1
-    beyond = max(values) >= bins * step
+    beyond = highest >= bins * step
     counts = [0] * (bins + beyond)
-    for value in values:
-        counts[min(int(value / step), len(counts) - 1)] += 1
+    for value, count in values:
+        counts[min(int(value / step), len(counts) - 1)] += count
     width = (WIDTH - _LEFT - _RIGHT) / len(counts)
     y_step = max(1.0, _round_up(max(counts) / 3))
     top = ceil(max(counts) / y_step) * y_step
@@ -241,7 +216,7 @@ def _histogram(values: Sequence[float], measure: _Measure) -> Histogram:
     return Histogram(
         title=measure.title,
         summary=f"{plural(len(values), measure.of)}, half of them up to {shown(half)}, 95 percent up to {shown(most)}, "
-        f"the highest {shown(max(values))}",
+        f"the highest {shown(highest)}",
         axis=", ".join(filter(None, (measure.title.lower(), measure.unit))),
         bars=tuple(
             Rect(x=x(n * step) + 0.5, y=y(count), width=max(1.0, width - 1), height=_PLOT * count / top, told=told(n))
@@ -271,9 +246,9 @@ class _Bar(NamedTuple):
 def _latency_bars(groups: Sequence[Group], labels: Sequence[str]) -> Iterator[Bars]:
     found = []
     for group, label in zip(groups, labels, strict=True):
-        half, most = percentile(group.latencies, 50), percentile(group.latencies, 95)
+        half, most = (group.figures.latencies.percentile(percent) for percent in (50, 95))
         if half is not None and most is not None:
-            halves, mosts = milliseconds(half), milliseconds(most)
+            halves, mosts = latency(half), latency(most)
             found.append(_Bar(label, f"{halves}, {mosts}", ((half, halves), (most - half, mosts))))
     yield from _bars("Latency by job and variant", found, legend=("p50", "up to p95"))
 
@@ -281,8 +256,8 @@ def _latency_bars(groups: Sequence[Group], labels: Sequence[str]) -> Iterator[Ba
 def _cost_bars(groups: Sequence[Group], labels: Sequence[str]) -> Iterator[Bars]:
     found = []
     for group, label in zip(groups, labels, strict=True):
-        if group.costs:
-            cost = sum(group.costs)
+        cost = group.figures.cost_usd
+        if cost is not None:
             found.append(_Bar(label, money(cost), ((cost, money(cost)),)))
     yield from _bars("Cost by job and variant", found)
 
@@ -290,8 +265,9 @@ def _cost_bars(groups: Sequence[Group], labels: Sequence[str]) -> Iterator[Bars]
 def _token_bars(groups: Sequence[Group], labels: Sequence[str]) -> Iterator[Bars]:
     found = []
     for group, label in zip(groups, labels, strict=True):
-        if group.tokens_in:
-            parts = [(total, _count(total)) for total in (sum(group.tokens_in), sum(group.tokens_out))]
+        usage = group.figures.usage
+        if group.figures.tokens:
+            parts = [(total, _count(total)) for total in (usage.input_tokens, usage.output_tokens)]
             found.append(_Bar(label, ", ".join(told for _, told in parts), tuple(parts)))
     yield from _bars("Tokens by job and variant", found, legend=("in", "out"))
 

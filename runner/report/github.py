@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
-from runner.console import one_line
+from runner.console import cut, full_name, one_line
 from runner.report import markdown
-from runner.report.rows import failed_assertions
-from runner.report.totals import broken_thresholds
+from runner.row_facts import failed_assertions
 from runner.words import plural
 
 if TYPE_CHECKING:
@@ -64,8 +63,7 @@ class _Annotation:
     def add(self, case: str, what: str) -> None:
         self.cases += 1
         if len(self.told) < _MOST_NAMED:
-            told = one_line(f"{case}: {what}")
-            self.told.append(told if len(told) <= _LONGEST else f"{told[:_LONGEST]}…")
+            self.told.append(cut(f"{case}: {what}", _LONGEST))
 
     def command(self) -> str:
         more = [f"and {self.cases - len(self.told):,} more"] if self.cases > len(self.told) else []
@@ -80,11 +78,11 @@ def _annotations(rows: Rows, summary: Summary) -> list[_Annotation]:
         if case.status != "passed":
             for fault, what in _faults(case).items():
                 annotation = found.setdefault(fault, _Annotation(*fault))
-                annotation.add(f"{case.job} [{case.id}]", what)
+                annotation.add(full_name(case.job, case.id), what)
     for job in summary.jobs.values():
-        for line, told in broken_thresholds(job):
-            title = f"a threshold of {job.name} does not hold"
-            found[_Fault(job.path, line, title)] = _Annotation(job.path, line, title, told=[one_line(told)])
+        for broken in job.broken_thresholds:
+            fault = _Fault(broken.path, broken.line, f"{broken.name} of {job.name} does not hold")
+            found[fault] = _Annotation(*fault, told=[one_line(broken.told)])
     return list(found.values())
 
 

@@ -13,13 +13,13 @@ from xml.sax.saxutils import escape, quoteattr
 
 from runner.console import plain
 from runner.records import matrix_label
-from runner.report.rows import failed_assertions, place, request_id, took_s
-from runner.report.totals import Totals, broken_thresholds
-from runner.words import plural
+from runner.row_facts import attempts_that_failed, cost_of, declared, failed_assertions, place, request_id, took_s
+from runner.words import beginning, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from runner.figures import Figures
     from runner.records import AttemptRecord, Row
     from runner.report.rows import CaseResult, Rows
     from runner.summary import JobSummary, Summary
@@ -45,25 +45,26 @@ def write(out: TextIO, rows: Rows, summary: Summary) -> None:
 
 
 def _write_suite(out: TextIO, job: JobSummary, rows: Rows, summary: Summary) -> None:
+    figures = job.figures
     facts = _Facts()
-    for case in rows.cases(job.name):
-        facts.add(case)
+    for row in rows.of_job(job.name):
+        facts.add(row)
     unreached = _unreached(job, summary)
-    broken = "\n".join(f"{job.path}:{line}: {told}" for line, told in broken_thresholds(job))
+    broken = "\n".join(f"{verdict.place}: {verdict.told}" for verdict in job.broken_thresholds)
     out.write(
         _tag(
             "testsuite",
             name=job.name,
-            tests=str(facts.totals.cases + bool(unreached) + bool(broken)),
-            failures=str(facts.totals.failed + bool(broken)),
-            errors=str(facts.totals.errors + bool(unreached)),
+            tests=str(figures.cases + bool(unreached) + bool(broken)),
+            failures=str(figures.failed + bool(broken)),
+            errors=str(figures.errors + bool(unreached)),
             time=f"{facts.took_s:.3f}",
             **({"timestamp": facts.started_at.partition(".")[0]} if facts.started_at else {}),
             file=job.path,
         )
     )
     out.write("<properties>\n")
-    for name, value in facts.properties():
+    for name, value in (*facts.properties(), *_properties(figures)):
         out.write(_element("property", "", name=name, value=value))
     out.write("</properties>\n")
     if unreached:
@@ -77,29 +78,29 @@ def _write_suite(out: TextIO, job: JobSummary, rows: Rows, summary: Summary) -> 
 
 
 class _Facts:
-    """What the head of a suite says of its cases."""
+    """What the head of a suite says of its rows, beside their figures."""
 
     def __init__(self) -> None:
-        self.totals = Totals()
         self.took_s = 0.0
         self.started_at = ""
         self._named: dict[str, dict[str, None]] = {"model": {}, "region": {}, "endpoint": {}, "version": {}}
 
-    def add(self, case: CaseResult) -> None:
-        self.totals.add(case)
-        for row in case.rows:
-            self.took_s += took_s(row)
-            self.started_at = min(self.started_at or row["started_at"], row["started_at"])
-            said: Mapping[str, object] = row
-            for name, values in self._named.items():
-                values.setdefault(str(said.get(name, "")))
+    def add(self, row: Row) -> None:
+        self.took_s += took_s(row)
+        self.started_at = min(self.started_at or row["started_at"], row["started_at"])
+        said: Mapping[str, object] = row
+        for name, values in self._named.items():
+            values.setdefault(str(said.get(name, "")))
 
     def properties(self) -> Iterator[tuple[str, str]]:
-        yield from ((name, ", ".join(values)) for name, values in self._named.items() if values)
-        yield "input_tokens", str(self.totals.usage.input_tokens)
-        yield "output_tokens", str(self.totals.usage.output_tokens)
-        if self.totals.cost_usd is not None:
-            yield "cost_usd", f"{self.totals.cost_usd:.9f}"
+        return ((name, ", ".join(values)) for name, values in self._named.items() if values)
+
+
+def _properties(figures: Figures) -> Iterator[tuple[str, str]]:
+    yield "input_tokens", str(figures.usage.input_tokens)
+    yield "output_tokens", str(figures.usage.output_tokens)
+    if figures.cost_usd is not None:
+        yield "cost_usd", f"{figures.cost_usd:.9f}"
 
 
 def _unreached(job: JobSummary, summary: Summary) -> str:
@@ -108,7 +109,8 @@ def _unreached(job: JobSummary, summary: Summary) -> str:
     if not pending and (summary.stopped is None or not summary.complete):  # then other jobs say why
         return ""
     why = "the run did not finish" if summary.stopped is None else f"the run stopped: {summary.stopped.message}"
-    cases = f"{pending:,} of {plural(job.tally.cases, 'case was', 'cases were')} not reached" if pending else ""
+    of_all = plural(job.tally.cases, f"{job.unit} was", f"{job.unit}s were")
+    cases = f"{pending:,} of {of_all} not reached" if pending else ""
     hint = f"hint: {summary.stopped.hint}" if summary.stopped and summary.stopped.hint else ""
     return "\n".join(filter(None, ("; ".join(filter(None, (why, cases))), hint)))
 
@@ -152,9 +154,10 @@ def _trouble(row: Row) -> Iterator[str]:
             ("request id", request_id(row)),
             ("row", row["source"]["row"]),
         )
-        if len(row["attempts"]) > 1:
-            yield f"    {len(row['attempts'])} attempts:"
-            yield from map(_attempt, row["attempts"])
+        attempts = attempts_that_failed(row)
+        if len(attempts) > 1:
+            yield f"    {len(attempts)} attempts:"
+            yield from map(_attempt, attempts)
     for verdict in failed_assertions(row):
         yield f"{place(row, verdict['line'])}: {verdict['type']} failed{which}"
         yield from _indented(
@@ -175,32 +178,28 @@ def _attempt(attempt: AttemptRecord) -> str:
 def _indented(*facts: tuple[str, object]) -> Iterator[str]:
     for name, value in facts:
         if value is not None:
-            yield f"    {name}: {_cut(str(value), _LONGEST_FINDING)}"
+            yield f"    {name}: {beginning(str(value), _LONGEST_FINDING)}"
 
 
 def _output(row: Row) -> str:
     """The properties of one repetition, which have no other place in this schema, and its reply."""
-    usage = row["usage"] or {}
+    usage, cost = row["usage"] or {}, cost_of(row)
     facts = {
         "status": row["status"],
         "repetition": f"{row['repeat'] + 1} of {row['repeats']}" if row["repeats"] > 1 else None,
-        "declared": place(row) + (f" ({row['source']['row']})" if row["source"]["row"] else ""),
+        "declared": declared(row),
         "model": row["model"],
         "region": row["region"],
         "matrix": matrix_label(row["matrix"] or {}) or None,
         "tags": ", ".join(row["tags"]) or None,
         "input_tokens": usage.get("input_tokens"),
         "output_tokens": usage.get("output_tokens"),
-        "cost_usd": row["cost_usd"] and f"{row['cost_usd']:.9f}",
+        "cost_usd": None if cost is None else f"{cost:.9f}",
         "stop_reason": row["stop_reason"],
         "request_id": request_id(row),
     }
     head = "\n".join(f"{name}: {value}" for name, value in facts.items() if value is not None)
-    return head if row["output"] is None else f"{head}\n\n{_cut(row['output'], _LONGEST_REPLY)}"
-
-
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit:,} more characters are in the row)"
+    return head if row["output"] is None else f"{head}\n\n{beginning(row['output'], _LONGEST_REPLY)}"
 
 
 def _headline(text: str) -> str:

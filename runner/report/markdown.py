@@ -1,158 +1,122 @@
 """Markdown for pull requests and for the summary of a GitHub step: a verdict, tables, and what failed.
 
-Whatever comes from a job or a model stands in code, so that it is never markup, a link or a mention.
+Whatever comes from a job or a model goes through markup.py.
 """
 
 from __future__ import annotations
 
-import html
-import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
-from runner.console import duration, money, no_command, one_line, plain
-from runner.report.rows import failed_assertions, place, request_id
-from runner.report.totals import Totals, broken_thresholds
+from runner.console import latency, money
+from runner.report.markup import Page, block, cell, code, html_code
+from runner.row_facts import attempts_that_failed, failed_assertions, place, request_id
 from runner.words import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from runner.figures import Figures
     from runner.records import Row, Status
     from runner.report.rows import CaseResult, Rows
-    from runner.summary import Summary
+    from runner.summary import JobSummary, Summary
 
-_ROOM = 60_000  # characters: GitHub takes 65,536 of a comment
-_TABLES_ROOM = 30_000  # of these, so that there is always room for failures
+_TABLES_ROOM = 30_000  # characters: half of the page
 _LONGEST = 1_000  # characters of what was expected or found, and of a reply
 _LONGEST_NAME = 100  # of ids and the like
 _LONGEST_FAILURE = 8_000  # of all that is told of one case
+_LAST_LINE = 200  # of the one that says what was left out
 
 _SIGNS: dict[Status, str] = {"passed": "✅", "failed": "❌", "error": "⚠️"}
-_TOTALS = ("cases", "passed", "failed", "errors", "cost (USD)", "tokens in", "tokens out", "p50 latency", "p95 latency")
+_HEADS = ("cases", "passed", "failed", "errors", "cost (USD)", "tokens in", "tokens out", "p50 latency", "p95 latency")
 
 
 def write(out: TextIO, rows: Rows, summary: Summary) -> None:
     """Write the report, of 60,000 characters at most; it says what was left out. Raises OSError."""
-    page = _Page(out)
-    jobs = {name: _Job.of(rows.cases(name)) for name in summary.jobs}
-    totals = [job.totals for job in jobs.values()]
-    page.add(_verdict(summary, totals))
+    page = Page(out, room_of_tables=_TABLES_ROOM)
+    figures = summary.figures
+    page.add(_verdict(summary, figures))
     for job in summary.jobs.values():
-        for line, told in broken_thresholds(job):
-            where = _code(f"{job.path}:{line}", _LONGEST)
-            page.add(f"\n{_SIGNS['failed']} {_code(job.name)} at {where}: {_code(told, _LONGEST)}\n", _TABLES_ROOM)
-    page.table("job", _TOTALS, ((_cell(name), *_figures(job.totals)) for name, job in jobs.items()))
-    for name, found in jobs.items():
-        if len(found.variants) > 1:
-            _add_variants(page, name, found)
-    _add_failures(page, rows, count=sum(each.failed + each.errors for each in totals))
+        for broken in job.broken_thresholds:
+            where, told = code(broken.place, limit=_LONGEST), code(broken.told, limit=_LONGEST)
+            page.add_to_tables(f"\n{_SIGNS['failed']} {_name(job.name)} at {where}: {told}\n")
+    page.table(("job", *_HEADS), ((_named(job.name), *_cells(job.figures)) for job in summary.jobs.values()))
+    for job in summary.jobs.values():
+        if len(job.variants) > 1:
+            _add_variants(page, job, rows)
+    _add_failures(page, rows, count=figures.failed + figures.errors)
 
 
-@dataclass(slots=True)
-class _Job:
-    """What tables tell of a job, without its rows: there may be many."""
-
-    totals: Totals = field(default_factory=Totals)
-    variants: dict[str, Totals] = field(default_factory=dict)
-    statuses: dict[str, dict[str, Status]] = field(default_factory=dict)  # by id without the variant, and by variant
-
-    @classmethod
-    def of(cls, cases: Iterable[CaseResult]) -> _Job:
-        job = cls()
-        for case in cases:
-            job.totals.add(case)
-            if case.variant:
-                job.variants.setdefault(case.variant, Totals()).add(case)
-                job.statuses.setdefault(case.base_id, {})[case.variant] = case.status
-        return job
-
-
-class _Page:
-    """The report as it is written, and the room that is left."""
-
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-        self._used = 0
-
-    def add(self, text: str, room: int = _ROOM) -> bool:
-        """Write `text` if this much room takes it; whether it did."""
-        fits = self._used + len(text) <= room
-        if fits:
-            self._out.write(text)
-            self._used += len(text)
-        return fits
-
-    def table(self, first: str, columns: Iterable[str], lines: Iterable[Sequence[str]]) -> None:
-        """A table of cells that are Markdown. The lines that the tables have no room for are counted."""
-        heads = (first, *columns)
-        if not self.add(f"\n| {' | '.join(heads)} |\n|{' --- |' * len(heads)}\n", _TABLES_ROOM):
-            return
-        left_out = sum(not self.add(f"| {' | '.join(line)} |\n", _TABLES_ROOM) for line in lines)
-        if left_out:
-            self.add(f"\n{plural(left_out, 'line')} of this table left out, to stay below GitHub's limits\n")
-
-
-def _verdict(summary: Summary, totals: Sequence[Totals]) -> str:
+def _verdict(summary: Summary, figures: Figures) -> str:
     """What a person who reads one line only must know."""
-    cases, failed, errors = (sum(getattr(each, name) for each in totals) for name in ("cases", "failed", "errors"))
-    thresholds = sum(len(broken_thresholds(job)) for job in summary.jobs.values())
-    pending = summary.total.pending
+    thresholds = sum(len(job.broken_thresholds) for job in summary.jobs.values())
+    pending = summary.pending_cases
     bad = [
-        f"{failed:,} failed" if failed else "",
-        f"{errors:,} in error" if errors else "",
+        f"{figures.failed:,} failed" if figures.failed else "",
+        f"{figures.errors:,} in error" if figures.errors else "",
         f"{pending:,} not reached" if pending else "",
         f"{plural(thresholds, 'threshold')} not held" if thresholds else "",
     ]
     found = ", ".join(filter(None, bad))
     if found or summary.stopped:
-        sign = _SIGNS["error"] if errors or pending or summary.stopped else _SIGNS["failed"]
+        sign = _SIGNS["error"] if figures.errors or pending or summary.stopped else _SIGNS["failed"]
     else:
         sign = _SIGNS["passed"]
-    lines = [f"## {sign} bedrock-run: {found or 'all passed'}, of {plural(cases + pending, 'case')}\n"]
+    lines = [f"## {sign} bedrock-run: {found or 'all passed'}, of {plural(figures.cases + pending, 'case')}\n"]
     if summary.stopped:
-        hint = f"; hint: {_code(summary.stopped.hint, _LONGEST)}" if summary.stopped.hint else ""
-        lines.append(f"\nThe run stopped early: {_code(summary.stopped.message, _LONGEST)}{hint}\n")
+        hint = f"; hint: {code(summary.stopped.hint, limit=_LONGEST)}" if summary.stopped.hint else ""
+        lines.append(f"\nThe run stopped early: {code(summary.stopped.message, limit=_LONGEST)}{hint}\n")
     if summary.total.kept:
         kept = plural(summary.total.kept, "row was", "rows were")
         lines.append(f"\n{kept} kept from earlier runs; cost and latency are those of their calls.\n")
     return "".join(lines)
 
 
-def _figures(totals: Totals) -> tuple[str, ...]:
-    cost = [] if totals.cost_usd is None else [money(totals.cost_usd).removeprefix("$")]  # $...$ would be mathematics
-    if totals.unpriced:
-        cost.append(f"{plural(totals.unpriced, 'row')} of unknown price")
+def _cells(figures: Figures) -> tuple[str, ...]:
+    cost = [] if figures.cost_usd is None else [money(figures.cost_usd).removeprefix("$")]  # $...$ would be mathematics
+    if figures.unpriced:
+        cost.append(f"{plural(figures.unpriced, 'row')} of unknown price")
     return (
-        *(f"{count:,}" for count in (totals.cases, totals.passed, totals.failed, totals.errors)),
+        *(f"{count:,}" for count in (figures.cases, figures.passed, figures.failed, figures.errors)),
         " and ".join(cost),
-        f"{totals.usage.input_tokens:,}",
-        f"{totals.usage.output_tokens:,}",
-        *("" if ms is None else duration(ms / 1000) for ms in (totals.latency_ms(0.5), totals.latency_ms(0.95))),
+        f"{figures.usage.input_tokens:,}",
+        f"{figures.usage.output_tokens:,}",
+        *(latency(figures.latencies.percentile(percent)) for percent in (50, 95)),
     )
 
 
-def _add_variants(page: _Page, name: str, job: _Job) -> None:
+def _named(name: str) -> str:
+    return cell(name, limit=_LONGEST_NAME)
+
+
+def _add_variants(page: Page, job: JobSummary, rows: Rows) -> None:
     """The variants of a matrix beside each other, and the cases in which they differ."""
-    page.add(f"\n### Variants of {_code(name)}\n", _TABLES_ROOM)
-    page.table("variant", _TOTALS, ((_cell(label), *_figures(totals)) for label, totals in job.variants.items()))
-    differing = {case: found for case, found in job.statuses.items() if len(set(found.values())) > 1}
+    page.add_to_tables(f"\n### Variants of {_name(job.name)}\n")
+    page.table(("variant", *_HEADS), ((_named(label), *_cells(found)) for label, found in job.variants.items()))
+    differing = _differing(rows.cases(job.name))
     if not differing:
-        page.add("\nThe variants do not differ in any case.\n", _TABLES_ROOM)
+        page.add_to_tables("\nThe variants do not differ in any case.\n")
         return
-    page.add(f"\n{plural(len(differing), 'case')} in which the variants differ:\n", _TABLES_ROOM)
+    page.add_to_tables(f"\n{plural(len(differing), 'case')} in which the variants differ:\n")
     lines = (
-        (_cell(case or name), *(_status(found.get(label)) for label in job.variants))
+        (_named(case or job.name), *(_status(found.get(label)) for label in job.variants))
         for case, found in differing.items()
     )
-    page.table("case", map(_cell, job.variants), lines)
+    page.table(("case", *map(_named, job.variants)), lines)
+
+
+def _differing(cases: Iterable[CaseResult]) -> dict[str, dict[str, Status]]:
+    """The verdicts by variant, of the cases in which they are not all the same."""
+    statuses: dict[str, dict[str, Status]] = {}
+    for case in cases:
+        statuses.setdefault(case.base_id, {})[case.variant] = case.status
+    return {case: found for case, found in statuses.items() if len(set(found.values())) > 1}
 
 
 def _status(status: Status | None) -> str:
     return "" if status is None else f"{_SIGNS[status]} {status}"
 
 
-def _add_failures(page: _Page, rows: Rows, *, count: int) -> None:
+def _add_failures(page: Page, rows: Rows, *, count: int) -> None:
     """What failed, each case folded; and how many there was no room for."""
     if not count:
         return
@@ -160,7 +124,7 @@ def _add_failures(page: _Page, rows: Rows, *, count: int) -> None:
     shown = 0
     for case in rows.cases():
         if case.status != "passed":
-            if not page.add(_failure(case), _ROOM - 200):  # for the line below
+            if not page.add(_failure(case), to_spare=_LAST_LINE):
                 break
             shown += 1
     if shown < count:
@@ -168,7 +132,8 @@ def _add_failures(page: _Page, rows: Rows, *, count: int) -> None:
 
 
 def _failure(case: CaseResult) -> str:
-    names = " ".join(f"<code>{_html(name)}</code>" for name in (case.job, case.id, *dict.fromkeys(_reasons(case))))
+    names = (case.job, case.id, *dict.fromkeys(_reasons(case)))
+    named = " ".join(html_code(name, limit=_LONGEST_NAME) for name in names)
     body, length = [], 0
     for part in (part for row in case.rows for part in _row(row)):
         length += len(part)
@@ -177,7 +142,7 @@ def _failure(case: CaseResult) -> str:
             break
         body.append(part)
     told = "\n".join(body)
-    return f"\n<details>\n<summary>{_SIGNS[case.status]} {names}</summary>\n\n{told}\n\n</details>\n"
+    return f"\n<details>\n<summary>{_SIGNS[case.status]} {named}</summary>\n\n{told}\n\n</details>\n"
 
 
 def _reasons(case: CaseResult) -> Iterator[str]:
@@ -199,53 +164,23 @@ def _row(row: Row) -> Iterator[str]:
         yield f"\nRepetition {row['repeat'] + 1} of {row['repeats']}:\n"
     if error is not None:
         facts = {"message": error["message"], "hint": error["hint"], "http status": error["http_status"]}
-        attempts = f", after {plural(len(row['attempts']), 'attempt')}" if row["attempts"] else ""
-        yield f"- {_code(error['code'])} at {_code(place(row))}{attempts}"
+        attempts = attempts_that_failed(row)
+        after = f", after {plural(len(attempts), 'attempt')}" if attempts else ""
+        yield f"- {_name(error['code'])} at {_name(place(row))}{after}"
         yield from _facts(facts)
     for verdict in failed:
-        yield f"- {_code(verdict['type'])} at {_code(place(row, verdict['line']))}"
+        yield f"- {_name(verdict['type'])} at {_name(place(row, verdict['line']))}"
         yield from _facts({"expected": verdict["expected"] or verdict["reason"], "actual": verdict["actual"]})
     yield from _facts({"row": row["source"]["row"], "request id": request_id(row)}, indent="")
     if row["output"] is not None:
-        yield f"\n{_block(row['output'])}"
+        yield f"\n{block(row['output'], limit=_LONGEST)}"
+
+
+def _name(text: str) -> str:
+    return code(text, limit=_LONGEST_NAME)
 
 
 def _facts(facts: Mapping[str, object], indent: str = "  ") -> Iterator[str]:
     for name, value in facts.items():
         if value is not None:
-            yield f"{indent}- {name}: {_code(str(value), _LONGEST)}"
-
-
-def _code(text: str, limit: int = _LONGEST_NAME) -> str:
-    """The text on one line as code, in which nothing is markup: fenced by more backticks than it has in a row."""
-    line = no_command(one_line(_cut(text, limit)))
-    if not line.strip():
-        return "(empty)"
-    fence = "`" * (_longest_run(line) + 1)
-    pad = " " if line[0] in "` " or line[-1] in "` " else ""
-    return f"{fence}{pad}{line}{pad}{fence}"
-
-
-def _cell(text: str) -> str:
-    """As `_code`, for a table: there a `|` ends the cell, in code too, and how to escape it differs by reader."""
-    return _code(one_line(text).replace("|", "\\x7c"))
-
-
-def _block(text: str) -> str:
-    """The text as a block of code, line by line."""
-    lines = no_command(plain(_cut(text, _LONGEST)))
-    fence = "`" * max(3, _longest_run(lines) + 1)
-    return f"{fence}text\n{lines}\n{fence}"
-
-
-def _html(text: str) -> str:
-    """The text for the line that opens a fold, in which GitHub takes HTML alone."""
-    return html.escape(no_command(one_line(_cut(text, _LONGEST_NAME))))
-
-
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit:,} more characters)"
-
-
-def _longest_run(text: str) -> int:
-    return max(map(len, re.findall("`+", text)), default=0)
+            yield f"{indent}- {name}: {code(str(value), limit=_LONGEST)}"

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 from runner import media
 from runner.console import plain
 from runner.media import MediaError
+from runner.row_facts import cost_of, place
 from runner.words import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from runner.records import ReplyRecord, Row, VerdictRecord
+    from runner.records import JudgementRecord, ReplyRecord, Row, VerdictRecord
     from runner.report.rows import CaseResult, Rows
 
 LONGEST_TEXT = 20_000  # characters of a text that the page holds, up to 10,000 rows; with more rows fewer
@@ -57,10 +58,7 @@ class PageData:
 
     def pieces(self) -> Iterator[str]:
         """One JSON object, `{outputs: {...}, cases: [...], thumbnails: [...]}`, piece by piece."""
-        outputs = {
-            _label(job): "standard output" if path == "-" else _label(path) for job, path in self._outputs.items()
-        }
-        yield f'\n{{"outputs": {to_script_json(outputs)},\n"cases": ['
+        yield f'\n{{"outputs": {to_script_json(self._outputs)},\n"cases": ['
         for number, case in enumerate(self._rows.cases()):
             yield (",\n" if number else "\n") + to_script_json(self._case(case))
         yield f'\n],\n"thumbnails": {to_script_json(self._thumbnails.uris)}\n}}\n'
@@ -77,7 +75,7 @@ class PageData:
             "status": case.status,
             "model": _label(row["model"]),
             "tags": [_label(tag) for tag in row["tags"]],
-            "source": _label(f"{source['path']}:{source['line']}"),
+            "source": _label(place(row)),
             "row": source["row"] and _label(source["row"]),
             "vars": self._named(row["vars"]),
             **self._request(row),
@@ -111,9 +109,9 @@ class PageData:
         return {
             "number": row["repeat"] + 1,
             "status": row["status"],
-            "latency": row["latency_ms"],
+            "latency": None if row["output"] is None else row["latency_ms"],
             "first_token": row["first_token_ms"],
-            "cost": row["cost_usd"],
+            "cost": cost_of(row),
             "usage": row["usage"],
             "facts": [
                 [name, _label(str(value))]
@@ -131,6 +129,7 @@ class PageData:
             ],
             "replies": [self._reply(reply) for reply in row["replies"]],
             "verdicts": [self._verdict(row, verdict) for verdict in row["assertions"]],
+            "judgements": [self._judgement(judgement) for judgement in row["judgements"]],
             "attempts": [self._texts(attempt) for attempt in row["attempts"]],
             "error": row["error"] and self._texts(row["error"]),
         }
@@ -147,7 +146,17 @@ class PageData:
 
     def _verdict(self, row: Row, verdict: VerdictRecord) -> dict[str, Any]:
         told = {name: verdict.get(name) for name in ("type", "passed", "reason", "expected", "actual", "score")}
-        return self._texts({**told, "place": f"{row['source']['path']}:{verdict['line']}"})
+        return self._texts({**told, "place": place(row, verdict["line"])})
+
+    def _judgement(self, judgement: JudgementRecord) -> dict[str, Any]:
+        told = ("type", "model", "score", "passed", "reason", "usage")
+        return {
+            **self._texts({name: judgement.get(name) for name in told}),
+            "cost": judgement["cost_usd"],
+            "latency": judgement["latency_ms"],
+            "attempts": [self._texts(attempt) for attempt in judgement["attempts"]],
+            "error": judgement["error"] and self._texts(judgement["error"]),
+        }
 
     def _named(self, values: Mapping[str, Any]) -> list[tuple[str, Any]]:
         return [(_label(name), self._text(_as_json(value))) for name, value in values.items()]

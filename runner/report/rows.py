@@ -13,6 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from runner.figures import verdict_of_case
 from runner.records import matrix_label
 from runner.results.lines import from_line, parse, to_line
 from runner.words import plural
@@ -20,7 +21,7 @@ from runner.words import plural
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from runner.records import Row, Status, VerdictRecord
+    from runner.records import Row, Status
 
 _NOT_A_ROW = (ValueError, LookupError, TypeError)  # what reading anything else as a row may raise
 _LATER_FIELDS: dict[str, Any] = {
@@ -75,6 +76,10 @@ class Rows:
         """Every row, read from its file."""
         for job in self.jobs:
             yield from self.of_job(job)
+
+    def files_of(self, job: str) -> list[Path]:
+        """The files that the rows of one job are in."""
+        return [self.files[number] for number in sorted({line.file for line in self._lines.get(job, ())})]
 
     def of_job(self, job: str) -> Iterator[Row]:
         """The rows of one job; none if there is no such job."""
@@ -163,17 +168,20 @@ class CaseResult:
 
     @property
     def status(self) -> Status:
-        """`error` if a repetition is; `failed` if more of them are than `min_pass` allows.
-
-        It is an error too if repetitions are missing that would have to decide, as after a run that was stopped.
-        """
+        """The verdict over its repetitions."""
         statuses = [row["status"] for row in self.rows]
-        first = self.rows[0]
-        if "error" in statuses:
-            return "error"
-        if statuses.count("failed") > first["repeats"] - first["min_pass"]:
-            return "failed"
-        return "passed" if statuses.count("passed") >= first["min_pass"] else "error"
+        return verdict_of_case(
+            passed=self.passes,
+            failed=statuses.count("failed"),
+            errors=statuses.count("error"),
+            repeats=self.rows[0]["repeats"],
+            min_pass=self.rows[0]["min_pass"],
+        )
+
+    @property
+    def passes(self) -> int:
+        """How many of its repetitions passed."""
+        return sum(row["status"] == "passed" for row in self.rows)
 
     @property
     def missing(self) -> int:
@@ -189,51 +197,6 @@ class CaseResult:
     def base_id(self) -> str:
         """Its id without the variant, which it shares with the same case of other variants."""
         return self.id.removesuffix(f"[{self.variant}]").removesuffix(self.variant).strip() if self.variant else self.id
-
-
-@dataclass(frozen=True, slots=True)
-class SideBySide:
-    """The cases of a job with a matrix. Each has a result for each of the `variants`; None where there is no row."""
-
-    variants: tuple[str, ...]
-    cases: tuple[tuple[str, tuple[CaseResult | None, ...]], ...]  # by id without the variant
-
-
-def side_by_side(cases: Iterable[CaseResult]) -> SideBySide | None:
-    """The variants of the cases of one job beside each other; None if it has none, or only one."""
-    table: dict[str, dict[str, CaseResult]] = {}
-    variants: dict[str, None] = {}
-    for case in cases:
-        variants.setdefault(case.variant)
-        table.setdefault(case.base_id, {})[case.variant] = case
-    if len(variants) < 2:
-        return None
-    return SideBySide(
-        tuple(variants),
-        tuple((base_id, tuple(found.get(variant) for variant in variants)) for base_id, found in table.items()),
-    )
-
-
-def took_s(row: Row) -> float:
-    """Seconds that the replies of a row took or, where none came, the attempts at them."""
-    if row["latency_ms"] is not None:
-        return row["latency_ms"] / 1000
-    return sum(attempt["latency_ms"] for attempt in row["attempts"]) / 1000
-
-
-def request_id(row: Row) -> str | None:
-    """What AWS support asks for: the id of the error's request or, without an error, of the last attempt."""
-    known = [row["error"] and row["error"]["request_id"], *(each["request_id"] for each in reversed(row["attempts"]))]
-    return next(filter(None, known), None)
-
-
-def failed_assertions(row: Row) -> list[VerdictRecord]:
-    return [verdict for verdict in row["assertions"] if not verdict["passed"]]
-
-
-def place(row: Row, line: int | None = None) -> str:
-    """A line of the job file as `prompts/tutor.yaml:12`; without one, where the case is declared."""
-    return f"{row['source']['path']}:{row['source']['line'] if line is None else line}"
 
 
 class Spool:

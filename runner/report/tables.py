@@ -11,7 +11,7 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, TextIO
 
-from runner.report.rows import failed_assertions, request_id
+from runner.row_facts import cost_of, failed_assertions, request_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -91,7 +91,7 @@ def _columns(rows: Iterable[Row]) -> list[_Column]:
         _Column("output", "text", lambda row: row["output"]),
         _Column("stop_reason", "text", lambda row: row["stop_reason"]),
         *(_Column(name, "integer", _tokens(name)) for name in _TOKENS),
-        _Column("cost_usd", "number", lambda row: row["cost_usd"]),
+        _Column("cost_usd", "number", cost_of),
         _Column("latency_ms", "integer", lambda row: row["latency_ms"]),
         _Column("first_token_ms", "integer", lambda row: row["first_token_ms"]),
         _Column("attempts", "integer", lambda row: len(row["attempts"])),

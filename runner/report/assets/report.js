@@ -44,8 +44,8 @@ function money(usd) {
 
 function duration(ms) {
   if (ms == null) return "";
-  if (ms < 1000) return `${Math.round(ms)} ms`;
-  if (ms < 60000) return `${(ms / 1000).toFixed(1)}s`;
+  if (ms < 1000) return `${Math.round(ms)}ms`;
+  if (ms < 60000) return `${Number((ms / 1000).toPrecision(3))}s`;
   const seconds = Math.round(ms / 1000);
   return `${Math.floor(seconds / 60)}m ${String(seconds % 60).padStart(2, "0")}s`;
 }
@@ -69,12 +69,11 @@ function prepare() {
     each.variant = variantOf(each.matrix);
     each.system = restored(each.system);
     for (const message of each.messages) message.text = restored(message.text);
-    const usages = each.runs.map((run) => run.usage).filter(Boolean);
-    const input = (usage) => usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens;
-    each.input = usages.length ? sum(usages.map(input)) : null;
+    const usages = each.runs.flatMap((run) => [run, ...run.judgements].map((one) => one.usage)).filter(Boolean);
+    each.input = usages.length ? sum(usages.map((usage) => usage.input_tokens)) : null;
     each.output = usages.length ? sum(usages.map((usage) => usage.output_tokens)) : null;
     each.cost = sumOfKnown(each.runs.map((run) => run.cost));
-    each.latency = median(each.runs.map((run) => run.latency).filter((value) => value != null));
+    each.latency = median(latenciesOf([each]));
     each.hash = `#${encodeURIComponent(each.job)}/${encodeURIComponent(each.id)}`;
   });
 }
@@ -90,6 +89,8 @@ function sumOfKnown(values) {
   const known = values.filter((value) => value != null);
   return known.length ? sum(known) : null;
 }
+
+const latenciesOf = (found) => found.flatMap((each) => each.runs).map((run) => run.latency).filter((value) => value != null);
 
 function median(values) {
   return values.length ? values.sort((a, b) => a - b)[Math.ceil(values.length / 2) - 1] : null;
@@ -407,7 +408,7 @@ function drawMatrix() {
 function matrixTotals(found) {
   const passed = found.filter((each) => each.status === "passed").length;
   const cost = sumOfKnown(found.map((each) => each.cost));
-  const latency = median(found.map((each) => each.latency).filter((value) => value != null));
+  const latency = median(latenciesOf(found));
   const parts = [`${count(passed)} of ${count(found.length)} passed`];
   if (latency != null) parts.push(`p50 ${duration(latency)}`);
   if (cost != null) parts.push(money(cost));

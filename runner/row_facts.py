@@ -1,0 +1,53 @@
+"""What a row tells in several of its fields at once, read in one way by whatever shows it or sums it up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runner.records import paid_for_judgements, paid_for_replies
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runner.records import AttemptRecord, Row, VerdictRecord
+
+
+def cost_of(row: Row) -> float | None:
+    """What its replies and their judges cost in USD, whenever that was paid; None if no price is known."""
+    paid = (*paid_for_replies(row), *paid_for_judgements(row["judgements"]))
+    known = [each.cost_usd for each in paid if each.cost_usd is not None]
+    return round(sum(known), 9) if known else None
+
+
+def took_s(row: Row) -> float:
+    """Seconds that the replies of a row took or, where none came, the attempts at them."""
+    if row["latency_ms"] is not None:
+        return row["latency_ms"] / 1000
+    return sum(attempt["latency_ms"] for attempt in row["attempts"]) / 1000
+
+
+def request_id(row: Row) -> str | None:
+    """What AWS support asks for: the id of the error's request or, without an error, of the last attempt."""
+    known = [row["error"] and row["error"]["request_id"], *(each["request_id"] for each in reversed(row["attempts"]))]
+    return next(filter(None, known), None)
+
+
+def failed_assertions(row: Row) -> list[VerdictRecord]:
+    return [verdict for verdict in row["assertions"] if not verdict["passed"]]
+
+
+def attempts_that_failed(row: Row) -> Sequence[AttemptRecord]:
+    """The attempts of which a row's error came: at its call or, where that brought a reply, at that of a judge."""
+    if row["output"] is None:
+        return row["attempts"]
+    return next((judgement["attempts"] for judgement in row["judgements"] if judgement["error"]), ())
+
+
+def place(row: Row, line: int | None = None) -> str:
+    """A line of the job file as `prompts/tutor.yaml:12`; without one, where the case is declared."""
+    return f"{row['source']['path']}:{row['source']['line'] if line is None else line}"
+
+
+def declared(row: Row) -> str:
+    """Where the case is declared, with its row if it comes from a file: `prompts/tutor.yaml:12 (rows.csv:17)`."""
+    return place(row) + (f" ({row['source']['row']})" if row["source"]["row"] else "")
