@@ -188,6 +188,31 @@ def mixed_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+class Tolerant(NamedTuple):
+    """The folder of a run whose threshold tolerates the one case that failed, and what it said."""
+
+    folder: Path
+    done: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="session")
+def tolerant(tmp_path_factory: pytest.TempPathFactory) -> Tolerant:
+    """It passed. Its workspace is the folder above, and has its step summary in `step.md`; `r.*` are its reports."""
+    folder = tmp_path_factory.mktemp("workspace") / "prompts"
+    folder.mkdir()
+    (folder / "job.yaml").write_text(
+        "prompt: say {{ n }}\nmodel: amazon.nova-lite-v1:0\nthresholds: {pass_rate: '>= 0.5'}\n"
+        "cases: [{id: good, vars: {n: one}}, {id: bad, vars: {n: two}}]\nassert: [{type: contains, value: one}]\n"
+    )
+    reports = ("--report-junit", "r.xml", "--report-html", "r.html", "--report-markdown", "r.md")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "GITHUB_"))}
+    env |= {"GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": str(folder.parent), "GITHUB_STEP_SUMMARY": "step.md"}
+    command = [sys.executable, "-m", "runner", "--local", "-q", *reports, "job.yaml"]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    return Tolerant(folder, done)
+
+
 # What a reply may hold to hurt whoever shows it.
 HOSTILE = [
     "\x00\x01\x08\x0b\x0c\x0e\x1f\x7f\x9b",

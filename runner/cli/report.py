@@ -60,7 +60,6 @@ def report(named: tuple[Path, ...], *, verbose: bool, **given: Any) -> int:
         say(f"note: {file} is left out: no case wants its rows any more (only such files named are reported)")
     rows = _rows(files)
     summary = summaries.of_rows(rows)
-    summary.prices = "their runs"
     if not wanted:
         for line in summary_lines(summary):
             say(line)

@@ -317,7 +317,7 @@ function tableRow(position) {
       "aria-rowindex": String(position + 2),
       click: (event) => onRowClick(event, each),
     },
-    cell("status", status(each.status), repetitionsMark(each)),
+    cell("status", status(each.status), toleratedMark(each), repetitionsMark(each)),
     number("position", count(each.position)),
     cell(
       "case",
@@ -343,6 +343,9 @@ function repetitionsMark(each) {
   const told = `${isFlaky(each) ? "flaky, " : ""}${passes(each)} of ${each.repeats}`;
   return h("span", { class: `repetitions ${isFlaky(each) ? "flaky" : "dim"}`, title: repetitions(each) }, told);
 }
+
+/** That the thresholds of its job allow a case to have failed. */
+const toleratedMark = (each) => (each.tolerated ? h("span", { class: "repetitions dim" }, "tolerated") : null);
 
 function onRowClick(event, each) {
   if (event.ctrlKey || event.metaKey || event.shiftKey || String(getSelection())) return;
@@ -424,7 +427,7 @@ function matrixCell(each) {
     h(
       "a",
       { href: each.hash, class: "matrix-cell", click: (event) => onRowClick(event, each) },
-      h("span", { class: "matrix-top" }, status(each.status), repetitionsMark(each), h("span", { class: "dim" }, duration(each.latency))),
+      h("span", { class: "matrix-top" }, status(each.status), toleratedMark(each), repetitionsMark(each), h("span", { class: "dim" }, duration(each.latency))),
       h("span", { class: `clamp ${why ? `told-${each.status}` : ""}` }, excerpt(why || reply(each)) || "an empty reply"),
     ),
   );
@@ -590,8 +593,8 @@ function verdictCard(verdict, each, run) {
           h("div", {}, h("dt", {}, "Actual"), h("dd", {}, block(verdict.actual, each))),
         )
       : null,
-    verdict.score == null ? null : h("p", { class: "dim" }, `score ${score(verdict.score)}`),
     verdict.judgement == null ? null : judgementParts(run.judgements[verdict.judgement], each),
+    verdict.score == null || verdict.judgement != null ? null : h("p", { class: "dim" }, `score ${score(verdict.score)}`),
     verdict.parts.length ? h("div", { class: "parts" }, verdictCards(verdict.parts, each, run)) : null,
   );
 }
@@ -608,7 +611,7 @@ function judgementParts(judgement, each) {
     judgement.error ? errorCard(judgement.error, each) : null,
     judgement.reason ? block(judgement.reason, each, "prose") : null,
     factList([
-      [judgement.passed == null ? "compared by" : "judged by", textOf(judgement.model)],
+      [judgement.type === "similar" ? "compared by" : "judged by", textOf(judgement.model)],
       ["its verdict", judgement.passed == null ? null : judgement.passed ? "yes" : "no"],
       ["its score", judgement.score == null ? null : score(judgement.score)],
       ["tokens", usage && `${count(usage.input_tokens)} in, ${count(usage.output_tokens)} out`],
@@ -740,7 +743,7 @@ function drawPane(each, chosen = tellingRun(each)) {
     h(
       "div",
       { class: "pane-bar" },
-      status(each.status),
+      h("span", {}, status(each.status), toleratedMark(each)),
       h(
         "span",
         { class: "pane-buttons" },
