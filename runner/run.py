@@ -4,33 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import tempfile
 import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner import console, loading, models, open_files, report, summary_json
+from runner import console, loading, models, open_files, summary_json
 from runner.account import Connection
-from runner.answer import Answerer, adopted
+from runner.answer import Answerer
 from runner.bedrock import Bedrock
 from runner.calls import LimitedCalls
 from runner.cases import EVERYTHING, CaseList, Selection
 from runner.engine import Engine, Work, cannot_write
-from runner.errors import CallError, ExitCode, FailureCode, Problem, UsageError
+from runner.errors import CallError, ExitCode, Problem, UsageError
 from runner.figures import Figures
 from runner.guard import Guard, GuardedCalls, check_budgets
 from runner.job import NO_OVERRIDES, Overrides, jobs_of
 from runner.paths import shown
 from runner.questions import judging_jobs
-from runner.records import CaseFile, Rate
+from runner.records import Rate
 from runner.rendering import Renderer
-from runner.report import NO_REPORTS, Reports
+from runner.report import NO_REPORTS, Reports, of_run
 from runner.report.rows import Spool, spool
 from runner.results import Outputs
-from runner.resume import Kept, cases_and_rows
+from runner.resume import cases_and_rows
+from runner.steps import Calling, Replay, Store
 from runner.stop import Stop, StopReason, account_stop, on_signals, raise_on_signals
 from runner.summary import JobSummary, Summary, Tally
 
@@ -39,12 +38,11 @@ if TYPE_CHECKING:
 
     from runner.engine import Finished
     from runner.models import Models
-    from runner.records import Case, Job, Row
+    from runner.records import Case, Job
 
 _GRACE = 5.0  # seconds that calls in flight are given after Ctrl-C
 _FILES_OF_A_JOB = 3  # that its rows take
 _OTHER_FILES = 100
-_MOST_JUDGED = 1000  # kept replies whose judges are asked at once
 _FEWER_ROWS = StopReason(
     exit_code=ExitCode.STOPPED,
     message="a file changed during the run: it has fewer cases than when the run began",
@@ -124,7 +122,7 @@ def run(options: RunOptions) -> ExitCode:
         allow_dirs=options.allow_dirs,
         allow_python=options.allow_python,
     )
-    _check_reports([cases.job for cases in lists], options)
+    of_run.check([cases.job for cases in lists], options)
     plan = plan_of(lists, options)
     summary = empty_summary(plan)
     screen = _console(plan, summary)
@@ -132,7 +130,7 @@ def run(options: RunOptions) -> ExitCode:
         execute(plan, summary=summary, screen=screen, spool=spooled, note=lambda notice: console.say(f"note: {notice}"))
         screen.end(summary)
         if spooled:
-            _report(spooled, summary, options)
+            of_run.write(spooled, summary, options)
     if options.as_json:
         console.emit(summary_json.describe(summary))
     return summary.exit_code
@@ -182,34 +180,6 @@ def _finish(run: _Run) -> None:
     summary.set_aside = outputs.set_aside()
 
 
-def _report(spooled: Spool, summary: Summary, options: RunOptions) -> None:
-    """Make the reports. What goes wrong with them changes nothing about the run."""
-    try:
-        rows = spooled.rows()
-    except OSError as error:
-        why = f"their rows could not be kept in {tempfile.gettempdir()}: {error.strerror or error}"
-        console.say(f"note: no report was written, since {why}")
-        return
-    for failure in report.write(options.reports, rows, summary, verbose=options.verbose).failures:
-        console.say(f"note: {failure}")
-
-
-def _check_reports(jobs: Sequence[Job], options: RunOptions) -> None:
-    """Raise UsageError for reports that would overwrite what the run reads or writes."""
-    taken = {path: "a file that the run reads" for path in (options.prices, options.replies) if path is not None}
-    for job in jobs:
-        taken[job.path] = "the job file"
-        if isinstance(job.cases, CaseFile):
-            taken[job.path.parent / job.cases.path] = f"the cases of {job.name}"
-        if options.output is not None:
-            taken[options.output / f"{job.name}.jsonl"] = f"the rows of {job.name}"
-    if options.output is None or options.as_json:
-        taken[report.STDOUT] = "the rows" if options.output is None else "the summary"
-    problems = list(options.reports.problems(taken))
-    if problems:
-        raise UsageError(*problems)
-
-
 def _outputs(plan: Plan) -> Outputs:
     options = plan.options
     positions = {cases.job.name: ((case.position, case.repeat) for case in cases) for cases in plan.lists}
@@ -244,137 +214,70 @@ def _tune_garbage_collection() -> None:
 
 
 async def _call_all(run: _Run, connection: Connection) -> None:
-    plan, outputs, summary, screen = run.plan, run.outputs, run.summary, run.screen
-    options = plan.options
+    options, summary, screen = run.plan.options, run.summary, run.screen
     stop = Stop()
     began = time.monotonic()
     async with Bedrock(connection) as bedrock:
         if not options.replay:
-            await bedrock.prepare(job.region for job in plan.jobs)
-        calls = LimitedCalls(
-            bedrock,
-            [_at_rate(each, options) for job in plan.jobs for each in (*jobs_of(job), *judging_jobs(job))],
-            in_flight=options.max_concurrency,
-            stop=stop,
-        )
-        guard = Guard(
-            stop,
-            models=plan.models,
-            max_cost=options.max_cost,
-            max_cost_of_jobs={job.name: job.max_cost for job in plan.jobs if job.max_cost is not None},
-            max_failures=options.max_failures,
-        )
-        answerer = Answerer(
-            calls=GuardedCalls(calls, guard),
-            where=_where(bedrock, plan),
-            models=plan.models,
-            watcher=screen,
-            sleep=stop.sleep,
-            save=outputs.save,
-        )
-
-        engine = Engine(
-            steps=_Replay(answerer) if options.replay else _Calling(answerer, guard, calls),
-            store=_Store(outputs),
-            finished=run.finished,
-            stop=stop,
-            grace=_GRACE,
-        )
+            await bedrock.prepare(job.region for job in run.plan.jobs)
+        engine = _engine(run, bedrock, stop)
         if not options.embedded:
             _tune_garbage_collection()
         screen.begin()
         with on_signals(stop, lambda reason: screen.stopping(reason, _GRACE)):
-            await engine.run([_work(cases, outputs, options) for cases in plan.lists])
+            await engine.run([_work(cases, run.outputs, options) for cases in run.plan.lists])
     summary.lost_calls = engine.lost_calls
-    summary.stopped = None if stop.reason and stop.reason.moot_when_done and summary.complete else stop.reason
-    if summary.stopped is None and not summary.complete:
-        summary.stopped = _FEWER_ROWS
+    summary.stopped = _why_stopped(stop, summary)
     if engine.gave_up and stop.reason is not None:
-        outputs.abandon()
+        run.outputs.abandon()
         summary.stopped = replace(stop.reason, message=f"{stop.reason.message}; {_not_written(options.output)}")
     summary.elapsed = time.monotonic() - began
+
+
+def _engine(run: _Run, bedrock: Bedrock, stop: Stop) -> Engine:
+    """The engine, and all that stands between it and the service: the guard of the budget, then the limits."""
+    plan, options = run.plan, run.plan.options
+    calls = LimitedCalls(
+        bedrock,
+        [_at_rate(each, options) for job in plan.jobs for each in (*jobs_of(job), *judging_jobs(job))],
+        in_flight=options.max_concurrency,
+        stop=stop,
+    )
+    guard = Guard(
+        stop,
+        models=plan.models,
+        max_cost=options.max_cost,
+        max_cost_of_jobs={job.name: job.max_cost for job in plan.jobs if job.max_cost is not None},
+        max_failures=options.max_failures,
+    )
+    answerer = Answerer(
+        calls=GuardedCalls(calls, guard),
+        where=_where(bedrock, plan),
+        models=plan.models,
+        watcher=run.screen,
+        sleep=stop.sleep,
+        save=run.outputs.save,
+    )
+    return Engine(
+        steps=Replay(answerer) if options.replay else Calling(answerer, guard, calls),
+        store=Store(run.outputs),
+        finished=run.finished,
+        stop=stop,
+        grace=_GRACE,
+    )
+
+
+def _why_stopped(stop: Stop, summary: Summary) -> StopReason | None:
+    """Why not every case has its row; None if all have."""
+    if stop.reason is not None:
+        return None if stop.reason.moot_when_done and summary.complete else stop.reason
+    return None if summary.complete else _FEWER_ROWS
 
 
 def _not_written(output: Path | None) -> str:
     if output is None:
         return "rows could not be written to standard output, since its reader took no more"
     return f"rows in {output} could not be made durable, since its disk does not answer"
-
-
-class _Calling:
-    """How cases are run: begun when there is room and money for them."""
-
-    def __init__(self, answerer: Answerer, guard: Guard, calls: LimitedCalls) -> None:
-        self._answerer = answerer
-        self._guard = guard
-        self._calls = calls
-        self._judged = asyncio.Semaphore(_MOST_JUDGED)
-
-    async def keep(self, kept: Kept) -> Row | None:
-        row = adopted(kept.case, kept.earlier.row)
-        judge = self._answerer.judge
-        return None if judge.unasked(kept.case, row) else await judge.judge(kept.case, row)
-
-    async def admit(self, item: Case | Kept) -> None:
-        if isinstance(item, Kept):
-            await self._judged.acquire()
-            await self._guard.admit(item.case, answered=True)
-        elif item.fault is None:
-            await self._calls.room(item)
-            await self._guard.admit(item)  # last: who waits for room must not hold money that others wait for
-
-    async def answer(self, item: Case | Kept) -> Row:
-        if isinstance(item, Kept):
-            return await self._judge(item)
-        try:
-            return await self._guard.answer(item, partial(self._answerer.answer, item))
-        finally:
-            if item.fault is None:
-                self._calls.left(item)
-
-    async def _judge(self, kept: Kept) -> Row:
-        case, earlier = kept.case, kept.earlier.row
-        judged = partial(self._answerer.judge.judge, case, adopted(case, earlier))
-        try:
-            return await self._guard.answer(case, judged, earlier=earlier)
-        finally:
-            self._judged.release()
-
-
-class _Replay:
-    """How cases are run with --replay: what no earlier row answers is an error."""
-
-    def __init__(self, answerer: Answerer) -> None:
-        self._answerer = answerer
-
-    async def keep(self, kept: Kept) -> Row:
-        return await self._answerer.judge.judge(kept.case, adopted(kept.case, kept.earlier.row), calling=False)
-
-    async def admit(self, item: Case | Kept) -> None:
-        """Nothing is called, so there is nothing to wait for."""
-
-    async def answer(self, item: Case | Kept) -> Row:
-        assert not isinstance(item, Kept), "a replay settles what is kept without calls"
-        return await self._answerer.replay(item)
-
-
-class _Store:
-    """The row files, as the engine sees them: earlier rows stay where they are, unless something about them changed."""
-
-    def __init__(self, outputs: Outputs) -> None:
-        self._outputs = outputs
-        self.sync = outputs.sync
-        self.end = outputs.end
-
-    def append(self, item: Finished) -> None:
-        if item.row["error"] is not None and item.row["error"]["code"] == FailureCode.NO_ROW:
-            return  # a replay adds no rows to those that it judges
-        if item.earlier is None:
-            self._outputs.append(item.row)
-        elif item.made.judgements:  # which were paid for
-            self._outputs.renew(item.earlier, item.row)
-        elif item.row != item.earlier.row:
-            self._outputs.revise(item.earlier, item.row)
 
 
 def _work(cases: CaseList, outputs: Outputs, options: RunOptions) -> Work:

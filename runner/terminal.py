@@ -16,6 +16,7 @@ from runner.console import Console, Patient, case_name, duration, money, plain, 
 from runner.console.failures import MOST_TOLD, Outcomes, failure_of, is_told
 from runner.console.summaries import stop_lines, summary_lines
 from runner.records import exchanges
+from runner.row_facts import cost_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -113,8 +114,9 @@ class Conversation(Section):
             facts.append(duration(row["latency_ms"] / 1000))
         if usage is not None:
             facts.append(f"{usage['input_tokens']:,} → {usage['output_tokens']:,} tokens")
-        if row["cost_usd"] is not None:
-            facts.append(money(row["cost_usd"]))
+        cost = cost_of(row)
+        if cost is not None:
+            facts.append(money(cost))
         style = {"passed": "green", "failed": "red", "error": "red"}[row["status"]]
         self._screen.write(" · ".join([row["status"], *facts]), f"dim {style}")
 

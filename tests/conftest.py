@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
 import pytest
+from hostile import HOSTILE
 from jsonschema import Draft202012Validator
 
 from runner.emulator import Settings, running
@@ -211,45 +212,6 @@ def tolerant(tmp_path_factory: pytest.TempPathFactory) -> Tolerant:
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
     return Tolerant(folder, done)
-
-
-# What a reply may hold to hurt whoever shows it.
-HOSTILE = [
-    "\x00\x01\x08\x0b\x0c\x0e\x1f\x7f\x9b",
-    "\x1b[2J\x1b]0;title\x07",
-    "\ud800 alone \udfff",
-    "\ufffe\uffff",
-    "\u202eright to left\u2066",
-    "]]> <![CDATA[ --> <!-- ",
-    "</script><script>alert(1)</script>",
-    "<img src=x onerror=alert(1)>",
-    "</summary></details><h1>mine</h1>",
-    "&amp; &#0; &#x1b; &bogus;",
-    "=cmd|' /C calc'!A0",
-    "+1+cmd|' /C calc'!A0",
-    "-2+3",
-    "@SUM(1+1)",
-    "\t=1+1",
-    "\r=1+1",
-    "  =1+1",
-    "'=1+1",
-    "::error file=x::y\n  ::set-output name=a::b\n##[add-mask]c ##vso[task.setvariable]d",
-    "[[ATTACHMENT|/etc/passwd]] [[attachment|x]] [[[ATTACHMENT|y]]",
-    "```\n````\n~~~\n# not a heading",
-    "` `` ``` `",
-    "`",
-    " ",
-    "",
-    "a | b \\| c \\",
-    "@team @org/team #123 GH-1 https://example.com www.example.com a@example.com",
-    "![image](https://example.com/x.png) [link](javascript:alert(1)) <https://example.com>",
-    "$`x`$ $$y$$ <details open><summary>",
-    "one\r\ntwo\rthree\u2028four\u2029five\x85six",
-    "\ufeffBOM",
-    "%0A%0D%25 a,b:c",
-    "x" * 1_000_000,
-    "`" * 5_000,
-]
 
 
 def hostile_row(row: dict[str, Any], text: str) -> dict[str, Any]:

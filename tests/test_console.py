@@ -6,6 +6,7 @@ import unicodedata
 from typing import Any
 
 import pytest
+from hostile import HOSTILE
 
 from runner.console import duration, failure_lines, money, no_command, one_line, plain, render_problems
 from runner.errors import Place, Problem
@@ -104,6 +105,7 @@ def row(*verdicts: Any, output: str | None = "the reply", error: Any = None, **m
     status = "error" if error else "failed" if any(not each["passed"] for each in verdicts) else "passed"
     source = {"path": "prompts/tutor.yaml", "line": 9, "row": None}
     made = {"status": status, "output": output, "error": error, "assertions": list(verdicts), "attempts": [{}]}
+    made |= {"judgements": []}
     return {**made, "source": source, "repeat": 0, "repeats": 1, "min_pass": 1, **more}
 
 
@@ -197,18 +199,7 @@ def test_texts_that_differ_from_the_start_on_are_told_without_a_mark() -> None:
     assert failure_lines("job", row(verdict("equals", "x"), output="y"))[2:] == ["    expected: E", "    actual:   A"]
 
 
-@pytest.mark.parametrize(
-    "hostile",
-    [
-        "\x1b[2J\x1b]0;title\a",
-        "a\n::error::forged",
-        "\r::stop-commands::x",
-        "##[error]forged",
-        "\u202egnp",
-        "\ud800",
-        "x" * 1_000_000,
-    ],
-)
+@pytest.mark.parametrize("hostile", HOSTILE, ids=range(len(HOSTILE)))
 def test_no_reply_forges_a_line_or_a_command_or_is_shown_whole(hostile: str) -> None:
     failed = [
         verdict("equals", "a" + hostile, expected=hostile, actual=hostile),

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import PIL.Image
 import pytest
+from hostile import HOSTILE
 from playwright.sync_api import Browser, BrowserContext, Dialog, Error, Page, Request, Route, expect, sync_playwright
 
 from runner import media, summary
@@ -30,7 +31,6 @@ from runner.summary import JobSummary, Summary, Tally
 
 ASSETS = Path(html.__file__).parent / "assets"
 MODELS = ("us.amazon.nova-lite-v1:0", "us.anthropic.claude-haiku-4-5-20251001-v1:0")
-PWN = "window.__pwned=1"
 
 
 # --- rows and pages --------------------------------------------------------------------------------------------------
@@ -742,53 +742,6 @@ def test_a_report_of_no_rows_says_so(tmp_path: Path, opened: Open) -> None:
 
 # --- what rows must not do -------------------------------------------------------------------------------------------
 
-PAYLOADS = [
-    f"<script>{PWN}</script>",
-    f"</script><script>{PWN}</script>",
-    f"</SCRIPT ><script>{PWN}</script>",
-    f"<!--<script>{PWN}",
-    f"--><script>{PWN}</script>",
-    f"<img src=x onerror={PWN}>",
-    f"<svg onload={PWN}>",
-    f"<iframe srcdoc='<script>parent.{PWN}</script>'></iframe>",
-    "<iframe src=https://example.com/></iframe>",
-    "<style>@import 'https://example.com/x.css'; body {display: none}</style>",
-    "<link rel=stylesheet href=https://example.com/x.css>",
-    "<base href=https://example.com/>",
-    "<meta http-equiv=refresh content='0;url=https://example.com/'>",
-    f"<form action=https://example.com/><input autofocus onfocus={PWN}></form>",
-    f'"><img src=x onerror={PWN}>',
-    f"'--><img src=x onerror={PWN}>",
-    f"javascript:{PWN}",
-    f"[link](javascript:{PWN})",
-    f"]]><script>{PWN}</script>",
-    f"<a href='javascript:{PWN}' autofocus>x</a>",
-    "<object data=https://example.com/></object>",
-    "</pre></section></textarea></title></style>",
-    "{{ 7 * 7 }}{% raw %}{# x #}",
-    "${7*7}#{7*7}",
-    "=cmd|' /C calc'!A0",
-    "\x1b[31mred\x1b[0m\x1b]0;title\x07",
-    "\x00\x01\x08\x7f\x9b",
-    "a\u202eb\u2066c\u200fd\ufeff",
-    "a\u2028b\u2029c\x85d",
-    "\ud83d alone \udc00",
-    "line\r\nreturn\rtab\tend",
-    "عربي ואנגלית",
-    "\U0001f469\u200d\U0001f467 e\u0301",
-    "x" * 5000,
-    " ".join(["word"] * 3000),
-    "__proto__",
-    "constructor",
-    "&lt;b&gt; &amp; &#60;",
-    "\\u003c/script>\\",
-    "",
-]
-HOSTILE = [text for around in ("{}", "before {} after", '{{"json": "{}"}}') for text in map(around.format, PAYLOADS)][
-    :100
-]
-
-
 # Open the next case as the keyboard does, and wait until it is there.
 OPEN_NEXT = """
     const table = document.getElementById('table');
@@ -801,7 +754,6 @@ OPEN_NEXT = """
 
 
 def test_hostile_replies_are_text(tmp_path: Path, opened: Open) -> None:
-    assert len(HOSTILE) == 100
     found = [row(number, output=text) for number, text in enumerate(HOSTILE)]
     page = opened(write(found, tmp_path)).page
     shown = page.evaluate(
@@ -816,11 +768,12 @@ def test_hostile_replies_are_text(tmp_path: Path, opened: Open) -> None:
             return shown;
         }}"""
     )
-    assert shown == [plain(text) or "an empty reply" for text in HOSTILE]
+    assert shown == [plain(text[:LONGEST_TEXT]) or "an empty reply" for text in HOSTILE]
 
 
 def test_no_other_field_is_markup_either(tmp_path: Path, opened: Open) -> None:
-    def spoilt(number: int, text: str) -> dict[str, Any]:
+    def spoilt(number: int, whole: str) -> dict[str, Any]:
+        text = whole[:10_000]
         name = f"{text}{number}"
         bad = row(number, reason=text, output=text)
         bad["assertions"][0] |= {"type": text, "expected": text, "actual": text, "value": text}
@@ -849,20 +802,20 @@ def test_no_other_field_is_markup_either(tmp_path: Path, opened: Open) -> None:
             "source": {"path": text, "line": 1, "row": text},
         }
 
-    page = opened(write([spoilt(number, text) for number, text in enumerate(PAYLOADS)], tmp_path)).page
+    page = opened(write([spoilt(number, text) for number, text in enumerate(HOSTILE)], tmp_path)).page
     page.get_by_role("button", name="Side by side").click()
     page.get_by_role("button", name="List").click()
     names = page.evaluate(
         f"""async () => {{
             const names = [];
-            for (let number = 0; number < {len(PAYLOADS)}; number++) {{
+            for (let number = 0; number < {len(HOSTILE)}; number++) {{
                 {OPEN_NEXT}
                 names.push(document.querySelector('#pane .turn-system').textContent);
             }}
             return names;
         }}"""
     )
-    assert len(names) == len(PAYLOADS)
+    assert len(names) == len(HOSTILE)
     for name in ("iframe", "object", "base", "form", "#pane img", "meta[http-equiv=refresh]", "link[rel=stylesheet]"):
         expect(page.locator(name)).to_have_count(0)
     assert page.locator("script").count() == 2
@@ -902,17 +855,16 @@ def test_the_script_never_parses_text_as_markup() -> None:
 
 
 def test_a_page_is_utf8_and_holds_one_script_and_its_data_whatever_rows_say(tmp_path: Path) -> None:
-    found = [
-        row(number, output=text, case=f"{number}{text}", job=text or "job") for number, text in enumerate(PAYLOADS)
-    ]
+    found = [row(number, output=text, case=f"{number}{text}", job=text or "job") for number, text in enumerate(HOSTILE)]
     page = write(found, tmp_path).read_bytes().decode("utf-8")
     scripts = re.findall(r"<script[^>]*>(.*?)</script", page, re.DOTALL)
     assert len(scripts) == 2
     assert len(re.findall("<script|<!--", page)) == 2
     data = json.loads(scripts[0])
-    assert sorted(
-        each["runs"][0]["replies"][0]["text"] for each in data["cases"] if "x" * 300 not in str(each)
-    ) == sorted(plain(text) for text in PAYLOADS if "x" * 300 not in text)
+    texts = [each["runs"][0]["replies"][0]["text"] for each in data["cases"]]
+    assert sorted(text for text in texts if isinstance(text, str)) == sorted(
+        plain(text) for text in HOSTILE if len(text) <= LONGEST_TEXT
+    )
 
 
 # --- what the data holds ---------------------------------------------------------------------------------------------

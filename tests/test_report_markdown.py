@@ -133,17 +133,19 @@ def test_a_table_that_is_too_long_is_cut(edited: Any, tmp_path: Path) -> None:
 
 def test_every_hostile_text_stays_text(hostile: str, edited_hostile: Path) -> None:
     text = report(edited_hostile)
+    folds = ""
     for token in tokens(text):
         assert token.type not in {"link_open", "image", "html_inline", "em_open", "strong_open", "s_open", "hr"}
         if token.type == "html_block":
             assert OUR_HTML.fullmatch(token.content), token.content
+            folds += ")" if token.content.startswith("</") else "("
         if token.type == "text":
             assert not re.search(r"[@#$<>\[\]~*\\|]|https?:|www\.", token.content), token.content
         if token.type == "heading_open":
             assert token.tag in {"h2", "h3"}
         if token.type == "fence":
             assert token.info == "text"
-    assert text.count("<details>") == text.count("</details>\n")
+    assert folds == "()" * (len(folds) // 2) != ""
     assert not re.search(r"^\s*::|##\w*\[", text, re.MULTILINE)
     assert all(ord(character) >= 32 or character in "\n\t" for character in text)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from functools import partial
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,11 @@ from runner.console import say
 from runner.errors import ExitCode, Problem, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from pathlib import Path
 
     from runner.comparing import Comparison
+    from runner.report import Reports
 
 _STYLES: dict[str, dict[str, Any]] = {
     "bold": {"bold": True},
@@ -71,7 +73,13 @@ def diff(  # noqa: PLR0913 - one parameter for each option
         raise UsageError(Problem("-q and -v exclude each other", hint="leave one out"))
     from runner.comparing import as_json as json_text
     from runner.comparing import compare, sides, text, verdict
+    from runner.report import Reports
+    from runner.report.files import STDOUT
 
+    wanted = Reports(html=report_html, markdown=report_markdown)
+    problems = list(wanted.problems({old: "rows", new: "rows", STDOUT: "the comparison"}))
+    if problems:
+        raise UsageError(*problems)
     with sides.rows_of(old, new) as (before, after):
         comparison = compare(before, after, patterns=patterns)
         _refuse_nothing(comparison, patterns)
@@ -84,7 +92,7 @@ def diff(  # noqa: PLR0913 - one parameter for each option
             tell = text.regressions if quiet else text.lines
             style = _coloured if _colours() else text.without_style
             _write(f"{line}\n" for line in tell(comparison, style=style, verbose=verbose))
-        failures = list(_reports(comparison, html=report_html, markdown=report_markdown))
+        failures = _write_reports(wanted, comparison, verbose=verbose)
     for failure in failures:
         say(f"note: {failure}")
     if failures:
@@ -92,18 +100,17 @@ def diff(  # noqa: PLR0913 - one parameter for each option
     return _exit_code(comparison) if fail_on_regression else ExitCode.OK
 
 
-def _reports(comparison: Comparison, *, html: Path | None, markdown: Path | None) -> Iterator[str]:
+def _write_reports(wanted: Reports, comparison: Comparison, *, verbose: bool) -> list[str]:
     """Write the reports that are wanted. A line for each that could not be written."""
-    from runner.report import write_file
+    from runner.comparing import as_html, as_markdown
+    from runner.report import files
 
-    if html is not None:
-        from runner.comparing import as_html
-
-        yield from write_file("html", html, lambda out: as_html.write(out, comparison))
-    if markdown is not None:
-        from runner.comparing import as_markdown
-
-        yield from write_file("markdown", markdown, lambda out: as_markdown.write(out, comparison))
+    writers = {"html": as_html.write, "markdown": as_markdown.write}
+    found = (
+        files.write(name, path, partial(writers[name], comparison=comparison), verbose=verbose)
+        for name, path in wanted.files()
+    )
+    return [failure for failure in found if failure]
 
 
 def _exit_code(comparison: Comparison) -> ExitCode:

@@ -94,7 +94,7 @@ def _problems_of_rows(named: tuple[Path, ...]) -> Iterator[Problem]:
 def _problems_of_reports(wanted: Reports, files: Sequence[Path]) -> Iterator[Problem]:
     from importlib.util import find_spec
 
-    from runner.report import STDOUT
+    from runner.report.files import STDOUT
 
     yield from wanted.problems(dict.fromkeys(files, "rows"))
     if wanted.parquet == STDOUT:

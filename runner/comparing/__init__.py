@@ -8,10 +8,11 @@ from fnmatch import fnmatchcase
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from runner.comparing.changes import Change, Kind, case_name, kind_of
+from runner.comparing.changes import Change, Kind, kind_of
 from runner.comparing.facts import Facts, facts_of
 from runner.comparing.matching import pairs
 from runner.comparing.measures import Group
+from runner.console import full_name
 from runner.figures import Figures
 from runner.report.rows import CaseResult
 from runner.words import plural
@@ -59,7 +60,7 @@ class Comparison:
 
     def names(self, *kinds: Kind) -> Iterator[str]:
         """The cases of these kinds, by name."""
-        return (case_name(new.job, new.id) for kind in kinds for _, new in self._pairs.get(kind, ()))
+        return (full_name(new.job, new.id) for kind in kinds for _, new in self._pairs.get(kind, ()))
 
     def changes(self, kind: Kind) -> Iterator[Change]:
         """The cases of this kind, in the order of the new run, with all that is in their rows. Raises OSError."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.comparing.changes import Kind
 from runner.comparing.measures import to_json
+from runner.row_facts import cost_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,6 +88,12 @@ def _side(case: CaseResult) -> dict[str, Any]:
         "case": case.id,
         "status": case.status,
         "repetitions": [
-            {name: row[name] for name in ("status", "output", "cost_usd", "latency_ms")} for row in case.rows
+            {
+                "status": row["status"],
+                "output": row["output"],
+                "cost_usd": cost_of(row),
+                "latency_ms": row["latency_ms"],
+            }
+            for row in case.rows
         ],
     }

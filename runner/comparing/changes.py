@@ -9,6 +9,9 @@ from enum import StrEnum
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from runner.console import full_name
+from runner.row_facts import declared, failed_assertions, place
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -79,17 +82,16 @@ class Change:
 
     @property
     def name(self) -> str:
-        return case_name(self.new.job, self.new.id)
+        return full_name(self.new.job, self.new.id)
 
     @property
     def old_name(self) -> str:
-        return case_name(self.old.job, self.old.id)
+        return full_name(self.old.job, self.old.id)
 
     @property
     def place(self) -> str:
         """Where the case is declared."""
-        source = self.new.rows[0]["source"]
-        return f"{source['path']}:{source['line']}" + (f" ({source['row']})" if source["row"] else "")
+        return declared(self.new.rows[0])
 
     @property
     def question(self) -> tuple[str, ...]:
@@ -122,7 +124,7 @@ class Change:
         before, now = _failures(self.old), _failures(self.new)
         worse = [name for name in now if len(now[name]) > len(before.get(name, ()))] or list(now)
         return [
-            Broken(verdict, f"{row['source']['path']}:{verdict['line']}", len(now[name]))
+            Broken(verdict, place(row, verdict["line"]), len(now[name]))
             for name in worse
             for row, verdict in now[name][:1]
         ]
@@ -145,10 +147,6 @@ class Change:
         if self.assertions_differ:
             return "the same question and answer, other assertions"
         return "the same question, answer and assertions: only what was measured differs"
-
-
-def case_name(job: str, case_id: str) -> str:
-    return f"{job} [{case_id}]"
 
 
 def _texts(row: Row) -> Any:
@@ -191,7 +189,6 @@ def _assertions(case: CaseResult) -> set[_Assertion]:
 def _failures(case: CaseResult) -> dict[_Assertion, list[tuple[Row, VerdictRecord]]]:
     found: dict[_Assertion, list[tuple[Row, VerdictRecord]]] = {}
     for row in case.rows:
-        for verdict in row["assertions"]:
-            if not verdict["passed"]:
-                found.setdefault(_identity(verdict), []).append((row, verdict))
+        for verdict in failed_assertions(row):
+            found.setdefault(_identity(verdict), []).append((row, verdict))
     return found

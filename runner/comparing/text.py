@@ -109,9 +109,9 @@ def _section(comparison: Comparison, kind: Kind, style: Style, *, verbose: bool)
 
 def _change(change: Change, style: Style, *, verbose: bool) -> Iterator[str]:
     sign, kind = _SIGNS[change.kind]
-    renamed = f", {one_line(change.old_name)} before" if change.old_name != change.name else ""
+    renamed = f", {change.old_name} before" if change.old_name != change.name else ""
     passes = f"  passes {change.passes}" if change.passes else ""
-    yield f"{style(sign, kind)} {one_line(change.name)}{renamed}{passes}  {style(one_line(change.place), 'dim')}"
+    yield f"{style(sign, kind)} {change.name}{renamed}{passes}  {style(one_line(change.place), 'dim')}"
     if change.new.status == "failed":
         yield from (f"  {_told(broken, of=len(change.new.rows))}" for broken in change.broken)
     elif change.error:

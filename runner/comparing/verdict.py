@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from runner.comparing.changes import Kind, case_name
-from runner.console import one_line
+from runner.comparing.changes import Kind
+from runner.console import full_name
 from runner.words import shorten
 
 if TYPE_CHECKING:
@@ -60,10 +60,10 @@ def worst(comparison: Comparison) -> str:
 
 def names_of(cases: Sequence[Facts], *, most: int = _MOST_NAMED) -> str:
     """The names of the first cases that one side has alone."""
-    return named((case_name(case.job, case.id) for case in cases), len(cases), most=most)
+    return named((full_name(case.job, case.id) for case in cases), len(cases), most=most)
 
 
 def named(names: Iterable[str], count: int, *, most: int = _MOST_NAMED) -> str:
     """The first of so many names, and how many more there are."""
-    first = ", ".join(shorten(one_line(name), _LONGEST_NAME) for name in islice(names, most))
+    first = ", ".join(shorten(name, _LONGEST_NAME) for name in islice(names, most))
     return first + (f", and {count - most:,} more" if count > most else "")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from runner.console.text import cells, cut, one_line
 from runner.errors import FailureCode
+from runner.row_facts import attempts_that_failed, failed_assertions, place
 from runner.words import plural
 
 if TYPE_CHECKING:
@@ -49,14 +50,14 @@ def failure_of(name: str, row: Row) -> Failure | None:
     """What is told of a finished case; None if it passed."""
     if row["status"] == "passed":
         return None
-    failed = [verdict for verdict in row["assertions"] if not verdict["passed"]]
+    failed = failed_assertions(row)
     error, source = row["error"], row["source"]
     if error is None:
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         status, line, reason = "FAILED", failed[0]["line"], failed[0]["reason"] + more
     else:
         status, line, reason = "ERROR", source["line"], f"{error['code']}: {error['message']}"
-    place = f"{source['path']}:{line}"
+    where = place(row, line)
     body = [
         *(_error_lines(error, row) if error is not None else ()),
         *(each for verdict in failed for each in _verdict_lines(verdict, row["output"], head_line=line)),
@@ -64,8 +65,8 @@ def failure_of(name: str, row: Row) -> Failure | None:
         *([_repetition(row)] if row["repeats"] > 1 else ()),
     ]
     return Failure(
-        short=short_line(status, name, place=None if error else place, reason=reason),
-        head=cut(f"{status:<6} {name} ({place})", _LONGEST_LINE),
+        short=short_line(status, name, place=None if error else where, reason=reason),
+        head=cut(f"{status:<6} {name} ({where})", _LONGEST_LINE),
         body=tuple(_INDENT + cut(each, _LONGEST_LINE) for each in body),
         hint=None if error is None or not error["hint"] else cut(error["hint"], _LONGEST_LINE),
     )
@@ -91,10 +92,10 @@ def full_name(job: str, case: str, *, repeat: int | None = None) -> str:
 
 def _error_lines(error: ErrorRecord, row: Row) -> Iterator[str]:
     yield f"{error['code']}: {error['message']}"
-    if row["attempts"] and error["code"] != FailureCode.ASSERTION:  # whose call went well
-        attempts = len(row["attempts"])
-        which = "request id" if attempts == 1 else "the last with request id"
-        yield plural(attempts, "attempt") + (f", {which} {error['request_id']}" if error["request_id"] else "")
+    attempts = attempts_that_failed(row)
+    if attempts:
+        which = "request id" if len(attempts) == 1 else "the last with request id"
+        yield plural(len(attempts), "attempt") + (f", {which} {error['request_id']}" if error["request_id"] else "")
 
 
 def _repetition(row: Row) -> str:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-import traceback
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -14,15 +11,14 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, TextIO, cast
 
 from runner.console import Patient
 from runner.errors import Problem
+from runner.report import files
+from runner.report.files import STDOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from runner.report.rows import Rows
     from runner.summary import Summary
-
-STDOUT = Path("-")
-_TEXT = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}  # \ud800 has no place in UTF-8
 
 
 class _Format(NamedTuple):
@@ -106,75 +102,28 @@ def write(wanted: Reports, rows: Rows, summary: Summary, *, verbose: bool = Fals
     What has gone wrong takes a line each; with `verbose` a bug comes with its traceback.
     """
     outcome = Outcome([], [])
-    for what, make, file in _makers(wanted, rows, summary):
-        try:
-            make()
-        except OSError as error:
-            outcome.failures.append(f"{what} could not be written: {error.strerror or error}")
-        except Exception as error:
-            bug = f"{what} could not be made: {type(error).__name__}: {error}; this is a bug in bedrock-run"
-            outcome.failures.append(f"{bug}\n{traceback.format_exc()}" if verbose else f"{bug} (-v tells more)")
-        else:
-            outcome.files.extend([file] if file else [])
+    for name, path in wanted.files():
+        how = _FORMATS[name]
+        failure = files.write(name, path, partial(_make, how, rows, summary), binary=how.binary, verbose=verbose)
+        if failure is not None:
+            outcome.failures.append(failure)
+        elif path != STDOUT:
+            outcome.files.append(path)
+    if wanted.github:
+        outcome.failures.extend(filter(None, _tell_github(rows, summary, verbose=verbose)))
     return outcome
 
 
-class _Maker(NamedTuple):
-    """What a report is called, what makes it, and the file that it goes to if it is one that was asked for."""
+def _tell_github(rows: Rows, summary: Summary, *, verbose: bool) -> Iterator[str | None]:
+    from runner.report import github
 
-    what: str
-    make: Callable[[], None]
-    file: Path | None = None
-
-
-def _makers(wanted: Reports, rows: Rows, summary: Summary) -> Iterator[_Maker]:
-    for name, path in wanted.files():
-        make = partial(_write_file, name, path, rows, summary)
-        yield _Maker(f"the {name} report ({path})", make, None if path == STDOUT else path)
-    if wanted.github:
-        from runner.report import github
-
-        yield _Maker("GitHub's annotations", partial(github.write, cast("TextIO", Patient()), rows, summary))
-        if step_summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-            yield _Maker("GitHub's step summary", partial(github.append_summary, Path(step_summary), rows, summary))
+    annotate = partial(github.write, cast("TextIO", Patient()), rows, summary)
+    yield files.failure("GitHub's annotations", annotate, verbose=verbose)
+    if step_summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        append = partial(github.append_summary, Path(step_summary), rows, summary)
+        yield files.failure("GitHub's step summary", append, verbose=verbose)
 
 
-def _write_file(name: str, path: Path, rows: Rows, summary: Summary) -> None:
-    how = _FORMATS[name]
+def _make(how: _Format, rows: Rows, summary: Summary, out: IO[Any]) -> None:
     writer = getattr(import_module(f"runner.report.{how.module}"), how.writer)
-    with _opened(path, binary=how.binary) as out:
-        writer(out, rows, summary)
-
-
-@contextmanager
-def _opened(path: Path, *, binary: bool) -> Iterator[IO[Any]]:
-    """A file that takes the place of the one at `path` when it is whole. What is no file, as a pipe, is written to."""
-    how: dict[str, Any] = {"mode": "wb"} if binary else {"mode": "w", **_TEXT}
-    if path == STDOUT:
-        if sys.stdout is None:
-            raise OSError("there is no standard output")
-        with suppress(BrokenPipeError), os.fdopen(os.dup(sys.stdout.fileno()), **how) as out:  # as of `| head`
-            yield out
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and not path.is_file():
-        with path.open(**how) as out:
-            yield out
-        return
-    target = Path(os.path.realpath(path))  # a link stays one
-    draft = target.with_name(f".{target.name}.{os.getpid()}.draft")
-    try:
-        with draft.open(**how) as out:
-            yield out
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def write_file(name: str, path: Path, make: Callable[[TextIO], None]) -> Iterator[str]:
-    """Write another report, whole or not at all. Tells in a line if that could not be done."""
-    try:
-        with _opened(path, binary=False) as out:
-            make(cast("TextIO", out))
-    except OSError as error:
-        yield f"the {name} report could not be written to {path}: {error.strerror or error}"
+    writer(out, rows, summary)

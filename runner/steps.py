@@ -1,0 +1,97 @@
+"""What the engine of a run does with cases, by calling or by replaying rows, and with the rows that come of them."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+from runner.answer import adopted
+from runner.errors import FailureCode
+from runner.resume import Kept
+
+if TYPE_CHECKING:
+    from runner.answer import Answerer
+    from runner.calls import LimitedCalls
+    from runner.engine import Finished
+    from runner.guard import Guard
+    from runner.records import Case, Row
+    from runner.results import Outputs
+
+_MOST_JUDGED = 1000  # kept replies whose judges are asked at once
+
+
+class Calling:
+    """How cases are run: begun when there is room and money for them."""
+
+    def __init__(self, answerer: Answerer, guard: Guard, calls: LimitedCalls) -> None:
+        self._answerer = answerer
+        self._guard = guard
+        self._calls = calls
+        self._judged = asyncio.Semaphore(_MOST_JUDGED)
+
+    async def keep(self, kept: Kept) -> Row | None:
+        row = adopted(kept.case, kept.earlier.row)
+        judge = self._answerer.judge
+        return None if judge.unasked(kept.case, row) else await judge.judge(kept.case, row)
+
+    async def admit(self, item: Case | Kept) -> None:
+        if isinstance(item, Kept):
+            await self._judged.acquire()
+            await self._guard.admit(item.case, answered=True)
+        elif item.fault is None:
+            await self._calls.room(item)
+            await self._guard.admit(item)  # last: who waits for room must not hold money that others wait for
+
+    async def answer(self, item: Case | Kept) -> Row:
+        if isinstance(item, Kept):
+            return await self._judge(item)
+        try:
+            return await self._guard.answer(item, partial(self._answerer.answer, item))
+        finally:
+            if item.fault is None:
+                self._calls.left(item)
+
+    async def _judge(self, kept: Kept) -> Row:
+        case, earlier = kept.case, kept.earlier.row
+        judged = partial(self._answerer.judge.judge, case, adopted(case, earlier))
+        try:
+            return await self._guard.answer(case, judged, earlier=earlier)
+        finally:
+            self._judged.release()
+
+
+class Replay:
+    """How cases are run with --replay: what no earlier row answers is an error."""
+
+    def __init__(self, answerer: Answerer) -> None:
+        self._answerer = answerer
+
+    async def keep(self, kept: Kept) -> Row:
+        return await self._answerer.judge.judge(kept.case, adopted(kept.case, kept.earlier.row), calling=False)
+
+    async def admit(self, item: Case | Kept) -> None:
+        """Nothing is called, so there is nothing to wait for."""
+
+    async def answer(self, item: Case | Kept) -> Row:
+        assert not isinstance(item, Kept), "a replay settles what is kept without calls"
+        return await self._answerer.replay(item)
+
+
+class Store:
+    """The row files, as the engine sees them: earlier rows stay where they are, unless something about them changed."""
+
+    def __init__(self, outputs: Outputs) -> None:
+        self._outputs = outputs
+        self.sync = outputs.sync
+        self.end = outputs.end
+
+    def append(self, item: Finished) -> None:
+        if item.row["error"] is not None and item.row["error"]["code"] == FailureCode.NO_ROW:
+            return  # a replay adds no rows to those that it judges
+        if item.earlier is None:
+            self._outputs.append(item.row)
+        elif item.made.judgements:  # which were paid for
+            self._outputs.renew(item.earlier, item.row)
+        elif item.row != item.earlier.row:
+            self._outputs.revise(item.earlier, item.row)
