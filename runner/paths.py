@@ -1,7 +1,8 @@
-"""Where the files of a job may lie: in its own folder, or in one that the user allows."""
+"""Where the files of a job may lie: in its own folder, or in one that the user allows. And how paths are shown."""
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,3 +29,12 @@ def shown(file: Path) -> str:
     """The path of a file for rows and reports: without the folder of the run, so that it is the same elsewhere."""
     whole = Path.cwd() / file
     return str(whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else file)
+
+
+def in_workspace(path: str) -> str:
+    """The path as GitHub knows the file: within the repository that a workflow checked out. Elsewhere as it is."""
+    workspace = os.environ.get("GITHUB_WORKSPACE")
+    try:
+        return str(Path(path).resolve().relative_to(Path(workspace).resolve())) if workspace else path
+    except ValueError:  # it lies elsewhere, or is no path
+        return path

@@ -17,7 +17,7 @@ from runner.records import Case, Inference, Message, Rate, Request
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from runner.records import Assertion, Job
+    from runner.records import Assertion, Job, Row, VerdictRecord
 
 EMBEDDING_MODEL = "amazon.titan-embed-text-v2:0"
 _JUDGE_TOKENS = 1024  # for a reason of some sentences
@@ -62,9 +62,22 @@ def questions(case: Case, output: str) -> list[Question]:
 
 def key(job: Job, assertion: Assertion, output: str) -> str:
     """SHA-256 of what is asked about a reply: thresholds and a `not-` are left out, since they ask nothing."""
-    instructions = _JUDGE if assertion.type == "llm-rubric" else ""
-    asked = [assertion.type, _model(job, assertion), instructions, assertion.value, output]
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+    return _key(assertion.type, model=_model(job, assertion), value=assertion.value, output=output)
+
+
+def judgement_of(row: Row, verdict: VerdictRecord) -> int | None:
+    """The number, from 0, of the row's judgement that a verdict rests on; None for types that no model judges."""
+    kind = verdict["type"].removeprefix("not-")
+    for number, judgement in enumerate(row["judgements"] if kind in _JUDGED_TYPES else ()):
+        asked = _key(kind, model=judgement["model"], value=verdict["value"], output=row["output"] or "")
+        if asked == judgement["key"]:
+            return number
+    return None
+
+
+def _key(kind: str, *, model: str, value: object, output: str) -> str:
+    instructions = _JUDGE if kind == "llm-rubric" else ""
+    return hashlib.sha256(json.dumps([kind, model, instructions, value, output]).encode()).hexdigest()
 
 
 def finding(assertion: Assertion, answers: Sequence[str]) -> Finding:

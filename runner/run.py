@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -133,7 +132,7 @@ def run(options: RunOptions) -> ExitCode:
         if spooled:
             of_run.write(spooled, summary, options)
     if options.as_json:
-        console.emit(json.dumps(summary_json.describe(summary), indent=2))
+        console.emit(summary_json.describe(summary))
     return summary.exit_code
 
 

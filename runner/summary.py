@@ -191,6 +191,11 @@ class JobSummary:
         return sum(part.errors for part in self._parts())
 
     @property
+    def tolerates_failures(self) -> bool:
+        """Whether cases failed, but no more than its thresholds allow."""
+        return bool(self.failed_cases and self.judged_by_pass_rate and self.complete and not self.broken_thresholds)
+
+    @property
     def has_failed(self) -> bool:
         """Whether assertions or thresholds say that the job is not as it should be."""
         return bool(self.broken_thresholds or (self.failed_cases and not self.judged_by_pass_rate))
@@ -250,6 +255,7 @@ class Summary:
     keeps_rows: bool = True  # not on standard output
     kept_local: int = 0  # kept rows of the local emulator, in a run that is not local
     lost_calls: int = 0
+    of_rows_alone: bool = False  # which tell of no thresholds, nor of cases that have no row
     set_aside: dict[str, int] = field(default_factory=dict)  # rows of earlier runs, by the file they were moved to
 
     def add(self, made: Made) -> None:
@@ -283,10 +289,20 @@ class Summary:
         return self.total.pending == 0
 
     @property
+    def tolerant_jobs(self) -> frozenset[str]:
+        """The names of the jobs in which cases failed, but no more than the thresholds allow."""
+        return frozenset(job.name for job in self.jobs.values() if job.tolerates_failures)
+
+    @property
+    def tolerated_cases(self) -> int:
+        """How many cases failed in these jobs."""
+        return sum(self.jobs[name].failed_cases for name in self.tolerant_jobs)
+
+    @property
     def exit_code(self) -> ExitCode:
         if self.stopped is not None:
             return self.stopped.exit_code
-        if self.total.errors or not self.complete:
+        if not self.complete or any(job.cases_in_error for job in self.jobs.values()):
             return ExitCode.INCOMPLETE
         failed = any(job.has_failed for job in self.jobs.values())
         return ExitCode.ASSERTION_FAILED if failed else ExitCode.OK
@@ -297,7 +313,8 @@ def of_rows(rows: Rows) -> Summary:
 
     Rows tell of no thresholds, and cases that have no row are not missed.
     """
-    summary = Summary(jobs={})
+    summary = Summary(jobs={}, prices="their runs", of_rows_alone=True)
+    summary.endpoint_is_local = all(row["endpoint"] == "local" for row in rows)
     for name in rows.jobs:
         for number, case in enumerate(rows.cases(name)):
             first = case.rows[0]

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import pytest
+from hostile import HOSTILE
 from jsonschema import Draft202012Validator
 
 from runner.emulator import Settings, running
@@ -209,43 +210,29 @@ def mixed_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-# What a reply may hold to hurt whoever shows it.
-HOSTILE = [
-    "\x00\x01\x08\x0b\x0c\x0e\x1f\x7f\x9b",
-    "\x1b[2J\x1b]0;title\x07",
-    "\ud800 alone \udfff",
-    "\ufffe\uffff",
-    "\u202eright to left\u2066",
-    "]]> <![CDATA[ --> <!-- ",
-    "</script><script>alert(1)</script>",
-    "<img src=x onerror=alert(1)>",
-    "</summary></details><h1>mine</h1>",
-    "&amp; &#0; &#x1b; &bogus;",
-    "=cmd|' /C calc'!A0",
-    "+1+cmd|' /C calc'!A0",
-    "-2+3",
-    "@SUM(1+1)",
-    "\t=1+1",
-    "\r=1+1",
-    "  =1+1",
-    "'=1+1",
-    "::error file=x::y\n  ::set-output name=a::b\n##[add-mask]c ##vso[task.setvariable]d",
-    "[[ATTACHMENT|/etc/passwd]] [[attachment|x]] [[[ATTACHMENT|y]]",
-    "```\n````\n~~~\n# not a heading",
-    "` `` ``` `",
-    "`",
-    " ",
-    "",
-    "a | b \\| c \\",
-    "@team @org/team #123 GH-1 https://example.com www.example.com a@example.com",
-    "![image](https://example.com/x.png) [link](javascript:alert(1)) <https://example.com>",
-    "$`x`$ $$y$$ <details open><summary>",
-    "one\r\ntwo\rthree\u2028four\u2029five\x85six",
-    "\ufeffBOM",
-    "%0A%0D%25 a,b:c",
-    "x" * 1_000_000,
-    "`" * 5_000,
-]
+class Tolerant(NamedTuple):
+    """The folder of a run whose threshold tolerates the one case that failed, and what it said."""
+
+    folder: Path
+    done: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="session")
+def tolerant(tmp_path_factory: pytest.TempPathFactory) -> Tolerant:
+    """It passed. Its workspace is the folder above, and has its step summary in `step.md`; `r.*` are its reports."""
+    folder = tmp_path_factory.mktemp("workspace") / "prompts"
+    folder.mkdir()
+    (folder / "job.yaml").write_text(
+        "prompt: say {{ n }}\nmodel: amazon.nova-lite-v1:0\nthresholds: {pass_rate: '>= 0.5'}\n"
+        "cases: [{id: good, vars: {n: one}}, {id: bad, vars: {n: two}}]\nassert: [{type: contains, value: one}]\n"
+    )
+    reports = ("--report-junit", "r.xml", "--report-html", "r.html", "--report-markdown", "r.md")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "GITHUB_"))}
+    env |= {"GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": str(folder.parent), "GITHUB_STEP_SUMMARY": "step.md"}
+    command = [sys.executable, "-m", "runner", "--local", "-q", *reports, "job.yaml"]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    return Tolerant(folder, done)
 
 
 def hostile_row(row: dict[str, Any], text: str) -> dict[str, Any]:

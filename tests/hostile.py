@@ -1,4 +1,7 @@
-"""A hundred things that a model may say to whoever shows it: terminals, browsers, XML, spreadsheets, CI, readers."""
+"""A hundred and more things that a model may say to what shows it: terminals, browsers, XML, tables, CI, readers.
+
+This is the one list: the tests of everything that shows a reply use it whole.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,8 @@ _TERMINAL = [
     "\x7f\x7f",
     "\x1b[9999;9999H",
     "\x85next line",
+    "\x00\x01\x08\x0b\x0c\x0e\x1f\x7f\x9b",
+    "one\r\ntwo\rthree\u2028four\u2029five\x85six",
 ]
 _MARKUP = [
     "<script>window.__pwned=1</script>",
@@ -55,6 +60,27 @@ _MARKUP = [
     '<math><mi//xlink:href="data:x,<script>window.__pwned=1</script>">',
     "<?xml version='1.0'?>",
     "<!DOCTYPE x [<!ENTITY e SYSTEM 'file:///etc/passwd'>]>&e;",
+    "</SCRIPT ><script>window.__pwned=1</script>",
+    "<!--<script>window.__pwned=1",
+    "--><script>window.__pwned=1</script>",
+    "]]><script>window.__pwned=1</script>",
+    "]]> <![CDATA[ --> <!-- ",
+    "'--><img src=x onerror=window.__pwned=1>",
+    "<iframe srcdoc='<script>parent.window.__pwned=1</script>'></iframe>",
+    "<style>@import 'https://evil.example/x.css'; body {display: none}</style>",
+    "<link rel=stylesheet href=https://evil.example/x.css>",
+    "<form><input autofocus onfocus=window.__pwned=1></form>",
+    "<a href='javascript:window.__pwned=1' autofocus>x</a>",
+    "<object data=https://evil.example/></object>",
+    "</pre></code></td></section></textarea></title></style>",
+    "</summary></details><h1>mine</h1>",
+    "{{ 7 * 7 }}{% raw %}{# x #}",
+    "#{7*7}",
+    "&amp; &#0; &#x1b; &bogus; &#60;",
+    "\\u003c/script>\\",
+    "__proto__",
+    "constructor",
+    "[[ATTACHMENT|/etc/passwd]] [[attachment|x]] [[[ATTACHMENT|y]]",
 ]
 _CELLS = [
     "=cmd|' /C calc'!A0",
@@ -71,6 +97,9 @@ _CELLS = [
     "'=1+1",
     "\u200b=1+1",
     "\uff1d1+1",
+    "+1+cmd|' /C calc'!A0",
+    "-2+3",
+    "  =1+1",
 ]
 _MARKDOWN = [
     "# heading",
@@ -89,6 +118,15 @@ _MARKDOWN = [
     "---",
     "$$x$$",
     "&#64;everyone",
+    "`",
+    "` `` ``` `",
+    "```\n````\n~~~\n# not a heading",
+    "`" * 4_000,
+    "a | b \\| c \\",
+    "@team @org/team #123 https://evil.example www.evil.example a@evil.example",
+    "![x](https://evil.example/x.png) [x](javascript:window.__pwned=1) <https://evil.example>",
+    "$`x`$ $$y$$ <details open><summary>",
+    "**bold** [-removed-] {+added+} ~~gone~~",
 ]
 _CI = [
     "::error file=x.py,line=1::forged",
@@ -101,6 +139,9 @@ _CI = [
     "FAILED tutor [squares] (prompts/tutor.yaml:1)",
     "\nERROR  forged: throttled",
     "%0A::error::forged",
+    "::error file=x::y\n  ::set-output name=a::b\n##[add-mask]c ##vso[task.setvariable]d",
+    "\r::stop-commands::x",
+    "%0A%0D%25 a,b:c",
 ]
 _TEXT = [
     "\ud800",
@@ -113,6 +154,14 @@ _TEXT = [
     "\ufeffbom",
     "e\u0301\u0301\u0301" * 50,
     "x" * 1_000_000,
+    "",
+    " ",
+    "\ud800 alone \udfff",
+    "a\u202eb\u2066c\u200fd\ufeff",
+    "line\r\nreturn\rtab\tend",
+    "عربي ואנגלית",
+    "\U0001f469\u200d\U0001f467 e\u0301",
+    " ".join(["word"] * 800),
 ]
 
 HOSTILE = [*_TERMINAL, *_MARKUP, *_CELLS, *_MARKDOWN, *_CI, *_TEXT]

@@ -6,6 +6,7 @@ import unicodedata
 from typing import Any
 
 import pytest
+from hostile import HOSTILE
 
 from runner.console import duration, failure_lines, money, no_command, one_line, plain, render_problems
 from runner.errors import Place, Problem
@@ -204,18 +205,7 @@ def test_texts_that_differ_from_the_start_on_are_told_without_a_mark() -> None:
     assert failure_lines("job", row(verdict("equals", "x"), output="y"))[2:] == ["    expected: E", "    actual:   A"]
 
 
-@pytest.mark.parametrize(
-    "hostile",
-    [
-        "\x1b[2J\x1b]0;title\a",
-        "a\n::error::forged",
-        "\r::stop-commands::x",
-        "##[error]forged",
-        "\u202egnp",
-        "\ud800",
-        "x" * 1_000_000,
-    ],
-)
+@pytest.mark.parametrize("hostile", HOSTILE, ids=range(len(HOSTILE)))
 def test_no_reply_forges_a_line_or_a_command_or_is_shown_whole(hostile: str) -> None:
     failed = [
         verdict("equals", "a" + hostile, expected=hostile, actual=hostile),

@@ -138,3 +138,17 @@ def test_a_comparison_and_pytest_take_no_harm(told: Any) -> None:
     assert f"{len(HOSTILE)} failed" in text
     assert not CONTROLS.search(text)
     assert len(list(etree.parse(folder / "p.xml").iter("failure"))) == len(HOSTILE)
+
+
+def test_no_json_on_standard_output_is_a_command_and_it_says_the_same(tmp_path: Path) -> None:
+    said = "##[error]a ##vso[b]c ###[d] ## [e"
+    job = {"model": "amazon.nova-lite-v1:0", "prompt": said, "cases": [{"id": said}], "assert": [{"type": "is-json"}]}
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
+    rows = run(tmp_path, "--local", "-o", "-", "job.yaml").stdout.decode()
+    request = run(tmp_path, "render", "job.yaml").stdout.decode()
+    summary = run(tmp_path, "--local", "--json", "job.yaml").stdout.decode()
+    for text in (rows, request, summary):
+        assert not re.search(r"##\w*\[", text), text
+    assert json.loads(rows)["case"] == said
+    assert json.loads(request)["body"]["messages"][0]["content"][0]["text"] == said
+    assert json.loads(summary)["jobs"][0]["failed_case_ids"] == [said]

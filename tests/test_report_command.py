@@ -27,7 +27,8 @@ def test_without_an_option_it_prints_a_summary(bedrock_run: Any, mixed_rows: Pat
 def test_every_format_is_written(bedrock_run: Any, mixed_rows: Path, tmp_path: Path) -> None:
     formats = {"--junit": "j.xml", "--markdown": "m.md", "--csv": "c.csv", "--parquet": "new/folder/p.parquet"}
     done = bedrock_run("report", mixed_rows, *(word for pair in formats.items() for word in pair))
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert sorted(done.stderr.splitlines()) == sorted(f"report: {name}" for name in formats.values())
     assert all((tmp_path / name).stat().st_size > 1000 for name in formats.values())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c.csv", "j.xml", "m.md", "new"]
 
@@ -53,7 +54,8 @@ def test_several_files_are_one_report_and_the_last_row_of_a_case_counts(
     mended = edited(lambda row: {**row, "status": "passed", "assertions": [], "output": "Paris"}, slice(4, 8))
     done = bedrock_run("report", mixed_rows, mended, "--junit", "j.xml")
     assert done.returncode == 0
-    assert done.stderr == f"note: {mended}: 4 rows of cases that earlier files have too; the last counts\n"
+    note = f"note: {mended}: 4 rows of cases that earlier files have too; the last counts\n"
+    assert done.stderr == note + "report: j.xml\n"
     (suite,) = etree.parse(tmp_path / "j.xml").getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("12", "3")
 
@@ -73,15 +75,42 @@ def test_lines_that_are_no_rows_are_told_and_left_out(bedrock_run: Any, edited: 
     bad += [json.dumps({**first, **change}) for change in wrong]
     file.write_text("\n".join([*bad, "", file.read_text()]))
     done = bedrock_run("report", file, "--junit", "-", "--parquet", "p.parquet")
-    assert (done.returncode, done.stderr) == (0, f"note: {file}: {len(bad)} lines are no rows, and left out\n")
+    assert (done.returncode, done.stderr) == (
+        0,
+        f"note: {file}: {len(bad)} lines are no rows, and left out\nreport: p.parquet\n",
+    )
+
+
+def test_superseded_rows_are_left_out_unless_only_they_are_named(bedrock_run: Any, edited: Any, tmp_path: Path) -> None:
+    (tmp_path / "outputs").mkdir()
+    edited(dict).rename(tmp_path / "outputs" / "mixed.jsonl")
+    passed = edited(lambda row: {**row, "status": "passed", "assertions": []}, slice(4, 8))
+    passed.rename(tmp_path / "outputs" / "mixed.superseded.jsonl")
+    files = ["outputs/mixed.jsonl", "outputs/mixed.superseded.jsonl"]
+    done = bedrock_run("report", *files)
+    told, counts, *_ = done.stderr.splitlines()
+    assert told.startswith("note: outputs/mixed.superseded.jsonl is left out: no case wants its rows any more")
+    assert counts == "12 cases: 5 passed, 5 failed, 2 errors (24 repetitions)"
+    assert bedrock_run("report", files[1]).stderr.startswith("2 cases: 2 passed (4 repetitions)\n")
+
+
+def test_a_folder_stands_for_the_rows_in_it(bedrock_run: Any, mixed_rows: Path, edited: Any, tmp_path: Path) -> None:
+    (tmp_path / "outputs").mkdir()
+    edited(lambda row: {**row, "job": "other"}, slice(4)).rename(tmp_path / "outputs" / "other.jsonl")
+    (tmp_path / "outputs" / "other.superseded.jsonl").write_text("no row")
+    (tmp_path / "outputs" / "notes.txt").write_text("no row")
+    done = bedrock_run("report", "outputs", mixed_rows, "outputs/other.jsonl")
+    assert done.returncode == 0
+    assert done.stderr.startswith("14 cases: ")
 
 
 def test_everything_wrong_with_the_command_line_is_told_at_once(
     bedrock_run: Any, mixed_rows: Path, tmp_path: Path
 ) -> None:
-    done = bedrock_run("report", tmp_path, "absent.jsonl", mixed_rows, "--csv", mixed_rows, "--parquet", "-")
+    (tmp_path / "empty").mkdir()
+    done = bedrock_run("report", "empty", "absent.jsonl", mixed_rows, "--csv", mixed_rows, "--parquet", "-")
     assert done.returncode == 2
-    assert f"error: {tmp_path} is a folder\n    hint: name its files: {tmp_path}/*.jsonl\n" in done.stderr
+    assert "error: there is no NAME.jsonl in empty\n    hint: rows are written to outputs/" in done.stderr
     assert "error: there is no file absent.jsonl" in done.stderr
     assert f"error: the csv report would overwrite rows: {mixed_rows}" in done.stderr
     assert "error: --parquet - would write what is no text" in done.stderr
@@ -120,7 +149,7 @@ def test_a_report_that_cannot_be_written_is_told_and_the_others_are_made(
     done = bedrock_run("report", mixed_rows, "--junit", "folder", "--markdown", "folder/m.md")
     assert (done.returncode, done.stderr) == (
         4,
-        "error: the junit report (folder) could not be written: Is a directory\n",
+        "report: folder/m.md\nerror: the junit report (folder) could not be written: Is a directory\n",
     )
     assert (tmp_path / "folder" / "m.md").exists()
 

@@ -158,3 +158,8 @@ def test_a_problem_of_a_job_file_gives_no_command(bedrock_run: Any, write_job: A
     assert done.returncode == 2
     assert list(commands(done.stderr)) == []
     assert "#\\x23[error]a" in done.stderr
+
+
+def test_a_failure_that_a_threshold_tolerates_is_a_warning(tolerant: Any) -> None:
+    (found,) = commands(tolerant.done.stderr)
+    assert (found.name, found.properties["file"]) == ("warning", "prompts/job.yaml")

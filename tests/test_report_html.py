@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import PIL.Image
 import pytest
+from hostile import HOSTILE
 from playwright.sync_api import Browser, BrowserContext, Dialog, Page, Request, Route, expect
 
 from runner import media, summary
@@ -28,7 +29,6 @@ from runner.summary import JobSummary, Summary, Tally
 
 ASSETS = Path(html.__file__).parent / "assets"
 MODELS = ("us.amazon.nova-lite-v1:0", "us.anthropic.claude-haiku-4-5-20251001-v1:0")
-PWN = "window.__pwned=1"
 
 
 # --- rows and pages --------------------------------------------------------------------------------------------------
@@ -322,7 +322,7 @@ def test_every_column_sorts_up_down_and_not_at_all(tmp_path: Path, opened: Open)
     ]
     for number, each in enumerate(found[:3]):
         each["usage"] = {**each["usage"], "input_tokens": 30 - number, "output_tokens": number}
-    report = opened(write(found, tmp_path))
+    report = opened(write(found, tmp_path), viewport={"width": 1440, "height": 800})
     expected = {
         "status": ["z", "b", "a10", "a9"],
         "position": ["b", "a10", "a9", "z"],
@@ -518,12 +518,82 @@ def test_repetitions_are_one_case_that_lists_them(tmp_path: Path, opened: Open) 
     report = opened(write(found, tmp_path))
     page = report.page
     assert report.cases() == ["case-0"]
-    expect(page.locator("#table tbody tr").nth(1)).to_contain_text("2 of 3 passed")
+    expect(page.locator("#table .flaky")).to_have_text("flaky, 2 of 3")
     expect(page.locator("#table .status")).to_have_text("passed")
     page.get_by_role("link", name="case-0").click()
     page.get_by_role("button", name="#2 failed").click()
     expect(page.locator("#pane .turn-assistant")).to_contain_text("throw 1")
     expect(page.locator("#pane .verdict-card")).to_contain_text("failed")
+
+
+def test_the_reason_and_the_variant_are_seen_whole_in_the_list_and_once(tmp_path: Path, opened: Open) -> None:
+    reason = "expected output to contain 'a friendly greeting': got 'Good day. What may I do for you, dear customer?'"
+    found = [row(0, model=model, matrix={"model": model}, case=f"case-0 [model={model}]") for model in MODELS]
+    found.append(row(1, reason=reason))
+    path = write(found, tmp_path)
+    for width, seen in ((1280, ".col-model .clamp"), (390, ".case-model")):
+        page = opened(path, viewport={"width": width, "height": 900}).page
+        for model in MODELS:
+            told = page.locator("#table tbody").get_by_text(model, exact=True).locator("visible=true")
+            expect(told.first).to_be_visible()
+            shown = page.locator(f"#table {seen}").filter(has_text=model)
+            assert told.count() == shown.count()
+        texts = page.locator("#table .col-result .clamp, #table .col-model .clamp").locator("visible=true")
+        assert texts.evaluate_all("found => found.every((one) => one.scrollHeight <= one.clientHeight + 1)")
+
+
+def test_the_jobs_fit_on_a_phone(tmp_path: Path, opened: Open) -> None:
+    page = opened(
+        write([row(0, job="extract"), row(0, job="a-job-with-a-rather-long-name-that-says-what-it-is-for")], tmp_path),
+        viewport={"width": 390, "height": 844},
+    ).page
+    cells = page.locator(".jobs th, .jobs td").locator("visible=true")
+    assert cells.evaluate_all("found => found.every((one) => one.getBoundingClientRect().right <= 390)")
+    expect(page.locator(".jobs tbody tr").first).to_contain_text("$0.1000")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_parts_of_a_set_and_their_judges_are_shown_also_where_they_passed(
+    bedrock_run: Any, write_job: Any, tmp_path: Path, opened: Open
+) -> None:
+    judge = {"reason": "It <b>is</b> kind.", "pass": True, "score": 2 / 3}
+    replies = [{"match": "<rubric-", "reply": json.dumps(judge)}, {"match": ".*", "reply": "Dear friend"}]
+    (tmp_path / "replies.yaml").write_text(json.dumps(replies))
+    job = write_job(
+        """
+        model: amazon.nova-lite-v1:0
+        prompt: hello
+        assert:
+          - type: assert-set
+            threshold: 0.5
+            assert: [{type: contains, value: foe}, {type: llm-rubric, value: is kind, model: amazon.nova-pro-v1:0}]
+          - {type: llm-rubric, value: is kind, model: amazon.nova-pro-v1:0}
+        """
+    )
+    done = bedrock_run("--local", "--replies", "replies.yaml", "--report-html", "report.html", job)
+    assert done.returncode == 0, done.stderr
+    page = opened(tmp_path / "report.html").page
+    page.get_by_role("link", name="1", exact=True).click()
+    parts = page.locator("#pane .parts .verdict-card")
+    expect(parts).to_have_count(2)
+    expect(parts.first).to_contain_text("failedcontains")
+    for card in (parts.nth(1), page.locator("#pane section > .verdict-card").nth(1)):
+        expect(card).to_contain_text("passedllm-rubric")
+        expect(card).to_contain_text("It <b>is</b> kind.")
+        expect(card).to_contain_text("judged byamazon.nova-pro-v1:0")
+        expect(card).to_contain_text("its score0.667")
+        expect(card).to_contain_text(re.compile(r"tokens\d+ in, \d+ outcost\$0\.\d+"))
+
+
+def test_a_judge_that_gave_no_verdict_is_shown(bedrock_run: Any, write_job: Any, tmp_path: Path, opened: Open) -> None:
+    (tmp_path / "replies.yaml").write_text('[{"match": "<rubric-", "reply": "I would rather not"}]')
+    job = write_job("model: amazon.nova-pro-v1:0\nprompt: hello\nassert: [{type: llm-rubric, value: is kind}]")
+    assert bedrock_run("--local", "--replies", "replies.yaml", "--report-html", "report.html", job).returncode == 3
+    page = opened(tmp_path / "report.html").page
+    page.get_by_role("link", name="1", exact=True).click()
+    judged = page.locator("#pane section").filter(has_text="Judged without a verdict")
+    expect(judged).to_contain_text("I would rather not")
+    expect(judged).to_contain_text("judged byamazon.nova-pro-v1:0")
 
 
 def test_ten_thousand_cases_open_filter_and_scroll(tmp_path: Path, opened: Open) -> None:
@@ -539,7 +609,7 @@ def test_ten_thousand_cases_open_filter_and_scroll(tmp_path: Path, opened: Open)
     page.get_by_role("button", name="failed").click()
     assert report.shown() == "100 of 10,000"
     page.get_by_role("button", name="all").click()
-    page.locator("#table .col-position button").click()
+    page.select_option("#sort", "position")
     page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
     expect(page.get_by_role("link", name="case-9999")).to_be_in_viewport()
     page.fill("#search", '"question 4321" OR "answer 4321"')
@@ -574,13 +644,73 @@ def test_the_summary_says_why_a_run_stopped_and_which_thresholds_broke(tmp_path:
         found.jobs["quiz"].wanted = (slow,)
 
     page = opened(write([row(0), row(1, reason="no")], tmp_path, told)).page
-    expect(page.locator("h1")).to_contain_text("Stopped: quiz")
+    expect(page.locator("h1")).to_have_text("Stopped early; 1 of 2 jobs incomplete: late; 1 of 2 jobs failed: quiz")
     expect(page.locator(".summary")).to_contain_text("no <b>money</b>")
     expect(page.locator(".summary")).to_contain_text("raise max_cost")
     expect(page.locator(".alert-failed")).to_contain_text("p95_latency of quiz: wanted < 1ms, found 101ms quiz.yaml:12")
     expect(page.locator(".tile-cases")).to_contain_text("1 passed, 1 failed, 3 not run")
     expect(page.locator(".tiles")).to_contain_text("1m 15s")
     expect(page.locator(".tiles")).to_contain_text("100ms p50")
+
+
+def test_the_title_names_the_jobs_that_failed(tmp_path: Path, opened: Open) -> None:
+    found = [row(0, job="extract"), row(0, job="tickets", reason="no"), row(0, job="tone")]
+    page = opened(write(found, tmp_path)).page
+    expect(page.locator("h1")).to_have_text("1 of 3 jobs failed: tickets")
+    assert page.title() == "1 of 3 jobs failed: tickets - bedrock-run"
+    expect(page.locator(".verdict")).to_contain_text("1 of 3 cases failed.")
+    many = [row(0, job=f"job-{number}", reason="no") for number in range(5)]
+    page = opened(write(many, tmp_path)).page
+    expect(page.locator("h1")).to_have_text("5 of 5 jobs failed: job-0, job-1, job-2 and 2 more")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({}, "1 call could not be completed"),
+        ({"output": "a reply"}, "1 reply could not be judged by an assertion or its judge"),
+    ],
+)
+def test_an_incomplete_run_says_whether_a_call_or_a_verdict_is_missing(
+    changes: dict[str, Any], why: str, tmp_path: Path, opened: Open
+) -> None:
+    page = opened(write([row(0), in_error(1, **changes)], tmp_path)).page
+    expect(page.locator("h1")).to_have_text("Incomplete: quiz")
+    expect(page.locator(".verdict")).to_contain_text(f"1 of 2 cases has no verdict: {why}.")
+
+
+def test_repetitions_that_have_no_row_leave_a_case_without_a_verdict(tmp_path: Path, opened: Open) -> None:
+    page = opened(write([row(0, repeats=3, min_pass=3), row(1)], tmp_path)).page
+    expect(page.locator(".verdict")).to_contain_text("1 of 2 cases has no verdict: 2 repetitions were not run.")
+    expect(page.locator(".tile-cases")).to_contain_text("2 with repetitions")
+
+
+def test_what_rows_alone_do_not_tell_is_not_said(tmp_path: Path, opened: Open) -> None:
+    page = opened(write([row(0)], tmp_path)).page
+    expect(page.locator(".verdict")).to_contain_text("All of 1 case passed.")
+    expect(page.locator(".summary")).not_to_contain_text("Exit code")
+
+
+def test_the_figures_are_those_of_the_rows_whichever_run_called_them(
+    bedrock_run: Any, write_job: Any, tmp_path: Path, opened: Open
+) -> None:
+    jobs = [write_job("prompt: one", name=name) for name in ("a.yaml", "b.yaml")]
+    for _ in range(2):
+        assert bedrock_run("--local", *jobs, "--report-html", "report.html").returncode == 0
+    page = opened(tmp_path / "report.html").page
+    expect(page.locator(".tiles")).to_contain_text("0 of them by this run, which kept 2 rows of earlier ones")
+    figures = page.locator(".jobs td.number").all_text_contents()
+    assert len(figures) == 6
+    assert not {"", "0"} & set(figures)
+    expect(page.locator(".tiles")).to_contain_text("would be billed by Bedrock at the prices of")
+
+
+def test_a_failure_that_a_threshold_tolerates_is_marked(tolerant: Any, tmp_path: Path, opened: Open) -> None:
+    (tmp_path / "report.html").write_bytes((tolerant.folder / "r.html").read_bytes())
+    page = opened(tmp_path / "report.html").page
+    expect(page.locator("h1")).to_have_text("Passed: job")
+    expect(page.locator(".verdict")).to_contain_text("1 case failed, no more than pass_rate allows.")
+    expect(page.locator("#table tbody tr").nth(1).locator(".col-status")).to_have_text("failedtolerated")
 
 
 @pytest.mark.parametrize(("cost", "told"), [(None, "not known"), (0.5, "$0.5000")])
@@ -596,53 +726,6 @@ def test_a_report_of_no_rows_says_so(tmp_path: Path, opened: Open) -> None:
 
 # --- what rows must not do -------------------------------------------------------------------------------------------
 
-PAYLOADS = [
-    f"<script>{PWN}</script>",
-    f"</script><script>{PWN}</script>",
-    f"</SCRIPT ><script>{PWN}</script>",
-    f"<!--<script>{PWN}",
-    f"--><script>{PWN}</script>",
-    f"<img src=x onerror={PWN}>",
-    f"<svg onload={PWN}>",
-    f"<iframe srcdoc='<script>parent.{PWN}</script>'></iframe>",
-    "<iframe src=https://example.com/></iframe>",
-    "<style>@import 'https://example.com/x.css'; body {display: none}</style>",
-    "<link rel=stylesheet href=https://example.com/x.css>",
-    "<base href=https://example.com/>",
-    "<meta http-equiv=refresh content='0;url=https://example.com/'>",
-    f"<form action=https://example.com/><input autofocus onfocus={PWN}></form>",
-    f'"><img src=x onerror={PWN}>',
-    f"'--><img src=x onerror={PWN}>",
-    f"javascript:{PWN}",
-    f"[link](javascript:{PWN})",
-    f"]]><script>{PWN}</script>",
-    f"<a href='javascript:{PWN}' autofocus>x</a>",
-    "<object data=https://example.com/></object>",
-    "</pre></section></textarea></title></style>",
-    "{{ 7 * 7 }}{% raw %}{# x #}",
-    "${7*7}#{7*7}",
-    "=cmd|' /C calc'!A0",
-    "\x1b[31mred\x1b[0m\x1b]0;title\x07",
-    "\x00\x01\x08\x7f\x9b",
-    "a\u202eb\u2066c\u200fd\ufeff",
-    "a\u2028b\u2029c\x85d",
-    "\ud83d alone \udc00",
-    "line\r\nreturn\rtab\tend",
-    "عربي ואנגלית",
-    "\U0001f469\u200d\U0001f467 e\u0301",
-    "x" * 5000,
-    " ".join(["word"] * 3000),
-    "__proto__",
-    "constructor",
-    "&lt;b&gt; &amp; &#60;",
-    "\\u003c/script>\\",
-    "",
-]
-HOSTILE = [text for around in ("{}", "before {} after", '{{"json": "{}"}}') for text in map(around.format, PAYLOADS)][
-    :100
-]
-
-
 # Open the next case as the keyboard does, and wait until it is there.
 OPEN_NEXT = """
     const table = document.getElementById('table');
@@ -655,7 +738,6 @@ OPEN_NEXT = """
 
 
 def test_hostile_replies_are_text(tmp_path: Path, opened: Open) -> None:
-    assert len(HOSTILE) == 100
     found = [row(number, output=text) for number, text in enumerate(HOSTILE)]
     page = opened(write(found, tmp_path)).page
     shown = page.evaluate(
@@ -670,11 +752,12 @@ def test_hostile_replies_are_text(tmp_path: Path, opened: Open) -> None:
             return shown;
         }}"""
     )
-    assert shown == [plain(text) or "an empty reply" for text in HOSTILE]
+    assert shown == [plain(text[:LONGEST_TEXT]) or "an empty reply" for text in HOSTILE]
 
 
 def test_no_other_field_is_markup_either(tmp_path: Path, opened: Open) -> None:
-    def spoilt(number: int, text: str) -> dict[str, Any]:
+    def spoilt(number: int, whole: str) -> dict[str, Any]:
+        text = whole[:10_000]
         name = f"{text}{number}"
         bad = row(number, reason=text, output=text)
         bad["assertions"][0] |= {"type": text, "expected": text, "actual": text, "value": text}
@@ -703,20 +786,20 @@ def test_no_other_field_is_markup_either(tmp_path: Path, opened: Open) -> None:
             "source": {"path": text, "line": 1, "row": text},
         }
 
-    page = opened(write([spoilt(number, text) for number, text in enumerate(PAYLOADS)], tmp_path)).page
+    page = opened(write([spoilt(number, text) for number, text in enumerate(HOSTILE)], tmp_path)).page
     page.get_by_role("button", name="Side by side").click()
     page.get_by_role("button", name="List").click()
     names = page.evaluate(
         f"""async () => {{
             const names = [];
-            for (let number = 0; number < {len(PAYLOADS)}; number++) {{
+            for (let number = 0; number < {len(HOSTILE)}; number++) {{
                 {OPEN_NEXT}
                 names.push(document.querySelector('#pane .turn-system').textContent);
             }}
             return names;
         }}"""
     )
-    assert len(names) == len(PAYLOADS)
+    assert len(names) == len(HOSTILE)
     for name in ("iframe", "object", "base", "form", "#pane img", "meta[http-equiv=refresh]", "link[rel=stylesheet]"):
         expect(page.locator(name)).to_have_count(0)
     assert page.locator("script").count() == 2
@@ -756,17 +839,16 @@ def test_the_script_never_parses_text_as_markup() -> None:
 
 
 def test_a_page_is_utf8_and_holds_one_script_and_its_data_whatever_rows_say(tmp_path: Path) -> None:
-    found = [
-        row(number, output=text, case=f"{number}{text}", job=text or "job") for number, text in enumerate(PAYLOADS)
-    ]
+    found = [row(number, output=text, case=f"{number}{text}", job=text or "job") for number, text in enumerate(HOSTILE)]
     page = write(found, tmp_path).read_bytes().decode("utf-8")
     scripts = re.findall(r"<script[^>]*>(.*?)</script", page, re.DOTALL)
     assert len(scripts) == 2
     assert len(re.findall("<script|<!--", page)) == 2
     data = json.loads(scripts[0])
-    assert sorted(
-        each["runs"][0]["replies"][0]["text"] for each in data["cases"] if "x" * 300 not in str(each)
-    ) == sorted(plain(text) for text in PAYLOADS if "x" * 300 not in text)
+    texts = [each["runs"][0]["replies"][0]["text"] for each in data["cases"]]
+    assert sorted(text for text in texts if isinstance(text, str)) == sorted(
+        plain(text) for text in HOSTILE if len(text) <= LONGEST_TEXT
+    )
 
 
 # --- what the data holds ---------------------------------------------------------------------------------------------

@@ -188,3 +188,15 @@ def test_rows_of_several_jobs_are_several_suites(mixed_rows: Path, edited: Any) 
         ("mixed", "12"),
         ("other", "2"),
     ]
+
+
+def test_a_failure_that_a_threshold_tolerates_is_skipped_as_an_expected_one_and_tells_what_failed(
+    tolerant: Any,
+) -> None:
+    root = checked((tolerant.folder / "r.xml").read_bytes())
+    assert [root[0].get(name) for name in ("tests", "failures", "errors", "skipped")] == ["2", "0", "0", "1"]
+    skipped = case(root, "bad").find("skipped")
+    assert skipped.get("message").startswith("failed, as pass_rate allows: expected output to contain 'one'")
+    assert "job.yaml:5: contains failed\n    expected: output to contain 'one'\n" in skipped.text
+    later = report(tolerant.folder / "outputs" / "job.jsonl")
+    assert case(later, "bad").find("failure") is not None, "rows do not tell of thresholds"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli import options
-from runner.console import say
+from runner.console import no_command_in_json, say
 from runner.errors import ExitCode
 from runner.words import plural
 
@@ -44,7 +44,7 @@ def render(jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], **given: Any
     from runner import preview
 
     for request in preview.requests(options.load(jobs, allow_dirs=allow_dirs, **given)):
-        click.echo(json.dumps(request, ensure_ascii=False))
+        click.echo(no_command_in_json(json.dumps(request, ensure_ascii=False)))
     return ExitCode.OK
 
 

@@ -155,8 +155,6 @@ def _check_run_options(*, local: bool, output: str, **given: Any) -> None:
 
 
 def _dry_run(jobs: tuple[Path, ...], *, output: str, local: bool, as_json: bool, **given: Any) -> int:
-    import json
-
     from runner import models, preview
     from runner.guard import check_budgets
     from runner.results import earlier_rows
@@ -171,7 +169,7 @@ def _dry_run(jobs: tuple[Path, ...], *, output: str, local: bool, as_json: bool,
     check_budgets([cases.job for cases in lists], max_cost=given["max_cost"], known=known)
     estimate = preview.dry_run(lists, known, earlier)
     if as_json:
-        emit(json.dumps(estimate, indent=2))
+        emit(estimate)
     else:
         for line in dry_run_lines(estimate, max_cost=given["max_cost"]):
             say(line)

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import Problem, UsageError
+from runner.report import row_files
 from runner.report.rows import Rows
 from runner.words import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_SUPERSEDED = ".superseded.jsonl"  # rows that no case wants any more
 _WHERE_ROWS_ARE = "a run writes its rows to outputs/NAME.jsonl, or below -o DIR"
 
 
@@ -82,7 +82,7 @@ def _no_rows(path: Path, side: str, files: Sequence[Path]) -> Problem:
 def _files(path: Path, copy: Path) -> list[Path]:
     """The row files that `path` stands for. What can be read only once, such as a pipe, goes to the file `copy`."""
     if path.is_dir():
-        return sorted(file for file in path.glob("*.jsonl") if not file.name.endswith(_SUPERSEDED))
+        return row_files.in_folder(path)
     if str(path) == "-":
         with copy.open("wb") as out:
             shutil.copyfileobj(sys.stdin.buffer, out)

@@ -5,6 +5,7 @@ terminal.py draws the same events on a terminal. The modules of this package mak
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -22,7 +23,7 @@ from runner.console.summaries import (
     stop_lines,
     summary_lines,
 )
-from runner.console.text import cut, duration, latency, money, no_command, one_line, plain
+from runner.console.text import cut, duration, latency, money, no_command, no_command_in_json, one_line, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,6 +52,7 @@ __all__ = [
     "latency",
     "money",
     "no_command",
+    "no_command_in_json",
     "on_terminal",
     "one_line",
     "plain",
@@ -198,10 +200,10 @@ def say(line: str) -> None:
     print(no_command(plain(line)), file=Patient(), flush=True)
 
 
-def emit(text: str) -> None:
-    """Machine output, on standard output. That its reader has gone, as in `| head`, is not our trouble."""
+def emit(value: object) -> None:
+    """A value as JSON on standard output. That its reader has gone, as in `| head`, is not our trouble."""
     with suppress(BrokenPipeError):
-        print(text, flush=True)
+        print(no_command_in_json(json.dumps(value, indent=2)), flush=True)
 
 
 def retry_line(notice: RetryNotice) -> str:

@@ -207,7 +207,7 @@ def _notes_on_verdicts(job: JobSummary) -> Iterator[str]:
         yield f"note: the thresholds of {job.name} were not judged: {missing} not reached"
     elif job.wanted and job.partial:
         yield f"note: the thresholds of {job.name} were judged by the cases that were chosen alone"
-    if job.failed_cases and job.judged_by_pass_rate and not job.has_failed:
+    if job.tolerates_failures:
         yield f"note: {plural(job.failed_cases, 'case')} of {job.name} failed, no more than its pass_rate allows"
 
 
@@ -261,7 +261,8 @@ def _calls(tally: Tally) -> str:
 def _cost(summary: Summary) -> str:
     total = summary.total
     if total.cost_usd is None:
-        return "; cost not known: no price for this model (--prices FILE gives one)" if total.unpriced else ""
+        hint = "" if summary.of_rows_alone else " (--prices FILE gives one)"
+        return f"; cost not known: no price for this model{hint}" if total.unpriced else ""
     note = f", without {plural(total.unpriced, 'row')} of unknown price" if total.unpriced else ""
     if summary.endpoint_is_local:
         return f"; would cost about {money(total.cost_usd)} on Bedrock (nothing was billed){note}"

@@ -29,6 +29,11 @@ def no_command(text: str) -> str:
     return _COMMAND_AT_START.sub(r"\1\\x3a:", _COMMAND.sub(r"#\\x23", text))
 
 
+def no_command_in_json(text: str) -> str:
+    """JSON of the same value in which CI finds no command: `##[` is `##\\u005b` in its strings."""
+    return _COMMAND_IN_JSON.sub(r"\1\\u005b", text) if "##" in text else text
+
+
 def _spelled_out() -> dict[int, str]:
     controls = [*range(0x20), *range(0x7F, 0xA0)]
     surrogates = range(0xD800, 0xE000)  # a stream can't encode them
@@ -39,6 +44,7 @@ def _spelled_out() -> dict[int, str]:
 _HARMLESS = _spelled_out()
 _COMMAND_AT_START = re.compile(r"^([^\S\n]*)::", re.MULTILINE)  # of GitHub Actions
 _COMMAND = re.compile(r"##(?=\w*\[)")  # of GitHub Actions, `##[error]`, which it finds anywhere; of Azure, `##vso[...]`
+_COMMAND_IN_JSON = re.compile(r"(##\w*)\[")
 
 
 def cut(text: str, limit: int) -> str:

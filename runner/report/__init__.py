@@ -89,27 +89,39 @@ def in_github_actions() -> bool:
     return os.environ.get("GITHUB_ACTIONS") == "true"
 
 
-def write(wanted: Reports, rows: Rows, summary: Summary, *, verbose: bool = False) -> list[str]:
+class Outcome(NamedTuple):
+    """What came of reports: the files that were written, and a line for each report that could not be made."""
+
+    files: list[Path]
+    failures: list[str]
+
+
+def write(wanted: Reports, rows: Rows, summary: Summary, *, verbose: bool = False) -> Outcome:
     """Make the reports. Those that could not be made are told: they change nothing about the run.
 
     What has gone wrong takes a line each; with `verbose` a bug comes with its traceback.
     """
-    return [failure for failure in _failures(wanted, rows, summary, verbose=verbose) if failure]
-
-
-def _failures(wanted: Reports, rows: Rows, summary: Summary, *, verbose: bool) -> Iterator[str | None]:
+    outcome = Outcome([], [])
     for name, path in wanted.files():
         how = _FORMATS[name]
-        make = partial(_make, how, rows, summary)
-        yield files.write(name, path, make, binary=how.binary, verbose=verbose)
+        failure = files.write(name, path, partial(_make, how, rows, summary), binary=how.binary, verbose=verbose)
+        if failure is not None:
+            outcome.failures.append(failure)
+        elif path != STDOUT:
+            outcome.files.append(path)
     if wanted.github:
-        from runner.report import github
+        outcome.failures.extend(filter(None, _tell_github(rows, summary, verbose=verbose)))
+    return outcome
 
-        annotate = partial(github.write, cast("TextIO", Patient()), rows, summary)
-        yield files.failure("GitHub's annotations", annotate, verbose=verbose)
-        if step_summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-            append = partial(github.append_summary, Path(step_summary), rows, summary)
-            yield files.failure("GitHub's step summary", append, verbose=verbose)
+
+def _tell_github(rows: Rows, summary: Summary, *, verbose: bool) -> Iterator[str | None]:
+    from runner.report import github
+
+    annotate = partial(github.write, cast("TextIO", Patient()), rows, summary)
+    yield files.failure("GitHub's annotations", annotate, verbose=verbose)
+    if step_summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        append = partial(github.append_summary, Path(step_summary), rows, summary)
+        yield files.failure("GitHub's step summary", append, verbose=verbose)
 
 
 def _make(how: _Format, rows: Rows, summary: Summary, out: IO[Any]) -> None:

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import io
-import os
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Literal, NamedTuple, TextIO
 
 from runner.console import cut, full_name, one_line
+from runner.paths import in_workspace
 from runner.report import markdown
 from runner.row_facts import failed_assertions
 from runner.words import plural
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from runner.report.rows import CaseResult, Rows
     from runner.summary import Summary
 
-_MOST_SHOWN = 10  # errors that GitHub shows of a step
+_MOST_SHOWN = 10  # of each level that GitHub shows of a step
 _MOST_NAMED = 5  # cases in one annotation
 _LONGEST = 300  # characters told of one case: GitHub cuts a message at 4,096
 _SUMMARY_LIMIT = 1024 * 1024  # bytes of a step's summary, of which GitHub shows nothing if it is longer
 
 
 def write(out: TextIO, rows: Rows, summary: Summary) -> None:
-    """Write the annotations: one for each line of a job file that says something which did not hold.
+    """Write the annotations: one for each line of a job file that says something which did not hold. It is a warning
+    where the job's thresholds allow it.
 
     GitHub's runner reads both streams of a step for them. Raises OSError.
     """
@@ -57,6 +59,7 @@ class _Annotation:
     path: str
     line: int
     title: str
+    level: Literal["error", "warning"] = "error"
     cases: int = 0
     told: list[str] = field(default_factory=list)
 
@@ -67,23 +70,25 @@ class _Annotation:
 
     def command(self) -> str:
         more = [f"and {self.cases - len(self.told):,} more"] if self.cases > len(self.told) else []
-        times = f" in {plural(self.cases, 'case')}" if self.cases > 1 else ""
+        title = self.title + (f" in {plural(self.cases, 'case')}" if self.cases > 1 else "")
         message = "\n".join([*self.told, *more])
-        return _command("error", message, file=_in_workspace(self.path), line=str(self.line), title=self.title + times)
+        return _command(self.level, message, file=in_workspace(self.path), line=str(self.line), title=title)
 
 
 def _annotations(rows: Rows, summary: Summary) -> list[_Annotation]:
     found: dict[_Fault, _Annotation] = {}
+    tolerant = summary.tolerant_jobs
     for case in rows.cases():
         if case.status != "passed":
             for fault, what in _faults(case).items():
-                annotation = found.setdefault(fault, _Annotation(*fault))
+                tolerated = case.status == "failed" and case.job in tolerant
+                annotation = found.setdefault(fault, _Annotation(*fault, level="warning" if tolerated else "error"))
                 annotation.add(full_name(case.job, case.id), what)
     for job in summary.jobs.values():
         for broken in job.broken_thresholds:
             fault = _Fault(broken.path, broken.line, f"{broken.name} of {job.name} does not hold")
             found[fault] = _Annotation(*fault, told=[one_line(broken.told)])
-    return list(found.values())
+    return sorted(found.values(), key=lambda annotation: annotation.level)
 
 
 class _Fault(NamedTuple):
@@ -109,15 +114,6 @@ def _faults(case: CaseResult) -> dict[_Fault, str]:
             plural(case.missing, "repetition is", "repetitions are") + " missing"
         )
     return faults
-
-
-def _in_workspace(path: str) -> str:
-    """The path as GitHub knows the file: within the repository."""
-    workspace = os.environ.get("GITHUB_WORKSPACE")
-    try:
-        return str(Path(path).resolve().relative_to(Path(workspace or "").resolve())) if workspace else path
-    except ValueError:  # it lies elsewhere, or is no path
-        return path
 
 
 def _command(name: str, message: str, **properties: str) -> str:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from runner import __version__, console
 from runner.console import summaries
-from runner.errors import ExitCode
 from runner.report.charts import Histogram, Spread, drawings
+from runner.report.headline import headline
 from runner.report.html_pages import HtmlPage, as_made
 from runner.report.page_data import PageData
 
@@ -40,18 +40,17 @@ _PAGE = HtmlPage(
         "when": lambda timestamp: f"{timestamp[:19].replace('T', ' ')} UTC",
     },
 )
-_VERDICTS = {ExitCode.OK: "passed", ExitCode.ASSERTION_FAILED: "failed", ExitCode.INCOMPLETE: "incomplete"}
 
 
 def write(out: TextIO, rows: Rows, summary: Summary) -> None:
     """Write the page to `out` piece by piece, as it is made of the rows. Raises OSError."""
-    data = PageData(rows, {job.name: job.output for job in summary.jobs.values()})
+    data = PageData(rows, summary)
     facts = _Facts.of(rows)
     page = _PAGE.pieces(
         summary=summary,
         figures=summary.figures,
         facts=facts,
-        verdict=_VERDICTS.get(summary.exit_code, "stopped"),
+        headline=headline(rows, summary),
         notices=rows.notices,
         row_count=len(rows),
         charts=[(isinstance(chart, Histogram), chart) for chart in drawings(summary, facts.spread)],
@@ -68,6 +67,8 @@ class _Facts:
     """What the head of the page says of the rows, beside their figures."""
 
     local: int = 0  # of the emulator
+    calls: int = 0  # attempts, whichever run made them
+    retries: int = 0
     started_at: str = ""
     finished_at: str = ""
     spread: Spread = field(default_factory=Spread)
@@ -77,6 +78,9 @@ class _Facts:
         facts = cls()
         for row in rows:
             facts.local += row["endpoint"] == "local"
+            for attempts in (row["attempts"], *(judgement["attempts"] for judgement in row["judgements"])):
+                facts.calls += len(attempts)
+                facts.retries += sum(attempt["code"] is not None for attempt in attempts[:-1])
             facts.started_at = min(facts.started_at or row["started_at"], row["started_at"])
             facts.finished_at = max(facts.finished_at, row["finished_at"])
             facts.spread.add(row)

@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TextIO
 
 from runner.console import latency, money
+from runner.paths import in_workspace
 from runner.report.markup import Page, block, cell, code, html_code
-from runner.row_facts import attempts_that_failed, failed_assertions, place, request_id
+from runner.row_facts import attempts_that_failed, failed_assertions, request_id
 from runner.words import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from runner.figures import Figures
     from runner.records import Row, Status
@@ -27,6 +28,7 @@ _LONGEST_FAILURE = 8_000  # of all that is told of one case
 _LAST_LINE = 200  # of the one that says what was left out
 
 _SIGNS: dict[Status, str] = {"passed": "✅", "failed": "❌", "error": "⚠️"}
+_TOLERATED = "🟡"  # failed, but no more than the job's thresholds allow
 _HEADS = ("cases", "passed", "failed", "errors", "cost (USD)", "tokens in", "tokens out", "p50 latency", "p95 latency")
 
 
@@ -37,21 +39,22 @@ def write(out: TextIO, rows: Rows, summary: Summary) -> None:
     page.add(_verdict(summary, figures))
     for job in summary.jobs.values():
         for broken in job.broken_thresholds:
-            where, told = code(broken.place, limit=_LONGEST), code(broken.told, limit=_LONGEST)
+            where, told = _place(broken.path, broken.line), code(broken.told, limit=_LONGEST)
             page.add_to_tables(f"\n{_SIGNS['failed']} {_name(job.name)} at {where}: {told}\n")
     page.table(("job", *_HEADS), ((_named(job.name), *_cells(job.figures)) for job in summary.jobs.values()))
     for job in summary.jobs.values():
         if len(job.variants) > 1:
             _add_variants(page, job, rows)
-    _add_failures(page, rows, count=figures.failed + figures.errors)
+    _add_failures(page, rows, summary.tolerant_jobs, count=figures.failed + figures.errors)
 
 
 def _verdict(summary: Summary, figures: Figures) -> str:
     """What a person who reads one line only must know."""
     thresholds = sum(len(job.broken_thresholds) for job in summary.jobs.values())
-    pending = summary.pending_cases
+    pending, tolerated = summary.pending_cases, summary.tolerated_cases
+    failed = figures.failed - tolerated
     bad = [
-        f"{figures.failed:,} failed" if figures.failed else "",
+        f"{failed:,} failed" if failed else "",
         f"{figures.errors:,} in error" if figures.errors else "",
         f"{pending:,} not reached" if pending else "",
         f"{plural(thresholds, 'threshold')} not held" if thresholds else "",
@@ -61,7 +64,9 @@ def _verdict(summary: Summary, figures: Figures) -> str:
         sign = _SIGNS["error"] if figures.errors or pending or summary.stopped else _SIGNS["failed"]
     else:
         sign = _SIGNS["passed"]
-    lines = [f"## {sign} bedrock-run: {found or 'all passed'}, of {plural(figures.cases + pending, 'case')}\n"]
+    allowed = f"{tolerated:,} failed as pass_rate allows" if tolerated else ""
+    told = ", ".join(filter(None, (found, allowed))) or "all passed"
+    lines = [f"## {sign} bedrock-run: {told}, of {plural(figures.cases + pending, 'case')}\n"]
     if summary.stopped:
         hint = f"; hint: {code(summary.stopped.hint, limit=_LONGEST)}" if summary.stopped.hint else ""
         lines.append(f"\nThe run stopped early: {code(summary.stopped.message, limit=_LONGEST)}{hint}\n")
@@ -116,22 +121,24 @@ def _status(status: Status | None) -> str:
     return "" if status is None else f"{_SIGNS[status]} {status}"
 
 
-def _add_failures(page: Page, rows: Rows, *, count: int) -> None:
-    """What failed, each case folded; and how many there was no room for."""
+def _add_failures(page: Page, rows: Rows, tolerant: Collection[str], *, count: int) -> None:
+    """What failed, each case folded, those of tolerant jobs last; and how many there was no room for."""
     if not count:
         return
     page.add(f"\n### {plural(count, 'case')} did not pass\n")
     shown = 0
-    for case in rows.cases():
-        if case.status != "passed":
-            if not page.add(_failure(case), to_spare=_LAST_LINE):
-                break
-            shown += 1
+    in_order = sorted(rows.jobs, key=lambda job: job in tolerant)
+    for case in (case for job in in_order for case in rows.cases(job) if case.status != "passed"):
+        if not page.add(_failure(case, tolerated=case.job in tolerant), to_spare=_LAST_LINE):
+            break
+        shown += 1
     if shown < count:
         page.add(f"\n{plural(count - shown, 'more case')} left out, to stay below GitHub's limits: see the rows.\n")
 
 
-def _failure(case: CaseResult) -> str:
+def _failure(case: CaseResult, *, tolerated: bool) -> str:
+    """What is told of a case. `tolerated`: its job may have such as failed."""
+    sign, more = (_TOLERATED, " tolerated") if tolerated and case.status == "failed" else (_SIGNS[case.status], "")
     names = (case.job, case.id, *dict.fromkeys(_reasons(case)))
     named = " ".join(html_code(name, limit=_LONGEST_NAME) for name in names)
     body, length = [], 0
@@ -142,7 +149,7 @@ def _failure(case: CaseResult) -> str:
             break
         body.append(part)
     told = "\n".join(body)
-    return f"\n<details>\n<summary>{_SIGNS[case.status]} {named}</summary>\n\n{told}\n\n</details>\n"
+    return f"\n<details>\n<summary>{sign} {named}{more}</summary>\n\n{told}\n\n</details>\n"
 
 
 def _reasons(case: CaseResult) -> Iterator[str]:
@@ -157,7 +164,7 @@ def _reasons(case: CaseResult) -> Iterator[str]:
 
 def _row(row: Row) -> Iterator[str]:
     """What went wrong in one repetition; nothing if it passed."""
-    error, failed = row["error"], failed_assertions(row)
+    error, failed, source = row["error"], failed_assertions(row), row["source"]
     if error is None and not failed:
         return
     if row["repeats"] > 1:
@@ -166,18 +173,22 @@ def _row(row: Row) -> Iterator[str]:
         facts = {"message": error["message"], "hint": error["hint"], "http status": error["http_status"]}
         attempts = attempts_that_failed(row)
         after = f", after {plural(len(attempts), 'attempt')}" if attempts else ""
-        yield f"- {_name(error['code'])} at {_name(place(row))}{after}"
+        yield f"- {_name(error['code'])} at {_place(source['path'], source['line'])}{after}"
         yield from _facts(facts)
     for verdict in failed:
-        yield f"- {_name(verdict['type'])} at {_name(place(row, verdict['line']))}"
+        yield f"- {_name(verdict['type'])} at {_place(source['path'], verdict['line'])}"
         yield from _facts({"expected": verdict["expected"] or verdict["reason"], "actual": verdict["actual"]})
-    yield from _facts({"row": row["source"]["row"], "request id": request_id(row)}, indent="")
+    yield from _facts({"row": source["row"], "request id": request_id(row)}, indent="")
     if row["output"] is not None:
         yield f"\n{block(row['output'], limit=_LONGEST)}"
 
 
 def _name(text: str) -> str:
     return code(text, limit=_LONGEST_NAME)
+
+
+def _place(path: str, line: int) -> str:
+    return code(f"{in_workspace(path)}:{line}", limit=_LONGEST)
 
 
 def _facts(facts: Mapping[str, object], indent: str = "  ") -> Iterator[str]:

@@ -44,5 +44,5 @@ def write(spooled: Spool, summary: Summary, options: RunOptions) -> None:
         why = f"their rows could not be kept in {tempfile.gettempdir()}: {error.strerror or error}"
         say(f"note: no report was written, since {why}")
         return
-    for failure in report.write(options.reports, rows, summary, verbose=options.verbose):
+    for failure in report.write(options.reports, rows, summary, verbose=options.verbose).failures:
         say(f"note: {failure}")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from runner import media
 from runner.console import plain
 from runner.media import MediaError
+from runner.questions import judgement_of
 from runner.row_facts import cost_of, place
 from runner.words import plural
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from runner.records import JudgementRecord, ReplyRecord, Row, VerdictRecord
     from runner.report.rows import CaseResult, Rows
+    from runner.summary import Summary
 
 LONGEST_TEXT = 20_000  # characters of a text that the page holds, up to 10,000 rows; with more rows fewer
 THUMBNAIL_SIDE = 160  # pixels
@@ -46,11 +48,12 @@ def to_script_json(value: object) -> str:
 class PageData:
     """The cases of a report, ready for its page. A long prompt that many cases share is given once."""
 
-    def __init__(self, rows: Rows, outputs: Mapping[str, str]) -> None:
-        """`outputs` has the file of the rows of each job, or `-`: there a text that is cut here is whole."""
+    def __init__(self, rows: Rows, summary: Summary) -> None:
         self._rows = rows
-        self._outputs = {
-            _label(job): "standard output" if path == "-" else _label(path) for job, path in outputs.items()
+        self._tolerant = summary.tolerant_jobs
+        self._outputs = {  # the file of the rows of each job: there a text that is cut here is whole
+            _label(job.name): "standard output" if job.output == "-" else _label(job.output)
+            for job in summary.jobs.values()
         }
         self.longest_text = max(_SHORTEST_TEXT, min(LONGEST_TEXT, _TEXT_OF_ALL_ROWS // max(1, len(rows))))
         self._numbers: dict[bytes, int] = {}  # of texts that were given, by digest
@@ -73,6 +76,7 @@ class PageData:
             "matrix": [(_label(name), _label(_as_json(value))) for name, value in (row["matrix"] or {}).items()],
             "position": row["index"] + 1,
             "status": case.status,
+            "tolerated": case.status == "failed" and case.job in self._tolerant,
             "model": _label(row["model"]),
             "tags": [_label(tag) for tag in row["tags"]],
             "source": _label(place(row)),
@@ -145,8 +149,13 @@ class PageData:
         }
 
     def _verdict(self, row: Row, verdict: VerdictRecord) -> dict[str, Any]:
+        """A verdict with those on the parts of a set, and the number of the row's judgement that it rests on."""
         told = {name: verdict.get(name) for name in ("type", "passed", "reason", "expected", "actual", "score")}
-        return self._texts({**told, "place": place(row, verdict["line"])})
+        return {
+            **self._texts({**told, "place": place(row, verdict["line"])}),
+            "judgement": judgement_of(row, verdict),
+            "parts": [self._verdict(row, part) for part in verdict.get("assertions", ())],
+        }
 
     def _judgement(self, judgement: JudgementRecord) -> dict[str, Any]:
         told = ("type", "model", "score", "passed", "reason", "usage")

@@ -7,6 +7,7 @@ import os
 from collections import deque
 from typing import TYPE_CHECKING
 
+from runner.console import no_command_in_json
 from runner.results.earlier import Earlier, EarlierRow
 from runner.results.lines import to_line
 
@@ -33,7 +34,7 @@ class RowStream:
         self._ready: deque[bytes] = deque()
 
     def append(self, row: Row) -> None:
-        self._waiting[row["index"], row["repeat"]] = to_line(row)
+        self._waiting[row["index"], row["repeat"]] = no_command_in_json(to_line(row).decode()).encode()
         while self._next in self._waiting:
             self._ready.append(self._waiting.pop(self._next))
             self._next = next(self._positions, None)

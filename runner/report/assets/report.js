@@ -54,7 +54,7 @@ function duration(ms) {
 
 const data = JSON.parse($("data").textContent);
 const cases = data.cases;
-const RANK = { error: 0, failed: 1, passed: 2 };
+const RANK = { error: 0, failed: 1, passed: 3 }; // a flaky case, though passed, is 2
 
 /** Put back the texts that are given once, and add what the table shows and sorts by. */
 function prepare() {
@@ -80,8 +80,8 @@ function prepare() {
 
 const variantOf = (matrix) => matrix.map(([name, value]) => `${name}=${value}`).join(", ");
 
-/** The variant with the model last, which has a column of its own and needs much room. */
-const shortVariant = (each) => variantOf([...each.matrix].sort(([a], [b]) => (a === "model") - (b === "model")));
+/** The variant without the model, which has a column of its own. */
+const shortVariant = (each) => variantOf(each.matrix.filter(([name]) => name !== "model"));
 
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 
@@ -95,6 +95,14 @@ const latenciesOf = (found) => found.flatMap((each) => each.runs).map((run) => r
 function median(values) {
   return values.length ? values.sort((a, b) => a - b)[Math.ceil(values.length / 2) - 1] : null;
 }
+
+const passes = (each) => each.runs.filter((run) => run.status === "passed").length;
+const isRepeated = (each) => each.runs.length > 1 || each.repeats > 1;
+
+/** Whether its repetitions disagree, whatever that makes of the case. */
+const isFlaky = (each) => passes(each) > 0 && passes(each) < each.runs.length;
+
+const rank = (each) => RANK[each.status] - (each.status === "passed" && isFlaky(each));
 
 /** A text of the data: as it is, or as `{text, length, shared}`, with a `length` if it was cut. */
 const textOf = (text) => (text == null ? "" : typeof text === "object" ? text.text : text);
@@ -137,7 +145,7 @@ let opened = null; // the case that the pane shows
 
 const collator = new Intl.Collator("en", { numeric: true });
 const COLUMNS = [
-  { key: "status", title: "Status", value: (each) => RANK[each.status] },
+  { key: "status", title: "Status", value: rank },
   { key: "position", title: "#", told: "Position", number: true, value: (each) => each.number },
   { key: "case", title: "Case", value: (each) => each.id },
   { key: "job", title: "Job", value: (each) => each.job },
@@ -168,7 +176,7 @@ function matching() {
 function ordered(found) {
   const column = COLUMNS.find((one) => one.key === state.sort);
   // What needs a look comes first, unless another order is asked for.
-  if (!column) return found.sort((a, b) => RANK[a.status] - RANK[b.status] || a.number - b.number);
+  if (!column) return found.sort((a, b) => rank(a) - rank(b) || a.number - b.number);
   const keys = new Map(found.map((each) => [each, column.value(each)]));
   const sign = state.descending ? -1 : 1;
   return found.sort((a, b) => {
@@ -296,8 +304,7 @@ function drawTable() {
 function tableRow(position) {
   const each = shown[position];
   const why = reason(each);
-  const text = excerpt(reply(each));
-  const under = [shortVariant(each), each.runs.length > 1 || each.repeats > 1 ? repetitions(each) : ""].filter(Boolean);
+  const variant = shortVariant(each);
   const cell = (name, ...content) => h("td", { class: `col-${name}`, role: "gridcell" }, content);
   const number = (name, content) => h("td", { class: `col-${name} number`, role: "gridcell" }, content);
   return h(
@@ -310,16 +317,16 @@ function tableRow(position) {
       "aria-rowindex": String(position + 2),
       click: (event) => onRowClick(event, each),
     },
-    cell("status", status(each.status)),
+    cell("status", status(each.status), toleratedMark(each), repetitionsMark(each)),
     number("position", count(each.position)),
-    cell("case", h("a", { href: each.hash, tabindex: "-1", class: "line case-id" }, base(each)), under.length ? h("span", { class: "line dim" }, under.join(" · ")) : null),
-    cell("job", h("span", { class: "line" }, each.job)),
-    cell("model", h("span", { class: "line dim", title: each.model }, each.model)),
     cell(
-      "result",
-      why ? h("span", { class: `line told-${each.status}` }, excerpt(why)) : null,
-      h("span", { class: "line dim" }, text || (why ? "no reply" : "an empty reply")),
+      "case",
+      h("a", { href: each.hash, tabindex: "-1", class: "line case-id", title: each.id }, base(each)),
+      h("span", { class: "line dim" }, variant, h("span", { class: "case-model" }, variant ? " · " : "", each.model)),
     ),
+    cell("job", h("span", { class: "line" }, each.job)),
+    cell("model", h("span", { class: "clamp dim" }, each.model)),
+    cell("result", h("span", { class: `clamp ${why ? `told-${each.status}` : "dim"}` }, excerpt(why || reply(each)) || "an empty reply")),
     number("latency", duration(each.latency)),
     number("input", each.input == null ? "" : count(each.input)),
     number("output", each.output == null ? "" : count(each.output)),
@@ -328,11 +335,17 @@ function tableRow(position) {
 }
 
 const base = (each) => each.base || each.id;
+const repetitions = (each) => `${passes(each)} of ${each.repeats} passed`;
 
-function repetitions(each) {
-  const passed = each.runs.filter((run) => run.status === "passed").length;
-  return `${passed} of ${each.repeats} passed`;
+/** How many repetitions passed, of a case that has some; it stands out where they disagree. */
+function repetitionsMark(each) {
+  if (!isRepeated(each)) return null;
+  const told = `${isFlaky(each) ? "flaky, " : ""}${passes(each)} of ${each.repeats}`;
+  return h("span", { class: `repetitions ${isFlaky(each) ? "flaky" : "dim"}`, title: repetitions(each) }, told);
 }
+
+/** That the thresholds of its job allow a case to have failed. */
+const toleratedMark = (each) => (each.tolerated ? h("span", { class: "repetitions dim" }, "tolerated") : null);
 
 function onRowClick(event, each) {
   if (event.ctrlKey || event.metaKey || event.shiftKey || String(getSelection())) return;
@@ -414,7 +427,7 @@ function matrixCell(each) {
     h(
       "a",
       { href: each.hash, class: "matrix-cell", click: (event) => onRowClick(event, each) },
-      h("span", { class: "matrix-top" }, status(each.status), h("span", { class: "dim" }, duration(each.latency))),
+      h("span", { class: "matrix-top" }, status(each.status), toleratedMark(each), repetitionsMark(each), h("span", { class: "dim" }, duration(each.latency))),
       h("span", { class: `clamp ${why ? `told-${each.status}` : ""}` }, excerpt(why || reply(each)) || "an empty reply"),
     ),
   );
@@ -563,7 +576,8 @@ function errorCard(error, each) {
   );
 }
 
-function verdictCard(verdict, each) {
+/** An assertion and what came of it; what a judge said of it, and the parts of a set, stand in it. */
+function verdictCard(verdict, each, run) {
   const name = verdict.passed ? "passed" : "failed";
   const compared = !verdict.passed && verdict.actual != null;
   return h(
@@ -579,8 +593,41 @@ function verdictCard(verdict, each) {
           h("div", {}, h("dt", {}, "Actual"), h("dd", {}, block(verdict.actual, each))),
         )
       : null,
-    verdict.score == null ? null : h("p", { class: "dim" }, `score ${verdict.score}`),
+    verdict.judgement == null ? null : judgementParts(run.judgements[verdict.judgement], each),
+    verdict.score == null || verdict.judgement != null ? null : h("p", { class: "dim" }, `score ${score(verdict.score)}`),
+    verdict.parts.length ? h("div", { class: "parts" }, verdictCards(verdict.parts, each, run)) : null,
   );
+}
+
+const verdictCards = (verdicts, each, run) =>
+  [...verdicts].sort((a, b) => a.passed - b.passed).map((verdict) => verdictCard(verdict, each, run));
+
+const score = (value) => String(Number(value.toFixed(3)));
+
+/** What a judge, or a comparison of embeddings, came to and took. */
+function judgementParts(judgement, each) {
+  const usage = judgement.usage;
+  return [
+    judgement.error ? errorCard(judgement.error, each) : null,
+    judgement.reason ? block(judgement.reason, each, "prose") : null,
+    factList([
+      [judgement.type === "similar" ? "compared by" : "judged by", textOf(judgement.model)],
+      ["its verdict", judgement.passed == null ? null : judgement.passed ? "yes" : "no"],
+      ["its score", judgement.score == null ? null : score(judgement.score)],
+      ["tokens", usage && `${count(usage.input_tokens)} in, ${count(usage.output_tokens)} out`],
+      ["cost", usage && (money(judgement.cost) || "not known")],
+      ["latency", judgement.latency ? duration(judgement.latency) : null],
+    ]),
+    judgement.attempts.length > 1 ? attemptTable(judgement.attempts) : null,
+  ];
+}
+
+/** What was asked of judges without a verdict of this case to show for it: they erred, or the assertion has changed. */
+function otherJudgements(each, run) {
+  const shown = new Set(run.verdicts.flatMap((verdict) => [verdict, ...verdict.parts]).map((verdict) => verdict.judgement));
+  return run.judgements
+    .filter((_, number) => !shown.has(number))
+    .map((judgement) => h("div", { class: "verdict-card verdict-card-none" }, h("p", { class: "verdict-head" }, h("code", {}, textOf(judgement.type))), judgementParts(judgement, each)));
 }
 
 function turn(role, told, ...content) {
@@ -655,7 +702,8 @@ function runParts(each, run) {
   const settings = each.settings.map(([name, value]) => [name, textOf(value)]);
   return [
     run.error ? section("Error", errorCard(run.error, each)) : null,
-    section("Verdicts", [...run.verdicts].sort((a, b) => a.passed - b.passed).map((verdict) => verdictCard(verdict, each))),
+    section("Verdicts", verdictCards(run.verdicts, each, run)),
+    section("Judged without a verdict", otherJudgements(each, run)),
     section("Conversation", conversation(each, run)),
     section("Variables", variables(each.vars, each)),
     section("Attempts", attemptTable(run.attempts)),
@@ -677,8 +725,7 @@ function runParts(each, run) {
 }
 
 function drawPane(each, chosen = tellingRun(each)) {
-  const many = each.runs.length > 1 || each.repeats > 1;
-  const runs = many
+  const runs = isRepeated(each)
     ? h(
         "div",
         { class: "repeats" },
@@ -696,7 +743,7 @@ function drawPane(each, chosen = tellingRun(each)) {
     h(
       "div",
       { class: "pane-bar" },
-      status(each.status),
+      h("span", {}, status(each.status), toleratedMark(each)),
       h(
         "span",
         { class: "pane-buttons" },
