@@ -548,7 +548,7 @@ def compared(side: Any, row: dict[str, Any], hostile: str) -> Comparison:
         case("changed", output=f"{hostile} {hostile} c"),
         case("new", key=key(1)),
     )
-    return compare(Given("old", old), Given("new", new))
+    return compare(old, new)
 
 
 class Page(HTMLParser):
