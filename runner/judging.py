@@ -106,7 +106,7 @@ def unasked(case: Case, row: Row, *, local: bool) -> list[Question]:
     """What no judgement of a row answers. The word of the local emulator counts in `local` runs only."""
     known = {
         judgement["key"]
-        for judgement in row.get("judgements", ())
+        for judgement in row["judgements"]
         if judgement["error"] is None and (local or judgement["endpoint"] != "local")
     }
     asked = questions.questions(case, row["output"] or "")

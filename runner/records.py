@@ -426,7 +426,7 @@ class Made:
     @property
     def judgements(self) -> list[JudgementRecord]:
         """What this run asked about the reply."""
-        known = self.earlier.get("judgements", ()) if self.earlier else ()
+        known = self.earlier["judgements"] if self.earlier else ()
         return [judgement for judgement in self.row["judgements"] if judgement not in known]
 
     @property
@@ -457,6 +457,16 @@ def usage_record(usage: Usage | None) -> dict[str, int] | None:
         "cache_read_tokens": usage.cache_read_tokens,
         "cache_write_tokens": usage.cache_write_tokens,
     }
+
+
+def usage_of(record: Mapping[str, int]) -> Usage:
+    """The usage that a row tells; what a later version may have counted besides is left out."""
+    return Usage(
+        input_tokens=record["input_tokens"],
+        output_tokens=record["output_tokens"],
+        cache_read_tokens=record["cache_read_tokens"],
+        cache_write_tokens=record["cache_write_tokens"],
+    )
 
 
 def error_record(error: CallError) -> ErrorRecord:

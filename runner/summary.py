@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import dataclass, field
 from math import ceil
 from typing import TYPE_CHECKING
 
 from runner.errors import ExitCode, FailureCode, refused_for_tokens
 from runner.figures import Figures
-from runner.records import Made, Usage, matrix_label
+from runner.records import Made, Usage, matrix_label, usage_of
 from runner.thresholds import judge
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class Tally:
         self.cases = max(self.cases, self.done)  # rows may have been added to a file of cases meanwhile
         self._count_attempts(made.attempts)
         for usage, cost in made.usages:
-            self.usage += Usage(**usage)
+            self.usage += usage_of(usage)
             self.unpriced += cost is None
             if cost is not None:
                 self.cost_usd = (self.cost_usd or 0.0) + cost
@@ -131,8 +130,9 @@ class JobSummary:
     failed: dict[str, NotPassed] = field(default_factory=dict)  # by id: the first of the cases that failed
     in_error: dict[str, NotPassed] = field(default_factory=dict)
     _figures: Figures = field(default_factory=Figures)  # of the cases of no variant
-    # By index of the case: how many of its repetitions passed, failed and are in error, 16 bits each.
-    _repetitions: array[int] = field(default_factory=lambda: array("Q"))
+    # By index of the case: how many of its repetitions passed, failed and are in error, 16 bits each. Of cases of which
+    # more are to come, or of which is told how many passed: most are soon gone.
+    _repetitions: dict[int, int] = field(default_factory=dict)
 
     def add(self, made: Made) -> None:
         """Count one finished row."""
@@ -144,6 +144,7 @@ class JobSummary:
         if before != after:
             figures.move(before, after)
             self._remember(row, after)
+        self._forget(row)
 
     @property
     def figures(self) -> Figures:
@@ -192,7 +193,7 @@ class JobSummary:
 
     def passes(self, case: NotPassed) -> int:
         """How many repetitions of a case have passed."""
-        return self._repetitions[case.index] & 0xFFFF if self.repeat > 1 else 0
+        return self._counts(case.index)[0]
 
     def _variant(self, label: str) -> Figures:
         return self.variants.setdefault(label, Figures())
@@ -201,22 +202,30 @@ class JobSummary:
         """What a case was before this repetition of it, if any had finished, and what it is now."""
         if self.repeat == 1:
             return None, status
-        missing = index + 1 - len(self._repetitions)
-        if missing > 0:
-            self._repetitions.extend(array("Q", bytes(8 * missing)))
         before = self._status(index)
-        self._repetitions[index] += {"passed": 1, "failed": 1 << 16, "error": 1 << 32}[status]
+        one = {"passed": 1, "failed": 1 << 16, "error": 1 << 32}[status]
+        self._repetitions[index] = self._repetitions.get(index, 0) + one
         after = self._status(index)
         assert after is not None
         return before, after
 
     def _status(self, index: int) -> Status | None:
         """Of a case, as its repetitions make it so far; None if none has finished."""
-        counts = self._repetitions[index]
-        if not counts:
+        if index not in self._repetitions:
             return None
-        failed, errors = counts >> 16 & 0xFFFF, counts >> 32
+        _, failed, errors = self._counts(index)
         return "error" if errors else "failed" if failed > self.repeat - self.min_pass else "passed"
+
+    def _counts(self, index: int) -> tuple[int, int, int]:
+        """How many repetitions of a case passed, failed and are in error."""
+        counts = self._repetitions.get(index, 0)
+        return counts & 0xFFFF, counts >> 16 & 0xFFFF, counts >> 32
+
+    def _forget(self, row: Row) -> None:
+        """Keep no counts of a case of which all repetitions are known and nothing more is told."""
+        named = row["case"] in self.failed or row["case"] in self.in_error
+        if not named and sum(self._counts(row["index"])) >= self.repeat:
+            self._repetitions.pop(row["index"], None)
 
     def _remember(self, row: Row, status: Status) -> None:
         self.failed.pop(row["case"], None)

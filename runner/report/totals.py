@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import TYPE_CHECKING
 
-from runner.records import Usage
+from runner.records import Usage, usage_of
 
 if TYPE_CHECKING:
     from runner.records import Row
@@ -42,7 +42,7 @@ class Totals:
 
     def _add_row(self, row: Row) -> None:
         if row["usage"] is not None:
-            self.usage += Usage(**row["usage"])
+            self.usage += usage_of(row["usage"])
             self.unpriced += row["cost_usd"] is None
         if row["cost_usd"] is not None:
             self.cost_usd = (self.cost_usd or 0.0) + row["cost_usd"]
