@@ -211,7 +211,6 @@ def adopted(case: Case, row: Row) -> Row:
         "source": _source(case),
         "repeats": case.job.repeat,
         "min_pass": case.job.min_pass,
-        "judgements": row.get("judgements", []),
     }
 
 

@@ -124,7 +124,7 @@ def unasked(case: Case, row: Row, *, local: bool) -> list[Question]:
         return []
     known = {
         judgement["key"]
-        for judgement in row.get("judgements", ())
+        for judgement in row["judgements"]
         if judgement["error"] is None and (local or judgement["endpoint"] != "local")
     }
     asked = questions.questions(case, row["output"] or "")

@@ -452,7 +452,7 @@ class Made:
         judgements = self.row["judgements"]
         if not judgements or not self.earlier:
             return judgements
-        known = [(judgement["key"], judgement["attempts"]) for judgement in self.earlier.get("judgements", ())]
+        known = [(judgement["key"], judgement["attempts"]) for judgement in self.earlier["judgements"]]
         return [each for each in judgements if (each["key"], each["attempts"]) not in known]
 
     @property
@@ -486,6 +486,16 @@ def usage_record(usage: Usage | None) -> dict[str, int] | None:
         "cache_read_tokens": usage.cache_read_tokens,
         "cache_write_tokens": usage.cache_write_tokens,
     }
+
+
+def usage_of(record: Mapping[str, int]) -> Usage:
+    """The usage that a row tells; what a later version may have counted besides is left out."""
+    return Usage(
+        input_tokens=record["input_tokens"],
+        output_tokens=record["output_tokens"],
+        cache_read_tokens=record["cache_read_tokens"],
+        cache_write_tokens=record["cache_write_tokens"],
+    )
 
 
 def error_record(error: CallError) -> ErrorRecord:

@@ -155,9 +155,13 @@ def execute(
     open_files.make_room(_FILES_OF_A_JOB * len(plan.jobs) + _OTHER_FILES)
     outputs = _outputs(plan)
     unused = loading.unused_overrides(plan.jobs, plan.options.overrides)
-    for notice in (*unused, *outputs.notices(), *_nothing_to_replay(plan, outputs)):
+    told = outputs.notices()
+    for notice in (*unused, *told, *_nothing_to_replay(plan, outputs)):
         note(notice)
     _finish(_Run(plan=plan, outputs=outputs, summary=summary, screen=screen, spool=spool))
+    for notice in outputs.notices():
+        if notice not in told:  # found where a row was to be taken
+            note(notice)
 
 
 def _finish(run: _Run) -> None:

@@ -90,5 +90,5 @@ class Store:
             self._outputs.append(item.row)
         elif item.made.judgements:  # which were paid for
             self._outputs.renew(item.earlier, item.row)
-        elif item.row != item.earlier.row:
+        elif item.row != item.earlier.row or not item.earlier.as_stored:
             self._outputs.revise(item.earlier, item.row)

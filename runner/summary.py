@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import dataclass, field
 from math import ceil
 from typing import TYPE_CHECKING
@@ -127,8 +126,9 @@ class JobSummary:
     failed: dict[str, NotPassed] = field(default_factory=dict)  # by id: the first of the cases that failed
     in_error: dict[str, NotPassed] = field(default_factory=dict)
     _figures: Figures = field(default_factory=Figures)  # of the cases of no variant
-    # By index of the case: how many of its repetitions passed, failed and are in error, 16 bits each.
-    _repetitions: array[int] = field(default_factory=lambda: array("Q"))
+    # By index of the case: how many of its repetitions passed, failed and are in error, 16 bits each. Of cases of which
+    # more are to come, or of which is told how many passed: most are soon gone.
+    _repetitions: dict[int, int] = field(default_factory=dict)
 
     def add(self, made: Made) -> None:
         """Count one finished row."""
@@ -139,6 +139,7 @@ class JobSummary:
         before, after = self._count(row)
         figures.move(before, after)
         self._remember(row, after)
+        self._forget(row)
 
     @property
     def figures(self) -> Figures:
@@ -202,7 +203,7 @@ class JobSummary:
 
     def passes(self, case: NotPassed) -> int:
         """How many repetitions of a case have passed."""
-        return self._repetitions[case.index] & 0xFFFF if self.repeat > 1 else 0
+        return self._counts(case.index)[0]
 
     def _variant(self, label: str) -> Figures:
         return self.variants.setdefault(label, Figures())
@@ -211,24 +212,28 @@ class JobSummary:
         """What a case was before this repetition of it, if any had finished, and what it is now."""
         if row["repeats"] == 1:
             return None, row["status"]
-        index = row["index"]
-        missing = index + 1 - len(self._repetitions)
-        if missing > 0:
-            self._repetitions.extend(array("Q", bytes(8 * missing)))
-        before = self._status(row) if self._repetitions[index] else None
-        self._repetitions[index] += {"passed": 1, "failed": 1 << 16, "error": 1 << 32}[row["status"]]
+        before = self._status(row) if row["index"] in self._repetitions else None
+        one = {"passed": 1, "failed": 1 << 16, "error": 1 << 32}[row["status"]]
+        self._repetitions[row["index"]] = self._repetitions.get(row["index"], 0) + one
         return before, self._status(row)
 
     def _status(self, row: Row) -> Status:
         """Of the row's case, as its repetitions make it so far."""
-        counts = self._repetitions[row["index"]]
+        passed, failed, errors = self._counts(row["index"])
         return verdict_of_case(
-            passed=counts & 0xFFFF,
-            failed=counts >> 16 & 0xFFFF,
-            errors=counts >> 32,
-            repeats=row["repeats"],
-            min_pass=row["min_pass"],
+            passed=passed, failed=failed, errors=errors, repeats=row["repeats"], min_pass=row["min_pass"]
         )
+
+    def _counts(self, index: int) -> tuple[int, int, int]:
+        """How many repetitions of a case passed, failed and are in error."""
+        counts = self._repetitions.get(index, 0)
+        return counts & 0xFFFF, counts >> 16 & 0xFFFF, counts >> 32
+
+    def _forget(self, row: Row) -> None:
+        """Keep no counts of a case of which all repetitions are known and nothing more is told."""
+        named = row["case"] in self.failed or row["case"] in self.in_error
+        if not named and sum(self._counts(row["index"])) >= self.repeat:
+            self._repetitions.pop(row["index"], None)
 
     def _remember(self, row: Row, status: Status) -> None:
         """Keep what the first repetition tells that made the case what it is."""

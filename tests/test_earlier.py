@@ -8,9 +8,10 @@ import subprocess
 import sys
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from made_rows import made_row
 
 from runner.results.earlier import Earlier, Fate
 from runner.results.lines import to_line
@@ -24,20 +25,7 @@ def key(asked: str) -> str:
 
 
 def row(case: str = "a", **fields: Any) -> Row:
-    made = {
-        "case": case,
-        "index": 0,
-        "repeat": 0,
-        "key": key(case),
-        "status": "passed",
-        "endpoint": "https://bedrock",
-        "output": "reply",
-        "latency_ms": 1,
-        "finished_at": "2026-11-22T20:00:00.000Z",
-        "replies": [{}],
-        "attempts": [],
-    }
-    return cast("Row", {**made, **fields})
+    return made_row(**{"case": case, "key": key(case), **fields})
 
 
 def earlier(*rows: Row | bytes, accept_local: bool = False) -> Earlier:
@@ -51,11 +39,11 @@ def taken(file: Earlier, asked: str, case: str, repeat: int = 0) -> Row | None:
 
 
 def test_a_row_serves_the_case_of_its_key_and_its_name_once() -> None:
-    file = earlier(row("a"), row("b", status="failed", output="\ud800", cost_usd=10**30))
+    file = earlier(row("a"), row("b", status="failed", output="\ud800", vars={"n": 10**30}))
     assert taken(file, "b", "a") is None
     assert taken(file, "a", "b") is None
     assert taken(file, "b", "b", repeat=1) is None
-    assert taken(file, "b", "b") == row("b", status="failed", output="\ud800", cost_usd=10**30)
+    assert taken(file, "b", "b") == row("b", status="failed", output="\ud800", vars={"n": 10**30})
     assert taken(file, "b", "b") is None
 
 

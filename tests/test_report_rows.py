@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_rows import ERROR
 
 from runner.report.rows import Rows
 from runner.row_facts import request_id, took_s
@@ -60,7 +61,8 @@ def test_a_case_of_three_repetitions(edited: Any, statuses: list[str], min_pass:
     def repeated(row: dict[str, Any]) -> dict[str, Any]:
         repeat, status = next(left)
         asked = {"case": "x", "index": 0, "repeat": repeat, "repeats": 3, "min_pass": min_pass}
-        return {**row, **asked, "status": status}
+        verdicts = [{**verdict, "passed": status == "passed"} for verdict in row["assertions"]]
+        return {**row, **asked, "status": status, "assertions": verdicts, "error": ERROR if status == "error" else None}
 
     (case,) = Rows([edited(repeated, slice(len(statuses)))]).cases()
     assert case.status == verdict
@@ -71,7 +73,8 @@ def test_rows_of_earlier_versions_are_read(edited: Any, mixed_rows: Path) -> Non
     later = {"matrix", "tags", "source", "repeats", "min_pass"}
 
     def earlier(row: dict[str, Any]) -> dict[str, Any]:
-        verdicts = [{key: each[key] for key in ("type", "passed", "reason", "line")} for each in row["assertions"]]
+        told = ("type", "passed", "reason", "value", "threshold", "line")
+        verdicts = [{key: each[key] for key in told} for each in row["assertions"]]
         return {**{key: value for key, value in row.items() if key not in later}, "assertions": verdicts}
 
     found = list(Rows([edited(earlier, slice(4, 5))]))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from made_rows import ATTEMPT, made_row
 
 from runner import open_files
 from runner.errors import UsageError
@@ -34,27 +35,13 @@ if TYPE_CHECKING:
 
 
 def row(index: int, **fields: Any) -> Row:
-    made = {
-        "job": "job",
-        "case": f"c{index}",
-        "index": index,
-        "repeat": 0,
-        "key": hashlib.sha256(str(index).encode()).hexdigest(),
-        "status": "passed",
-        "endpoint": "https://bedrock",
-        "output": f"reply {index}",
-        "latency_ms": 1,
-        "finished_at": "2026-11-22T20:00:00.000Z",
-        "replies": [{}],
-        "attempts": [],
-    }
-    return cast("Row", {**made, **fields})
+    key = hashlib.sha256(str(index).encode()).hexdigest()
+    return made_row(**{"case": f"c{index}", "index": index, "key": key, "output": f"reply {index}", **fields})
 
 
 def error(index: int, *, billed: bool = False, **fields: Any) -> Row:
-    return row(
-        index, **{"status": "error", "output": None, "replies": [], "attempts": [{"possibly_billed": billed}], **fields}
-    )
+    attempts = [{**ATTEMPT, "code": "transient", "possibly_billed": billed}]
+    return row(index, **{"status": "error", "output": None, "replies": [], "attempts": attempts, **fields})
 
 
 def changed(index: int, **fields: Any) -> Row:
@@ -425,7 +412,7 @@ file = RowFile(pathlib.Path(sys.argv[1]))
 small, large = json.loads(sys.argv[2])
 file.append(small)
 file.sync()
-resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
 try:
     file.append(large)
     file.sync()

@@ -6,15 +6,15 @@ import os
 import tempfile
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from errno import ESTALE
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 from runner.figures import verdict_of_case
 from runner.records import matrix_label
+from runner.results.checking import as_row
 from runner.results.files import skip_bom
 from runner.results.lines import from_line, parse, to_line
 from runner.words import plural
@@ -23,20 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from runner.records import Row, Status
-
-_NOT_A_ROW = (ValueError, LookupError, TypeError)  # what reading anything else as a row may raise
-_LATER_FIELDS: dict[str, Any] = {
-    "matrix": None,
-    "tags": [],
-    "repeats": 1,
-    "judgements": [],
-    "min_pass": 1,
-}  # that rows of earlier versions lack
-_LATER_OF_VERDICTS = {"expected": "", "actual": None, "score": None}
-_FIELDS = {"job": str, "case": str, "model": str, "region": str, "endpoint": str, "vars": dict, "replies": list,
-           "attempts": list, "assertions": list, "started_at": str, "finished_at": str}  # fmt: skip
-_NULLABLE_FIELDS = {"output": str, "stop_reason": str, "error": dict, "usage": dict}
-_STATUSES = {"passed", "failed", "error"}
 
 
 class _Line(NamedTuple):
@@ -106,8 +92,8 @@ class Rows:
 
     def _row(self, line: bytes, file: int) -> Row:
         try:
-            return _with_later_fields(from_line(line))
-        except _NOT_A_ROW as error:  # there was a row
+            return as_row(from_line(line))
+        except ValueError as error:  # there was a row
             raise OSError(ESTALE, "changed while it was read", str(self.files[file])) from error
 
     def cases(self, job: str | None = None) -> Iterator[CaseResult]:
@@ -124,12 +110,12 @@ class Rows:
             offset = skip_bom(lines)
             for line in lines:
                 try:
-                    row = _checked(parse(line))
+                    row = as_row(parse(line))
                     job = numbers.setdefault(row["job"], len(numbers))
                     name = (job, row["case"], row["repeat"])
                     replaced += name in found and found[name].file != number
                     found[name] = _Line(job, row["index"], row["case"], row["repeat"], number, offset)
-                except _NOT_A_ROW:
+                except ValueError:
                     damaged += not line.isspace()
                 offset += len(line)
         if damaged:
@@ -138,20 +124,6 @@ class Rows:
             self.notices.append(
                 f"{file}: {plural(replaced, 'row')} of cases that earlier files have too; the last counts"
             )
-
-
-def _checked(value: object) -> Row:
-    """The value, if reports can rely on what it says. Raises LookupError, TypeError or ValueError if it is no row."""
-    row = cast("dict[str, Any]", value)
-    known = row["status"] in _STATUSES and row["index"] >= 0 and row["repeat"] >= 0
-    typed = all(isinstance(row[name], kind) for name, kind in _FIELDS.items())
-    nullable = all(row[name] is None or isinstance(row[name], kind) for name, kind in _NULLABLE_FIELDS.items())
-    if not (known and typed and nullable):
-        raise ValueError("not a row")
-    datetime.fromisoformat(row["started_at"]), datetime.fromisoformat(row["finished_at"])
-    for verdict in row["assertions"]:
-        verdict["type"], verdict["passed"], verdict["reason"], verdict["line"]
-    return cast("Row", row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,11 +214,3 @@ def spool() -> Iterator[Spool]:
             made = Spool(Path(os.devnull), failure=error)
         stack.callback(made.close)
         yield made
-
-
-def _with_later_fields(row: Row) -> Row:
-    if row.keys() >= _LATER_FIELDS.keys():
-        return row
-    source = {"path": f"{row['job']}.yaml", "line": 1, "row": None}
-    verdicts = [{**_LATER_OF_VERDICTS, **verdict} for verdict in row["assertions"]]
-    return cast("Row", {**_LATER_FIELDS, "source": source, **row, "assertions": verdicts})

@@ -8,11 +8,12 @@ from functools import cached_property
 from itertools import compress
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+from runner.results.checking import as_row
 from runner.results.files import skip_bom
 from runner.results.lines import from_line, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from runner.records import Row
 
@@ -22,6 +23,7 @@ class EarlierRow(NamedTuple):
 
     number: int
     row: Row
+    as_stored: bool = True  # its line lacks no field that the row has
 
 
 class Fate(Enum):
@@ -47,8 +49,8 @@ class Earlier:
     """The lines of a row file. Each good row serves one case, which then needs no call.
 
     A line takes 35 bytes here and as many as 16 in the indexes: places, and 64-bit hashes of key and name (case and
-    repeat). A hash only says where to look; what is taken is read back and compared whole. Rows of the local emulator
-    are good only if `accept_local`.
+    repeat). A hash only says where to look; what is taken is read back, checked and compared whole. Rows of the local
+    emulator are good only if `accept_local`.
     """
 
     def __init__(self, file: BinaryIO, *, accept_local: bool = False) -> None:
@@ -61,10 +63,11 @@ class Earlier:
         self._names = array("q")
         self._kinds = bytearray()
         self._whole_drafts = array("Q")  # rows whose verdicts were to come, and came in a later row of the same call
+        self._found_damaged = array("Q")  # the numbers of the rows that could not be taken, though the index has them
         self.tidy = True  # neither BOM nor CRLF
         self._index()
         self._by_name = _Chains(self._names, map(_UNPAID.__le__, self._kinds))
-        self._taken = bytearray(len(self._kinds))
+        self._taken = bytearray(len(self._kinds))  # or found to be damaged when it was to be taken
         self._displaced = bytearray(len(self._kinds))
         self._renewed = bytearray(len(self._kinds))
         for number in self._whole_drafts:
@@ -90,20 +93,20 @@ class Earlier:
         """The good row of that key and name; the last one, if there are several. Errors of that name give way to it."""
         for number in self._by_name.find(hash((case_id, repeat))):
             if self._is_free(number) and self._keys[number] == hash(key):
-                row = self._read(number)
-                if row is not None and (row["key"], row["case"], row["repeat"]) == (key, case_id, repeat):
+                found = self._read(number)
+                if found and (found.row["key"], found.row["case"], found.row["repeat"]) == (key, case_id, repeat):
                     self._taken[number] = True
-                    self.give_way_to(row, called=False)
-                    return EarlierRow(number, row)
+                    self.give_way_to(found.row, called=False)
+                    return found
         return None
 
     def take_any(self, key: str) -> EarlierRow | None:
         """A good row of that key, whatever its name: for a case that has found none of its own."""
         for number in self._by_key.find(hash(key), gone=self._taken):
-            row = self._read(number)
-            if row is not None and row["key"] == key:
+            found = self._read(number)
+            if found and found.row["key"] == key:
                 self._taken[number] = True
-                return EarlierRow(number, row)
+                return found
         return None
 
     def spare(self) -> int:
@@ -132,10 +135,10 @@ class Earlier:
         ):
             if renewed:
                 yield Fate.DROPPED
-            elif taken:
-                yield Fate.STAYS
             elif kind == _DAMAGED:
                 yield Fate.DAMAGED
+            elif taken:
+                yield Fate.STAYS
             elif kind == _BLANK or (kind == _UNPAID and displaced):
                 yield Fate.DROPPED
             elif complete or displaced:
@@ -149,28 +152,33 @@ class Earlier:
 
     def damage(self) -> str | None:
         """Which lines are damaged, as `lines 2, 5 can't be read as rows`; None if none is."""
-        numbers = self.damaged_lines()
-        if not numbers:
-            return None
-        if len(numbers) == 1:
-            return f"line {numbers[0]} can't be read as a row"
-        named = ", ".join(str(number) for number in numbers[:_NAMED_LINES])
-        more = f" and {len(numbers) - _NAMED_LINES:,} more" if len(numbers) > _NAMED_LINES else ""
-        return f"lines {named}{more} can't be read as rows"
+        return _damage(self.damaged_lines())
+
+    def late_damage(self) -> str | None:
+        """Likewise, which lines turned out to be damaged when their rows were to be taken."""
+        return _damage([number + 1 for number in sorted(self._found_damaged)])
 
     def _is_free(self, number: int) -> bool:
         return self._kinds[number] == _GOOD and not self._taken[number]
 
-    def _read(self, number: int) -> Row | None:
-        """A row as it was stored; None if the file was changed meanwhile."""
+    def _read(self, number: int) -> EarlierRow | None:
+        """A row that is to be taken. None if it can't be one, or the file was changed meanwhile: it is damaged then."""
         self._file.seek(self.offsets[number])
         try:
-            return from_line(self._file.readline())
+            stored = from_line(self._file.readline())
+            row = as_row(stored)
         except ValueError:
+            self._kinds[number] = _DAMAGED
+            self._taken[number] = True
+            self._found_damaged.append(number)
             return None
+        return EarlierRow(number, row, as_stored=row is stored)
 
     def _index(self) -> None:
-        """Read the whole file once. Whoever changes this loop measures it: a million rows pass here before any call."""
+        """Read the whole file once. Whoever changes this loop measures it: a million rows pass here before any call.
+
+        So it looks only at what it needs; rows that are taken are checked whole.
+        """
         offset = skip_bom(self._file)
         self.tidy = offset == 0
         accept_local = self.accept_local
@@ -216,6 +224,16 @@ def _facts(row: Any, accept_local: bool) -> tuple[int, int, int, int]:  # noqa: 
     else:
         raise ValueError(status)
     return position_of(row), hash((row["case"], row["repeat"])), hash(row["key"]), kind
+
+
+def _damage(numbers: Sequence[int]) -> str | None:
+    if not numbers:
+        return None
+    if len(numbers) == 1:
+        return f"line {numbers[0]} can't be read as a row"
+    named = ", ".join(str(number) for number in numbers[:_NAMED_LINES])
+    more = f" and {len(numbers) - _NAMED_LINES:,} more" if len(numbers) > _NAMED_LINES else ""
+    return f"lines {named}{more} can't be read as rows"
 
 
 class _Chains:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import isfinite
 from typing import TYPE_CHECKING, cast
 
 import orjson
@@ -40,7 +41,9 @@ def from_line(line: bytes) -> Row:
 
 
 def parse(line: bytes) -> object:
-    """The JSON value of a line, fast; integers of more than 64 bits may come out rounded. Raises ValueError."""
+    """The JSON value of a line, fast; integers of more than 64 bits may come out rounded. Raises ValueError; for what
+    is no finite number too, which `to_line` could not write again.
+    """
     try:
         value: object = orjson.loads(line)
     except orjson.JSONDecodeError:
@@ -62,6 +65,13 @@ def _to_json_slowly(row: Row) -> bytes:
 def _from_json_slowly(line: bytes) -> object:
     """With lone surrogates and integers of any length, which orjson does not read."""
     try:
-        return cast("object", json.loads(line.decode()))
+        return cast("object", json.loads(line.decode(), parse_float=_finite, parse_constant=_finite))
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if not isfinite(value):
+        raise ValueError(f"{number} is no number that JSON has")
+    return value

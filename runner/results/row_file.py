@@ -218,6 +218,8 @@ class RowFile:
         self._ordered.replace(self.path)
         _sync_folder(self.path)
         self.set_aside = len(of[Fate.SUPERSEDED])
+        if damage := self.earlier.late_damage():
+            self._note(f"{damage}, and went to {self.damaged}")
 
     @contextmanager
     def _moved_to(self, target: Path, numbers: array[int]) -> Iterator[None]:

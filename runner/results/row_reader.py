@@ -29,8 +29,9 @@ class RowReader:
         except OSError:
             self._file.close()
             raise
-        damage = self.earlier.damage()
-        self.notices = [f"{path}: {damage} (left out)"] if damage else []
+        self.notices: list[str] = []
+        self._path = path
+        self._note(self.earlier.damage())
 
     def append(self, row: Row) -> None:
         pass
@@ -51,10 +52,15 @@ class RowReader:
         pass
 
     def close(self, *, complete: bool) -> None:  # noqa: ARG002 - whatever the run covered
+        self._note(self.earlier.late_damage())
         self.release()
 
     def release(self) -> None:
         self._file.close()
+
+    def _note(self, damage: str | None) -> None:
+        if damage is not None:
+            self.notices.append(f"{self._path}: {damage} (left out)")
 
 
 def _opened(path: Path) -> BinaryIO:
