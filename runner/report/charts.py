@@ -180,55 +180,88 @@ _TOKENS_IN = _Measure(title="Tokens in", of="case", unit="", finest=1.0, shown=_
 _TOKENS_OUT = _Measure(title="Tokens out", of="case", unit="", finest=1.0, shown=_count)
 
 
-def _histogram(values: Distribution, measure: _Measure) -> Histogram:
-    """How many of `values` lie where. A few far above the others share the last bar, which says so."""
-    shown, factor = measure.shown, measure.per_unit
-    half, most, highest = values.percentile(50) or 0.0, values.percentile(95) or 0.0, values.highest or 0.0
+class _Bins(NamedTuple):
+    """How many values lie in each span of `step`; if there are some `beyond`, the last one counts these."""
+
+    step: float
+    counts: list[int]
+    beyond: bool
+
+    @property
+    def end(self) -> float:
+        """Where the spans of `step` end."""
+        return (len(self.counts) - self.beyond) * self.step
+
+    def x(self, value: float) -> float:
+        return _LEFT + min(value / self.step, len(self.counts)) * self.width
+
+    @property
+    def width(self) -> float:
+        """Of a bar, with what is left free beside it."""
+        return (WIDTH - _LEFT - _RIGHT) / len(self.counts)
+
+    def told(self, number: int, measure: _Measure) -> str:
+        """What a bar stands for, in words."""
+        start, end = measure.shown(number * self.step), measure.shown((number + 1) * self.step)
+        is_rest = self.beyond and number == len(self.counts) - 1
+        return f"{start} {'or more' if is_rest else f'to {end}'}: {plural(self.counts[number], measure.of)}"
+
+
+def _bins(values: Distribution, measure: _Measure) -> _Bins:
+    most, highest = values.percentile(95) or 0.0, values.highest or 0.0
     end = highest if highest <= 2.5 * most else 1.5 * most
-    step = max(measure.finest, _round_up(end / factor / _BINS) * factor)
-    bins = floor(end / step) + 1
-    beyond = highest >= bins * step
-    counts = [0] * (bins + beyond)
+    step = max(measure.finest, _round_up(end / measure.per_unit / _BINS) * measure.per_unit)
+    spans = floor(end / step) + 1
+    beyond = highest >= spans * step
+    counts = [0] * (spans + beyond)
     for value, count in values:
         counts[min(int(value / step), len(counts) - 1)] += count
-    width = (WIDTH - _LEFT - _RIGHT) / len(counts)
-    y_step = max(1.0, _round_up(max(counts) / 3))
-    top = ceil(max(counts) / y_step) * y_step
+    return _Bins(step, counts, beyond)
 
-    def x(value: float) -> float:
-        return _LEFT + min(value / step, len(counts)) * width
+
+def _histogram(values: Distribution, measure: _Measure) -> Histogram:
+    """How many of `values` lie where. A few far above the others share the last bar, which says so."""
+    shown = measure.shown
+    half, most, highest = values.percentile(50) or 0.0, values.percentile(95) or 0.0, values.highest or 0.0
+    bins = _bins(values, measure)
+    y_step = max(1.0, _round_up(max(bins.counts) / 3))
+    top = ceil(max(bins.counts) / y_step) * y_step
 
     def y(count: float) -> float:
         return _TOP + _PLOT * (1 - count / top)
 
-    def told(number: int) -> str:
-        span = f"{shown(number * step)} or more" if beyond and number == bins else None
-        return (
-            f"{span or f'{shown(number * step)} to {shown((number + 1) * step)}'}: {plural(counts[number], measure.of)}"
-        )
-
-    tick = _round_up(bins * step / factor / 5) * factor
-    x_ticks = [Tick(at=x(at), label=f"{at / factor:,g}") for at in _steps(tick, bins * step)]
-    if beyond:
-        x_ticks = [each for each in x_ticks if each.at < x(bins * step) - 34]
-        x_ticks.append(Tick(at=x((bins + 0.5) * step), label="more"))
-    marks = [(half, "p50", _TOP - 22.0), (most, "p95", _TOP - 8.0)]
     return Histogram(
         title=measure.title,
         summary=f"{plural(len(values), measure.of)}, half of them up to {shown(half)}, 95 percent up to {shown(most)}, "
         f"the highest {shown(highest)}",
         axis=", ".join(filter(None, (measure.title.lower(), measure.unit))),
         bars=tuple(
-            Rect(x=x(n * step) + 0.5, y=y(count), width=max(1.0, width - 1), height=_PLOT * count / top, told=told(n))
-            for n, count in enumerate(counts)
+            Rect(
+                x=bins.x(number * bins.step) + 0.5,
+                y=y(count),
+                width=max(1.0, bins.width - 1),
+                height=_PLOT * count / top,
+                told=bins.told(number, measure),
+            )
+            for number, count in enumerate(bins.counts)
             if count
         ),
-        x_ticks=tuple(x_ticks),
-        y_ticks=tuple(Tick(at=y(count), label=f"{count:,.0f}") for count in _steps(y_step, top)),
+        x_ticks=tuple(_x_ticks(bins, measure)),
+        y_ticks=tuple(Tick(at=y(count), label=_count(count)) for count in _steps(y_step, top)),
         marks=tuple(
-            Mark(at=x(at), y=y_, label=f"{label} {shown(at)}", ends=x(at) > WIDTH * 0.6) for at, label, y_ in marks
+            Mark(at=bins.x(value), y=y_, label=f"{name} {shown(value)}", ends=bins.x(value) > WIDTH * 0.6)
+            for value, name, y_ in ((half, "p50", _TOP - 22.0), (most, "p95", _TOP - 8.0))
         ),
     )
+
+
+def _x_ticks(bins: _Bins, measure: _Measure) -> Iterator[Tick]:
+    factor = measure.per_unit
+    for at in _steps(_round_up(bins.end / factor / 5) * factor, bins.end):
+        if not bins.beyond or bins.x(at) < bins.x(bins.end) - 34:  # where the label of the last bar begins
+            yield Tick(at=bins.x(at), label=_number(at / factor))
+    if bins.beyond:
+        yield Tick(at=bins.x(bins.end + bins.step / 2), label="more")
 
 
 class _Bar(NamedTuple):
@@ -317,6 +350,11 @@ def _middle_cut(label: str) -> str:
     """A label that fits: what tells variants apart is as often at its end as at its start."""
     half = _LONGEST_LABEL // 2
     return label if len(label) <= _LONGEST_LABEL else f"{label[:half]}…{label[-half + 1 :]}"
+
+
+def _number(value: float) -> str:
+    """With as many places as it needs, and no exponent."""
+    return f"{value:,.9f}".rstrip("0").rstrip(".")
 
 
 def _round_up(value: float) -> float:
