@@ -132,7 +132,14 @@ def _as_amount(text: str, kind: Kind) -> str | None:
     number = re.search(_NUMBER, text.replace(",", ""))
     if number is None:
         return None
-    return number[0] + (("ms" if float(number[0]) >= 1000 else "s") if kind == "seconds" else "")
+    amount = float(number[0])
+    match kind:
+        case "seconds":
+            return number[0] + ("ms" if amount >= 1000 else "s")
+        case "share":
+            return number[0] + ("%" if amount >= 1 or "cent" in text or "pct" in text else "")
+        case _:
+            return number[0]
 
 
 def futile(threshold: Threshold) -> tuple[str, str] | None:
@@ -151,6 +158,15 @@ def futile(threshold: Threshold) -> tuple[str, str] | None:
     if kind == "share" and 1 < limit <= 100 and "%" not in threshold.wanted:
         return message, f'did you mean `"{threshold.comparison} {limit:g}%"`?'
     return message, f'write `"{_MEASURES[threshold.name].example}"`, say'
+
+
+def ambiguous(threshold: Threshold) -> tuple[str, str] | None:
+    """What is wrong with a share of plain `1`, and what to write: it is all of them, though many mean 1%."""
+    if _MEASURES[threshold.name].kind != "share" or threshold.limit != 1 or "%" in threshold.wanted:
+        return None
+    message = f"`{threshold.name} {threshold.wanted}` compares with all of them, not with 1%"
+    likely, other = ("100%", "1%") if threshold.name == "pass_rate" else ("1%", "100%")
+    return message, f'write `"{threshold.comparison} {likely}"`; if {other} is meant, write that'
 
 
 # --- judging ---------------------------------------------------------------------------------------------------------

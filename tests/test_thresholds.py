@@ -102,8 +102,8 @@ def test_what_is_wrong_is_said_with_something_right_to_write(name: str, value: A
         ("p95_latency", "< 0s", "can never hold"),
         ("cost", ">= 0", "always holds"),
         ("cost", "< 0", "can never hold"),
-        ("pass_rate", ">= 1", None),
-        ("pass_rate", "== 1", None),
+        ("pass_rate", ">= 100%", None),
+        ("pass_rate", "== 100%", None),
         ("pass_rate", "== 0", None),
         ("error_rate", "<= 0", None),
         ("cost", "<= 0", None),
@@ -119,6 +119,34 @@ def test_one_that_decides_nothing_is_refused(name: str, text: str, says: str | N
         assert says in wrong[0]
         (right,) = re.findall(r'`"(.*?)"`', wrong[1])
         assert thresholds.futile(parsed(name, right)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "write"),
+    [
+        ("error_rate", "< 1", "< 1%"),
+        ("error_rate", "< 1.0", "< 1%"),
+        ("error_rate", "== 1", "== 1%"),
+        ("pass_rate", ">= 1", ">= 100%"),
+        ("pass_rate", "== 1", "== 100%"),
+        ("pass_rate", ">= 0.999", None),
+        ("error_rate", "< 1%", None),
+        ("cost", "< 1", None),
+        ("p95_latency", "< 1s", None),
+    ],
+)
+def test_a_plain_1_is_no_share(name: str, text: str, write: str | None) -> None:
+    wrong = thresholds.ambiguous(parsed(name, text))
+    assert (wrong and re.findall(r'`"(.*?)"`', wrong[1])) == ([write] if write else None)
+
+
+@pytest.mark.parametrize(
+    ("text", "write"),
+    [("< 1 percent", "< 1%"), ("< 0.5 percent", "< 0.5%"), ("< 1 pct", "< 1%"), ("< 5 in all", "< 5%"), (0.95, "0.95")],
+)
+def test_a_share_in_words_is_a_percentage(text: Any, write: str) -> None:
+    _, hint = thresholds.explain("error_rate", text)
+    assert f'{write}"`' in hint
 
 
 # --- what they compare with ------------------------------------------------------------------------------------------
