@@ -170,7 +170,7 @@ def _finish(run: _Run) -> None:
     try:
         # With a factory the loop stays this run's own: the thread keeps the one that another program may have set.
         with (
-            _connection(run.plan.options) as connection,
+            _connection(run) as connection,
             asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner,
         ):
             runner.run(_call_all(run, connection))
@@ -344,15 +344,17 @@ def _console(plan: Plan, summary: Summary) -> console.Console:
 
 
 @contextmanager
-def _connection(options: RunOptions) -> Iterator[Connection]:
+def _connection(run: _Run) -> Iterator[Connection]:
     """Where to send: what the command line says or, with --local, an emulator that lives as long as the run."""
+    options = run.plan.options
     if not options.local:
         yield options.connection
         return
     from runner import emulator  # aiohttp's server half, which only --local needs
 
     try:
-        settings = emulator.Settings(replies=options.replies)
+        unused = run.summary.unused_replies.append if options.verbose else None
+        settings = emulator.Settings(replies=options.replies, unused=unused)
         with emulator.running(settings) as url:
             yield Connection(endpoint_url=url, access_key="LOCAL", secret_key="local")  # noqa: S106 - nobody's secret
     except emulator.SettingsError as error:

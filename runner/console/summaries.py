@@ -193,6 +193,7 @@ def _notes(summary: Summary) -> Iterator[str]:
         yield f"note: {cut} cut at max_tokens; to raise inference.max_tokens asks anew, so it calls every case again"
     if summary.kept_local:
         yield f"note: {plural(summary.kept_local, 'kept row is', 'kept rows are')} the local emulator's, not a model's"
+    yield from (f"note: {entry}" for entry in summary.unused_replies)
     if (total.possibly_billed or summary.lost_calls) and not summary.endpoint_is_local:
         lost = plural(total.possibly_billed + summary.lost_calls, "call")
         yield f"note: {lost} may be on the bill without a reply to show for it"

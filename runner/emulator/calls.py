@@ -16,7 +16,7 @@ from runner.emulator.errors import AwsError, invalid, malformed
 from runner.emulator.quotas import Quotas
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from runner.emulator.models import Model
     from runner.emulator.prompt import Prompt, Reply
@@ -78,6 +78,10 @@ class Caller:
             clock=time.monotonic,
             burst=settings.burst,
         )
+
+    def unused_replies(self) -> Iterator[str]:
+        """The entries of the replies file that have answered no call yet, a line for each."""
+        return self._script.unused()
 
     async def call(  # noqa: PLR0913 - one value for each thing that a request line and its headers say
         self,

@@ -38,8 +38,9 @@ _ACTIONS = ("reply", "fault", "error", "latency", "stop_reason")
 
 @dataclass(slots=True, kw_only=True)
 class Entry:
-    """One entry of the file. `served` counts the calls that it has answered."""
+    """One entry of the file. `served` counts the calls that it has answered; `met` is whether there were any."""
 
+    place: str  # as `replies.yaml:12`
     match: re.Pattern[str]
     model: str = "*"
     turn: int | None = None
@@ -53,6 +54,7 @@ class Entry:
     message: str = "A scripted error of the local emulator."
     served: Iterator[int] = field(default_factory=count)
     left: int | None = field(init=False)
+    met: bool = False
 
     def __post_init__(self) -> None:
         self.left = self.times
@@ -84,6 +86,12 @@ class Script:
     def __init__(self, entries: list[Entry]) -> None:
         self._entries = entries
 
+    def unused(self) -> Iterator[str]:
+        """The entries that have answered no call yet, a line for each."""
+        for entry in self._entries:
+            if not entry.met:
+                yield f"{entry.place}: no call got to the entry `match: {entry.match.pattern}`"
+
     def next(self, prompt: Prompt, model_id: str) -> Scripted | None:
         """What the first entry that fits says, counting the call; None where none fits. `model_id` is as called."""
         entry = next((entry for entry in self._entries if entry.fits(prompt, model_id)), None)
@@ -91,6 +99,7 @@ class Script:
             return None
         if entry.left is not None:
             entry.left -= 1
+        entry.met = True
         turn = next(entry.served)
         return Scripted(
             text=entry.reply[turn % len(entry.reply)] if entry.reply else None,
@@ -147,7 +156,7 @@ def _entry(node: yaml.Node, path: Path, problems: list[str]) -> Entry | None:
             problems.append(_problem(path, key_node, f"{key}: {error}"))
     if len(problems) == before and (missing := _missing(values)):
         problems.append(_problem(path, node, missing))
-    return Entry(**values) if len(problems) == before else None
+    return Entry(place=f"{path}:{node.start_mark.line + 1}", **values) if len(problems) == before else None
 
 
 def _missing(values: dict[str, Any]) -> str | None:

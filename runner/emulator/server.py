@@ -118,6 +118,7 @@ class Emulator:
         self._authorizer = Authorizer(settings)
         self._caller = Caller(settings)
         self._log = settings.log
+        self._unused = settings.unused
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         exchange = Exchange(request)
@@ -135,6 +136,10 @@ class Emulator:
                 with suppress(OSError, ValueError):  # nobody reads the log any more
                     self._log(_log_line(exchange))
         return exchange.response or web.Response(status=500)
+
+    def tell_unused(self) -> None:
+        for entry in self._caller.unused_replies() if self._unused else ():
+            self._unused(entry)
 
     async def _route(self, exchange: Exchange) -> None:
         request = exchange.request
@@ -262,6 +267,7 @@ async def _serve(settings: Settings, *, ready: Callable[[str], None], stopped: a
             await asyncio.sleep(0)
     finally:
         await runner.cleanup()
+        emulator.tell_unused()
 
 
 def _listen(settings: Settings) -> socket.socket:

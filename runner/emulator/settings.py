@@ -21,7 +21,7 @@ class SettingsError(Exception):
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown `word`: the nearest known one, or all of them."""
     choices = sorted(known)
-    near = difflib.get_close_matches(word, choices, n=1)
+    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.7)  # below it most words are like some other
     return f"did you mean {near[0]}?" if near else f"known: {', '.join(choices)}"
 
 
@@ -45,7 +45,8 @@ class Settings:
 
     `latency` is the time to the first byte, `pace` the time between two events of a stream. `faults` maps names from
     FAULTS to the probability that a call meets them; `seed` decides which calls do. Quotas are per model and region, as
-    token buckets that hold `burst` seconds' worth and start full. `log` gets one line per request.
+    token buckets that hold `burst` seconds' worth and start full. `log` gets one line per request; `unused`, when
+    serving ends, one for each entry of `replies` that has answered no call.
     """
 
     host: str = "127.0.0.1"
@@ -62,6 +63,7 @@ class Settings:
     faults: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
     log: Callable[[str], None] | None = None
+    unused: Callable[[str], None] | None = None
 
     def __post_init__(self) -> None:
         problems = list(self._problems())

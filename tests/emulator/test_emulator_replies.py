@@ -129,6 +129,7 @@ def test_the_header_outranks_the_script(say: Any) -> None:
         ("- match: x", ":1: nothing to do: give one of reply, fault"),
         ("- match: a\n  reply: b\n- match: (\n  reply: b", ":3: match: not a regular expression"),
         ("- match: a\n  replay: b", ":2: unknown key replay: did you mean reply?"),
+        ("- match: a\n  delay: 3s", ":2: unknown key delay: known: error, fault, latency, match, message, model, reply"),
         ("- match: a\n  reply:\n", ":2: reply: must be text"),
         ("- match: a\n  reply: []", ":2: reply: the list is empty"),
         ("- match: a\n  reply: {a: b}", ":2: reply: must be text"),
@@ -150,6 +151,18 @@ def test_wrong_files(script: Any, text: str, problem: str) -> None:
         pass
     assert str(caught.value).startswith(f"{path}{problem}")
     assert "\n" not in str(caught.value)
+
+
+def test_entries_that_no_call_got_to_are_told_when_serving_ends(post: Post, ask: Any, script: Any) -> None:
+    path = script("- {match: haiku, reply: pond}\n- {match: haiku, reply: never}\n- match: tanka\n  reply: never\n")
+    told: list[str] = []
+    with running(Settings(replies=path, unused=told.append)) as url:
+        post(url, ask("a haiku"))
+        assert told == []
+    assert told == [
+        f"{path}:2: no call got to the entry `match: haiku`",
+        f"{path}:3: no call got to the entry `match: tanka`",
+    ]
 
 
 def test_all_problems_at_once(script: Any) -> None:
