@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ROW_SCHEMA = "bedrock-run/result/1"
 
-_REPLAY_HINT = "the case is new, or what it asks has changed: run it without --replay, and keep its row with the others"
+_REPLAY_HINT = "run it without --replay, and keep its row with the others"
 
 
 class Calls(Protocol):
@@ -107,11 +107,11 @@ class Answerer:
         row = self._row(case, replies, attempts, error=error, started_at=started_at)
         return row if error else await self.judge.judge(case, row)
 
-    async def replay(self, case: Case) -> Row:
-        """The row of a case that no earlier row answers, where nothing may be called."""
+    async def replay(self, case: Case, *, why: str) -> Row:
+        """The row of a case that no earlier row answers, where nothing may be called; `why` there is none."""
         if case.fault is not None:
             return await self.answer(case)
-        missing = CallError(FailureCode.NO_ROW, "no earlier row answers this case", hint=_REPLAY_HINT)
+        missing = CallError(FailureCode.NO_ROW, f"no earlier row answers this case: {why}", hint=_REPLAY_HINT)
         return self._unasked(case, missing)
 
     def _unasked(self, case: Case, error: CallError) -> Row:

@@ -181,7 +181,7 @@ def _finish(run: _Run) -> None:
         misplaced = outputs.close(complete=_covered(run.plan, summary))
     for failure in misplaced.values():
         summary.stopped = summary.stopped or cannot_write(failure)
-    summary.set_aside = outputs.set_aside()
+    summary.set_aside, summary.replaced = outputs.set_aside(), outputs.replaced()
 
 
 def _outputs(plan: Plan) -> Outputs:
@@ -260,7 +260,7 @@ def _engine(run: _Run, bedrock: Bedrock, stop: Stop) -> Engine:
         save=run.outputs.save,
     )
     return Engine(
-        steps=Replay(answerer) if options.replay else Calling(answerer, guard, calls),
+        steps=Replay(answerer, run.outputs) if options.replay else Calling(answerer, guard, calls),
         store=Store(run.outputs),
         finished=run.finished,
         stop=stop,

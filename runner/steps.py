@@ -63,8 +63,9 @@ class Calling:
 class Replay:
     """How cases are run with --replay: what no earlier row answers is an error."""
 
-    def __init__(self, answerer: Answerer) -> None:
+    def __init__(self, answerer: Answerer, outputs: Outputs) -> None:
         self._answerer = answerer
+        self._outputs = outputs
 
     async def keep(self, kept: Kept) -> Row:
         return await self._answerer.judge.evaluate(kept.case, adopted(kept.case, kept.earlier.row))
@@ -74,7 +75,13 @@ class Replay:
 
     async def answer(self, item: Case | Kept) -> Row:
         assert not isinstance(item, Kept), "a replay settles what is kept without calls"
-        return await self._answerer.replay(item)
+        return await self._answerer.replay(item, why=self._why_missing(item))
+
+    def _why_missing(self, case: Case) -> str:
+        earlier = self._outputs.earlier(case.job.name)
+        if earlier.has(case.id, case.repeat):
+            return "what it asks has changed"
+        return "its row is in error" if earlier.names(case.id, case.repeat) else "the case is new"
 
 
 class Store:

@@ -262,6 +262,7 @@ class Summary:
     lost_calls: int = 0
     of_rows_alone: bool = False  # which tell of no thresholds, nor of cases that have no row
     set_aside: dict[str, int] = field(default_factory=dict)  # rows of earlier runs, by the file they were moved to
+    replaced: dict[str, int] = field(default_factory=dict)  # of these, the rows of cases that have newer ones
     unused_replies: list[str] = field(default_factory=list)  # what the local emulator says of its replies file
 
     def add(self, made: Made) -> None:

@@ -177,10 +177,10 @@ LOCAL = row("a", endpoint="local")
     ("old", "of_this_run", "fate", "fate_if_complete"),
     [
         (KEPT, None, Fate.STAYS, Fate.SUPERSEDED),
-        (KEPT, row("a"), Fate.SUPERSEDED, Fate.SUPERSEDED),
-        (KEPT, row("a", status="failed"), Fate.SUPERSEDED, Fate.SUPERSEDED),
+        (KEPT, row("a"), Fate.REPLACED, Fate.REPLACED),
+        (KEPT, row("a", status="failed"), Fate.REPLACED, Fate.REPLACED),
         (KEPT, row("a", status="error", output=None, replies=[]), Fate.STAYS, Fate.SUPERSEDED),
-        (KEPT, row("a", status="error"), Fate.SUPERSEDED, Fate.SUPERSEDED),  # answered, but not judged
+        (KEPT, row("a", status="error"), Fate.REPLACED, Fate.REPLACED),  # answered, but not judged
         (KEPT, row("a", key=key("new")), Fate.STAYS, Fate.SUPERSEDED),  # another case may want it
         (KEPT, row("a", key=key("new"), status="error", output=None, replies=[]), Fate.STAYS, Fate.SUPERSEDED),
         (KEPT, row("b"), Fate.STAYS, Fate.SUPERSEDED),
@@ -189,11 +189,11 @@ LOCAL = row("a", endpoint="local")
         (CHEAP_ERROR, row("a"), Fate.DROPPED, Fate.DROPPED),
         (CHEAP_ERROR, row("a", status="error", output=None, replies=[]), Fate.DROPPED, Fate.DROPPED),
         (BILLED_ERROR, None, Fate.STAYS, Fate.SUPERSEDED),
-        (BILLED_ERROR, row("a"), Fate.SUPERSEDED, Fate.SUPERSEDED),
-        (BILLED_ERROR, row("a", status="error", output=None, replies=[]), Fate.SUPERSEDED, Fate.SUPERSEDED),
-        (HALF_ERROR, row("a"), Fate.SUPERSEDED, Fate.SUPERSEDED),
+        (BILLED_ERROR, row("a"), Fate.REPLACED, Fate.REPLACED),
+        (BILLED_ERROR, row("a", status="error", output=None, replies=[]), Fate.REPLACED, Fate.REPLACED),
+        (HALF_ERROR, row("a"), Fate.REPLACED, Fate.REPLACED),
         (LOCAL, None, Fate.STAYS, Fate.SUPERSEDED),
-        (LOCAL, row("a"), Fate.SUPERSEDED, Fate.SUPERSEDED),
+        (LOCAL, row("a"), Fate.REPLACED, Fate.REPLACED),
         (b"damage\n", None, Fate.DAMAGED, Fate.DAMAGED),
         (b"\n", None, Fate.DROPPED, Fate.DROPPED),
     ],
@@ -211,7 +211,7 @@ def test_what_becomes_of_a_row_that_this_run_did_not_take(
 def test_errors_give_way_to_a_row_that_was_taken_and_other_replies_do_not() -> None:
     file = earlier(CHEAP_ERROR, BILLED_ERROR, row("a", key=key("old prompt")), row("a"))
     assert taken(file, "a", "a") == row("a")
-    assert list(file.fates(complete=False)) == [Fate.DROPPED, Fate.SUPERSEDED, Fate.STAYS, Fate.STAYS]
+    assert list(file.fates(complete=False)) == [Fate.DROPPED, Fate.REPLACED, Fate.STAYS, Fate.STAYS]
 
 
 MEASURE = """

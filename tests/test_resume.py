@@ -84,7 +84,7 @@ def test_what_changed_is_called_and_its_earlier_row_set_aside(runs: Runs, rows: 
     assert "2 kept from earlier runs, 1 called" in told
     assert [row["vars"]["word"] for row in rows()] == ["one", "zwei", "three"]
     assert [row["vars"]["word"] for row in runs.set_aside()] == ["two"]
-    assert "job.superseded.jsonl" in told
+    assert "note: 1 earlier row that no case wants any more went to outputs/job.superseded.jsonl" in told
 
 
 def test_an_edited_prompt_calls_every_case(runs: Runs, rows: Rows) -> None:
@@ -196,8 +196,11 @@ def test_fresh_calls_every_case_and_sets_the_earlier_rows_aside(runs: Runs, rows
     runs.write(LIST)
     runs()
     earlier = rows()
-    assert runs("--fresh")[0] == 3
+    calls, told = runs("--fresh")
+    assert calls == 3
     assert runs.set_aside() == earlier
+    assert "note: 3 earlier rows that newer ones replace went to outputs/job.superseded.jsonl" in told
+    assert "no case wants" not in told
     assert len(rows()) == 3
 
 

@@ -56,7 +56,10 @@ def _summary_lines(summary: Summary, width: int | None, *, names_cases: bool) ->
     if summary.total.done or summary.lost_calls:
         yield from _what_was_done(summary, width, names_cases=names_cases)
     for path, count in summary.set_aside.items():
-        yield f"note: {plural(count, 'earlier row')} that no case wants any more went to {path}"
+        replaced = summary.replaced.get(path, 0)
+        for rows, why in ((count - replaced, "that no case wants any more"), (replaced, "that newer ones replace")):
+            if rows:
+                yield f"note: {plural(rows, 'earlier row')} {why} went to {path}"
 
 
 def _what_was_done(summary: Summary, width: int | None, *, names_cases: bool) -> Iterator[str]:

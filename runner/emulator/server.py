@@ -138,8 +138,9 @@ class Emulator:
         return exchange.response or web.Response(status=500)
 
     def tell_unused(self) -> None:
-        for entry in self._caller.unused_replies() if self._unused else ():
-            self._unused(entry)
+        if self._unused is not None:
+            for entry in self._caller.unused_replies():
+                self._unused(entry)
 
     async def _route(self, exchange: Exchange) -> None:
         request = exchange.request

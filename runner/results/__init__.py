@@ -98,8 +98,14 @@ class Outputs:
 
     def set_aside(self) -> dict[str, int]:
         """Files of superseded rows, and how many of them this run moved there."""
-        files = (sink for sink in self._sinks.values() if isinstance(sink, RowFile))
-        return {str(file.superseded): file.set_aside for file in files if file.set_aside}
+        return {str(file.superseded): file.set_aside for file in self._files() if file.set_aside}
+
+    def replaced(self) -> dict[str, int]:
+        """How many of those rows belong to cases that have newer ones, by the same files."""
+        return {str(file.superseded): file.replaced for file in self._files() if file.replaced}
+
+    def _files(self) -> Iterator[RowFile]:
+        return (sink for sink in self._sinks.values() if isinstance(sink, RowFile))
 
     def append(self, row: Row) -> None:
         """Hand a row of any job to the system. Raises OSError."""

@@ -30,7 +30,8 @@ class Fate(Enum):
     """What becomes of a line of an earlier run when this run ends."""
 
     STAYS = auto()
-    SUPERSEDED = auto()  # moved aside, because it was or may have been paid for
+    SUPERSEDED = auto()  # moved aside, because it was or may have been paid for, though no case wants it any more
+    REPLACED = auto()  # moved aside for the same reason: its case has a newer row
     DROPPED = auto()  # an error that cost nothing, of a case that has a newer row; or a blank line
     DAMAGED = auto()  # moved aside as it is
 
@@ -84,6 +85,10 @@ class Earlier:
             if self._kinds[number] == _GOOD and not self._taken[number]:
                 return True
         return False
+
+    def names(self, case_id: str, repeat: int) -> bool:
+        """Whether there is a row of that name, good or not."""
+        return any(True for _ in self._by_name.find(hash((case_id, repeat))))
 
     def knows(self, key: str) -> bool:
         """Whether there is a good row which asked just that and has not been taken."""
@@ -141,7 +146,9 @@ class Earlier:
                 yield Fate.STAYS
             elif kind == _BLANK or (kind == _UNPAID and displaced):
                 yield Fate.DROPPED
-            elif complete or displaced:
+            elif displaced:
+                yield Fate.REPLACED
+            elif complete:
                 yield Fate.SUPERSEDED
             else:
                 yield Fate.STAYS

@@ -21,7 +21,7 @@ from runner.results.ordering import in_order, ordered
 from runner.results.repair import mend_end
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from io import FileIO
 
     from runner.records import Row
@@ -52,6 +52,7 @@ class RowFile:
         self.damaged = self.path.with_name(f"{self.path.stem}.damaged")
         self._foreign = self.path.with_name(f"{self.path.stem}.foreign")
         self.set_aside = 0  # rows that were moved to `superseded`
+        self.replaced = 0  # of these, the rows of cases that have newer ones
         self.notices: list[str] = []  # what was found wrong with the file, a line each
         self._ordered = self.path.with_name(f"{self.path.name}.ordered")
         _make_folder(self.path.parent)
@@ -211,18 +212,19 @@ class RowFile:
         if untouched and in_order(staying, positions) and is_at(self._file, self.path):
             return
         with (
-            self._moved_to(self.superseded, of[Fate.SUPERSEDED]),
+            self._moved_to(self.superseded, sorted((*of[Fate.SUPERSEDED], *of[Fate.REPLACED]))),
             self._moved_to(self.damaged, of[Fate.DAMAGED]),
         ):
             self._write_ordered(ordered(staying, positions))
         self._ordered.replace(self.path)
         _sync_folder(self.path)
-        self.set_aside = len(of[Fate.SUPERSEDED])
+        self.replaced = len(of[Fate.REPLACED])
+        self.set_aside = self.replaced + len(of[Fate.SUPERSEDED])
         if damage := self.earlier.late_damage():
             self._note(f"{damage}, and went to {self.damaged}")
 
     @contextmanager
-    def _moved_to(self, target: Path, numbers: array[int]) -> Iterator[None]:
+    def _moved_to(self, target: Path, numbers: Sequence[int]) -> Iterator[None]:
         """Append lines to another file, on disk before the block begins; taken away again if the block fails."""
         if not numbers:
             yield
