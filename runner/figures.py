@@ -74,6 +74,7 @@ class Spending:
     usage: Usage = field(default_factory=Usage)
     cost_usd: float | None = None  # of what has a known price
     unpriced: int = 0  # rows of which something has none
+    unpriced_models: dict[str, None] = field(default_factory=dict)  # that have no known price
     uncounted: int = 0  # rows of which the tokens are not all known
 
     def spend(self, paid: Iterable[Paid]) -> None:
@@ -84,6 +85,8 @@ class Spending:
         for each in paid:
             if each.usage is not None:
                 self.usage += Usage(**each.usage)
+                if each.cost_usd is None:
+                    self.unpriced_models[each.model] = None
             if each.cost_usd is not None:
                 self.cost_usd = (self.cost_usd or 0.0) + each.cost_usd
 
@@ -143,6 +146,7 @@ class Figures(Spending):
         if others.cost_usd is not None:
             self.cost_usd = (self.cost_usd or 0.0) + others.cost_usd
         self.unpriced += others.unpriced
+        self.unpriced_models |= others.unpriced_models
         self.uncounted += others.uncounted
         self.latencies.update(others.latencies)
         self.first_tokens.update(others.first_tokens)

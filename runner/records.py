@@ -420,16 +420,17 @@ class Row(TypedDict):
 class Paid(NamedTuple):
     """What calls took, a reply's or a judge's. None where the service counted no tokens, or no price (USD) is known."""
 
+    model: str
     usage: dict[str, int] | None
     cost_usd: float | None
 
 
 def paid_for_replies(row: Row) -> list[Paid]:
-    return [Paid(row["usage"], row["cost_usd"])] if row["replies"] else []
+    return [Paid(row["model"], row["usage"], row["cost_usd"])] if row["replies"] else []
 
 
 def paid_for_judgements(judgements: Iterable[JudgementRecord]) -> list[Paid]:
-    found = [Paid(judgement["usage"], judgement["cost_usd"]) for judgement in judgements]
+    found = [Paid(judgement["model"], judgement["usage"], judgement["cost_usd"]) for judgement in judgements]
     return [paid for paid in found if paid.usage is not None or paid.cost_usd is None]  # the others called nothing
 
 

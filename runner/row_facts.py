@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from runner.records import paid_for
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from runner.records import AttemptRecord, Row, VerdictRecord
+
+_JUDGED = "llm-rubric"  # the type of assertion that a model gives its verdict on
 
 
 def cost_of(row: Row) -> float | None:
@@ -40,6 +42,19 @@ def attempts_that_failed(row: Row) -> Sequence[AttemptRecord]:
     if row["output"] is None:
         return row["attempts"]
     return next((judgement["attempts"] for judgement in row["judgements"] if judgement["error"]), ())
+
+
+def verdicts_of_local_judge(row: Row) -> int:
+    """How many of a row's verdicts are the word of the local emulator, in a run where that counts."""
+    judged = sum(verdict["type"].removeprefix("not-") == _JUDGED for verdict in _flat(row["assertions"]))
+    said = [judgement for judgement in row["judgements"] if judgement["type"] == _JUDGED and not judgement["error"]]
+    return min(judged, sum(judgement["endpoint"] == "local" for judgement in said))  # which may answer older questions
+
+
+def _flat(verdicts: Iterable[VerdictRecord]) -> Iterator[VerdictRecord]:
+    for verdict in verdicts:
+        yield verdict
+        yield from _flat(verdict.get("assertions", ()))
 
 
 def place(row: Row, line: int | None = None) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner.errors import ExitCode, FailureCode, refused_for_tokens
 from runner.figures import Figures, Spending, verdict_of_case
 from runner.records import Made, matrix_label
-from runner.row_facts import failed_assertions
+from runner.row_facts import failed_assertions, verdicts_of_local_judge
 from runner.thresholds import judge
 
 if TYPE_CHECKING:
@@ -102,9 +102,12 @@ class NotPassed:
     """A case that failed or is in error, as far as a line about it needs it."""
 
     case: str
+    matrix: dict[str, Any] | None
     path: str  # where the assertion is that failed first, or the case
     line: int
     reason: str
+    expected: str  # by that assertion; empty of a case in error
+    actual: str | None
     index: int
     stopped: bool  # cut by the end of the run, of which more is told than of any case
 
@@ -201,9 +204,9 @@ class JobSummary:
         """Whether assertions or thresholds say that the job is not as it should be."""
         return bool(self.broken_thresholds or (self.failed_cases and not self.judged_by_pass_rate))
 
-    def passes(self, case: NotPassed) -> int:
-        """How many repetitions of a case have passed."""
-        return self._counts(case.index)[0]
+    def failures(self, case: NotPassed) -> int:
+        """How many repetitions of a case have failed."""
+        return self._counts(case.index)[1] if self.repeat > 1 else 1
 
     def _variant(self, label: str) -> Figures:
         return self.variants.setdefault(label, Figures())
@@ -258,6 +261,7 @@ class Summary:
     fresh: bool = False  # rows of earlier runs do not count
     replay: bool = False  # nothing is called
     keeps_rows: bool = True  # not on standard output
+    judged_locally: int = 0  # verdicts that are the word of the local emulator, not of a judge
     kept_local: int = 0  # kept rows of the local emulator, in a run that is not local
     lost_calls: int = 0
     of_rows_alone: bool = False  # which tell of no thresholds, nor of cases that have no row
@@ -269,6 +273,8 @@ class Summary:
         """Count a row of one of the jobs."""
         row, kept = made.row, made.earlier is not None
         self.kept_local += kept and row["endpoint"] == "local" and not self.endpoint_is_local
+        if self.endpoint_is_local or self.replay:
+            self.judged_locally += verdicts_of_local_judge(row)
         self.total.add(made)
         self.jobs[row["job"]].add(made)
 
@@ -345,15 +351,18 @@ def of_rows(rows: Rows) -> Summary:
 def _not_passed(row: Row) -> NotPassed:
     source, error = row["source"], row["error"]
     if error is not None:
-        line, reason = source["line"], f"{error['code']}: {error['message']}"
+        line, reason, expected, actual = source["line"], f"{error['code']}: {error['message']}", "", None
     else:
         first = failed_assertions(row)[0]
-        line, reason = first["line"], first["reason"]
+        line, reason, expected, actual = first["line"], first["reason"], first["expected"], first["actual"]
     return NotPassed(
         case=row["case"],
+        matrix=row["matrix"],
         path=source["path"],
         line=line,
         reason=reason[:_REASON],
+        expected=expected[:_REASON],
+        actual=actual and actual[:_REASON],
         index=row["index"],
         stopped=error is not None and error["code"] == FailureCode.STOPPED,
     )

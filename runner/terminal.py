@@ -12,8 +12,8 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from runner.console import Console, Patient, case_name, duration, money, plain, retry_line
-from runner.console.failures import MOST_TOLD, Outcomes, failure_of, is_told
+from runner.console import Console, Patient, call_name, case_name, duration, money, plain, retry_line, spent
+from runner.console.failures import MOST_TOLD, Outcomes
 from runner.console.summaries import stop_lines, summary_lines
 from runner.records import exchanges
 from runner.row_facts import cost_of
@@ -28,7 +28,14 @@ if TYPE_CHECKING:
 
 
 _UPDATE_SECONDS = 0.05
-_STYLES = {"FAILED": "bold red", "ERROR": "bold red", "BROKEN": "bold red", "^": "bold red", "hint:": "cyan"}
+_STYLES = {
+    "passed": "green",
+    "FAILED": "bold red",
+    "ERROR": "bold red",
+    "BROKEN": "bold red",
+    "^": "bold red",
+    "hint:": "cyan",
+}
 
 
 class Screen:
@@ -68,8 +75,8 @@ class Section(Console):
         """What is to be done about a finished case once the section is in front; None if nothing."""
         return partial(show, self, case, row)
 
-    def _tell(self, case: Case, row: Row) -> None:
-        self._screen.tell(self._screen.outcomes.lines(case_name(case), row))
+    def _tell(self, case: Case, row: Row, *, passed: bool = False) -> None:
+        self._screen.tell(self._screen.outcomes.lines(case_name(case), row, passed=passed))
 
 
 class Conversation(Section):
@@ -167,13 +174,11 @@ class Bar(Section):
 
     def retrying(self, case: Case, notice: RetryNotice) -> None:
         if self._verbose:
-            self._screen.write(f"retry  {case_name(case)}: {retry_line(notice)}", "yellow")
+            self._screen.write(f"retry  {call_name(case)}: {retry_line(notice)}", "yellow")
         self._progress.update(self._task, rate=f"{notice.error.code.value}, trying again")
 
     def finished(self, case: Case, row: Row) -> None:
-        self._tell(case, row)
-        if self._verbose and row["status"] == "passed":
-            self._screen.write(f"passed {case_name(case)}", "green")
+        self._tell(case, row, passed=self._verbose)
         self._update()
 
     def kept(self, case: Case, row: Row) -> None:
@@ -196,12 +201,12 @@ class Bar(Section):
 
     def later(self, case: Case, row: Row, show: Show) -> Callable[[], None] | None:
         """Only what is to be said: what was asked and answered would add up to the whole run. The bar counts alone."""
-        if not is_told(row) or (self._waiting == MOST_TOLD and not self._verbose):
+        outcomes = self._screen.outcomes
+        told = outcomes.add(case_name(case), row)
+        if told is None or told.passed or (self._waiting == MOST_TOLD and not self._verbose):
             return None
         self._waiting += 1
-        failure = failure_of(case_name(case), row)
-        assert failure is not None
-        return lambda: self._screen.tell(self._screen.outcomes.tell(failure))
+        return lambda: self._screen.tell(outcomes.tell(told))
 
     def close(self) -> None:
         self._progress.stop()
@@ -209,7 +214,8 @@ class Bar(Section):
     def _spent(self) -> str:
         usage = self._tally.usage
         tokens = f"{usage.input_tokens + usage.output_tokens:,} tokens"
-        return tokens if self._tally.cost_usd is None else f"{tokens} {money(self._tally.cost_usd)}"
+        cost = self._tally.cost_usd
+        return tokens if cost is None else f"{tokens} {spent(cost, unpriced=self._tally.unpriced)}"
 
 
 class Terminal(Console):
@@ -277,6 +283,7 @@ class Terminal(Console):
 
     def end(self, summary: Summary) -> None:
         if self._begun:
+            self._screen.tell(self._screen.outcomes.rest())
             self._screen.rich.rule(style="dim")
         lines = list(summary_lines(summary, width=self._screen.rich.width))
         for line in lines[:1]:

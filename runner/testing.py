@@ -164,7 +164,7 @@ class _Progress(console.Console):
     def _tell_progress(self, more: str = "") -> None:
         if time.monotonic() - self._told_at >= _PROGRESS_SECONDS:
             self._told_at = time.monotonic()
-            self._tell(console.progress(self._summary.total) + more)
+            self._tell(console.progress(self._summary) + more)
 
 
 # --- a case, told ----------------------------------------------------------------------------------------------------

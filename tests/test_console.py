@@ -6,9 +6,20 @@ import unicodedata
 from typing import Any
 
 import pytest
-from hostile import HOSTILE
 
-from runner.console import duration, failure_lines, money, no_command, one_line, plain, render_problems
+from runner.console import (
+    Outcomes,
+    case_lines,
+    duration,
+    failure_lines,
+    full_name,
+    money,
+    no_command,
+    one_line,
+    plain,
+    render_problems,
+    spent,
+)
 from runner.errors import Place, Problem
 
 
@@ -111,8 +122,17 @@ def row(*verdicts: Any, output: str | None = "the reply", error: Any = None, **m
     status = "error" if error else "failed" if any(not each["passed"] for each in verdicts) else "passed"
     source = {"path": "prompts/tutor.yaml", "line": 9, "row": None}
     made = {"status": status, "output": output, "error": error, "assertions": list(verdicts), "attempts": [{}]}
-    made |= {"judgements": []}
-    return {**made, "source": source, "repeat": 0, "repeats": 1, "min_pass": 1, **more}
+    return {
+        **made,
+        "job": "tone",
+        "case": "rude",
+        "judgements": [],
+        "source": source,
+        "repeat": 0,
+        "repeats": 1,
+        "min_pass": 1,
+        **more,
+    }
 
 
 def error(code: str, message: str, **more: Any) -> dict[str, Any]:
@@ -205,7 +225,152 @@ def test_texts_that_differ_from_the_start_on_are_told_without_a_mark() -> None:
     assert failure_lines("job", row(verdict("equals", "x"), output="y"))[2:] == ["    expected: E", "    actual:   A"]
 
 
-@pytest.mark.parametrize("hostile", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_judge_that_was_not_asked_made_no_attempt() -> None:
+    missing = error("no_row", "no model has judged this reply")
+    assert failure_lines("tutor", row(error=missing))[1:] == ["    no_row: no model has judged this reply"]
+    asked = [{"error": None, "attempts": [{}] * 3}, {"error": missing, "attempts": [{}] * 2}]
+    assert failure_lines("tutor", row(error=missing, judgements=asked))[2:] == ["    2 attempts"]
+
+
+def test_a_long_output_is_quoted_once_in_a_block() -> None:
+    quote = f"'{'long ' * 40}'…"
+    failed = [
+        verdict("is-json", actual=f"it is no JSON: Expecting value at line 1, column 1, in {quote}"),
+        verdict("json-path", "$.a", actual=f"it is no JSON: Expecting value at line 1, column 1, in {quote}"),
+        verdict("contains", "a", actual=f"got {quote}"),
+        verdict("regex", "b", actual="got 'short'"),
+        verdict("regex", "c", actual="got 'short'"),
+    ]
+    actual = [line[14:] for line in failure_lines("tutor", row(*failed)) if line.startswith("    actual:   ")]
+    assert actual == [
+        f"it is no JSON: Expecting value at line 1, column 1, in {quote}",
+        "it is no JSON: Expecting value at line 1, column 1, in … (quoted above)",
+        "got … (quoted above)",
+        "got 'short'",
+        "got 'short'",
+    ]
+
+
+# --- cases that are run several times --------------------------------------------------------------------------------
+
+
+def repetitions(*rows: Any, min_pass: int = 2) -> list[Any]:
+    return [{**each, "repeat": number, "repeats": 3, "min_pass": min_pass} for number, each in enumerate(rows)]
+
+
+PASSED = row(verdict("contains", "x", passed=True, actual=None))
+DOWN = row(output=None, error=error("throttled", "slow down", hint="wait"), attempts=[])
+CUT = row(output=None, error=error("stopped", "the run was stopped"))
+
+
+def test_what_repetitions_have_in_common_is_told_once() -> None:
+    rows = repetitions(*(row(verdict("regex", "b", actual=f"got {n}"), verdict("is-json", line=7)) for n in (1, 2, 1)))
+    assert case_lines("tone [rude]", rows) == [
+        "FAILED tone [rude] (prompts/tutor.yaml:5)  3 of 3 repetitions failed, 2 must pass",
+        '    3 of 3 times: {type: regex, value: "b"}',
+        "    expected: E",
+        "    actual:   got 1",
+        "    actual:   got 2",
+        "    3 of 3 times: {type: is-json}  (line 7)",
+        "    expected: E",
+        "    actual:   A",
+    ]
+
+
+def test_of_many_different_findings_the_first_three_are_told() -> None:
+    rows: Any = [{**row(verdict("regex", "b", actual=f"got {n}")), "repeats": 9, "min_pass": 9} for n in range(9)]
+    lines = case_lines("tone [rude]", rows)
+    assert lines[3:] == [*(f"    actual:   got {n}" for n in range(3)), "    and in other ways, which their rows tell"]
+
+
+def test_a_case_that_passed_in_the_end_has_no_block() -> None:
+    assert case_lines("tone [rude]", repetitions(PASSED, row(verdict("regex", "b")), PASSED)) == []
+
+
+def test_a_case_of_one_repetition_is_told_as_its_row() -> None:
+    failed = row(verdict("regex", "b"))
+    assert case_lines("tone [rude]", [failed]) == failure_lines("tone [rude]", failed)
+
+
+def test_errors_and_failures_of_a_case_are_told_together_with_each_hint_once() -> None:
+    assert case_lines("tone [rude]", repetitions(row(verdict("regex", "b")), DOWN, DOWN)) == [
+        "ERROR  tone [rude] (prompts/tutor.yaml:5)  2 of 3 repetitions in error, 1 failed, 2 must pass",
+        '    1 of 3 times: {type: regex, value: "b"}',
+        "    expected: E",
+        "    actual:   A",
+        "    2 of 3 times: throttled: slow down",
+        "    hint: wait",
+    ]
+
+
+def test_a_case_is_told_of_when_its_last_repetition_has_finished() -> None:
+    outcomes = Outcomes()
+    first, second, third = repetitions(row(verdict("regex", "b")), PASSED, row(verdict("regex", "b")))
+    assert [list(outcomes.lines("tone [rude]", each)) for each in (third, first)] == [[], []]
+    assert next(iter(outcomes.lines("tone [rude]", second))) == (
+        "FAILED tone [rude] (prompts/tutor.yaml:5)  2 of 3 repetitions failed, 2 must pass"
+    )
+    assert list(outcomes.rest()) == []
+
+
+def test_what_is_known_of_a_case_that_was_not_finished_is_told_at_the_end() -> None:
+    outcomes = Outcomes()
+    failed = row(verdict("regex", "b"))
+    for case, rows in {"a": (failed, CUT), "b": (failed, failed), "c": (PASSED, CUT), "d": (CUT,)}.items():
+        for each in repetitions(*rows):
+            of_case: Any = {**each, "case": case}
+            assert list(outcomes.lines(f"tone [{case}]", of_case)) == []
+    assert [line for line in outcomes.rest() if not line.startswith("    ")] == [
+        "ERROR  tone [a] (prompts/tutor.yaml:5)  1 of 3 repetitions failed, 2 not run, 2 must pass",
+        "FAILED tone [b] (prompts/tutor.yaml:5)  2 of 3 repetitions failed, 1 not run, 2 must pass",
+    ]
+    assert list(outcomes.rest()) == []
+
+
+def test_passes_are_told_where_that_is_wanted() -> None:
+    outcomes = Outcomes()
+    rows = repetitions(PASSED, row(verdict("regex", "b")), PASSED)
+    told = [line for each in rows for line in outcomes.lines("tone [rude]", each, passed=True)]
+    assert told == ["passed tone [rude]: 2 of 3 repetitions"]
+    assert list(outcomes.lines("tutor", PASSED, passed=True)) == ["passed tutor"]
+    assert list(outcomes.lines("tutor", PASSED)) == []
+
+
+@pytest.mark.parametrize(
+    ("case", "matrix", "name"),
+    [
+        ("angry", None, "tone [angry]"),
+        ("angry [tone=dry, n=1]", {"tone": "dry", "n": 1}, "tone [angry, tone=dry, n=1]"),
+        ("tone=dry", {"tone": "dry"}, "tone [tone=dry]"),
+        ("a [b]", None, "tone [a [b]]"),
+        ("a [b]", {"tone": "dry"}, "tone [a [b]]"),
+        ("a\nb", None, "tone [a\\nb]"),
+    ],
+)
+def test_the_values_of_a_matrix_stand_beside_the_id(case: str, matrix: Any, name: str) -> None:
+    assert full_name("tone", case, matrix=matrix) == name
+
+
+@pytest.mark.parametrize(
+    ("usd", "unpriced", "shown"),
+    [(0.5, 0, "$0.5000"), (0.5, 2, "$0.5000 + unknown"), (None, 2, "not known"), (None, 0, "-")],
+)
+def test_a_sum_that_lacks_something_says_so(usd: float | None, unpriced: int, shown: str) -> None:
+    assert spent(usd, unpriced=unpriced) == shown
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "\x1b[2J\x1b]0;title\a",
+        "a\n::error::forged",
+        "\r::stop-commands::x",
+        "##[error]forged",
+        "\u202egnp",
+        "\ud800",
+        "x" * 1_000_000,
+    ],
+)
 def test_no_reply_forges_a_line_or_a_command_or_is_shown_whole(hostile: str) -> None:
     failed = [
         verdict("equals", "a" + hostile, expected=hostile, actual=hostile),
@@ -217,6 +382,7 @@ def test_no_reply_forges_a_line_or_a_command_or_is_shown_whole(hostile: str) -> 
         failure_lines(
             "job", row(verdict("is-json", {"x": [hostile]}), source={"path": hostile, "line": 1, "row": hostile})
         ),
+        case_lines("job", repetitions(*[row(*failed, error=error("invalid", hostile, hint=hostile))] * 3)),
     ]
     for line in (line for block in blocks for line in block):
         assert line == plain(line)

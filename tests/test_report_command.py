@@ -20,7 +20,7 @@ FAILING = "prompt: x\nassert: [{type: contains, value: never}]"
 def test_without_an_option_it_prints_a_summary(bedrock_run: Any, mixed_rows: Path) -> None:
     done = bedrock_run("report", mixed_rows)
     assert done.returncode == 0, "a report does not judge"
-    assert done.stderr.startswith("12 cases: 5 passed, 5 failed, 2 errors (24 repetitions)\n")
+    assert done.stderr.startswith("12 cases (24 with repetitions): 5 passed, 5 failed, 2 errors\n")
     assert done.stdout == ""
 
 

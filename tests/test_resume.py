@@ -271,7 +271,8 @@ def test_min_pass_says_how_many_repetitions_must_pass(min_pass: int, code: int, 
     job = f"prompt: Hi\nrepeat: 3\nmin_pass: {min_pass}\nassert: [{{type: contains, value: good}}]\n"
     runs.write(job)
     _, told = runs(env=bedrock(replies).env, expect=code)
-    assert told.count("FAILED job [1] #") == 1
+    assert told.count("FAILED job [1] (job.yaml:5)  1 of 3 repetitions failed, 3 must pass") == code
+    assert ("FAILED" in told) == (code == 1), "of a case that passed there is no block"
     assert ("as min_pass asks" in told) == (code == 0)
 
 
@@ -554,9 +555,10 @@ def test_too_few_passes_name_the_case(runs: Runs, bedrock: Any) -> None:
     runs.write("id,n\na,1\nb,2\n", "rows.csv")
     replies = "- {match: 1, reply: bad, times: 1}\n- {match: 2, reply: bad, times: 2}\n- {match: '', reply: good}\n"
     _, told = runs(env=bedrock(replies).env, expect=1)
-    assert "FAILED job [b] (job.yaml:5): 1 of 3 repetitions passed, 2 needed" in told
-    assert "FAILED job [a] (" not in told
-    assert "repetition 1 of 3; 2 must pass (min_pass)" in told
+    counted = "2 of 3 repetitions failed, 2 must pass"
+    assert f"FAILED job [b] (job.yaml:5)  {counted}\n    2 of 3 times: {{type: equals" in told
+    assert f"FAILED job [b] (job.yaml:5): {counted}: got 'bad'; expected output to equal 'good'\n" in told
+    assert "job [a]" not in told
 
 
 def test_an_id_from_a_file_forges_no_line(runs: Runs) -> None:

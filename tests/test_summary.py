@@ -23,6 +23,7 @@ USAGE = {"input_tokens": 10, "output_tokens": 5, "cache_read_tokens": 0, "cache_
 
 def row(status: str, *, index: int = 0, repeat: int = 0, repeats: int = 1, min_pass: int = 1, **more: Any) -> Any:
     verdict = {"type": "equals", "passed": False, "line": 3, "reason": "expected a: got b"}
+    verdict |= {"expected": "a", "actual": "got b"}
     failed = [verdict] if status == "failed" else []
     error = {"code": "throttled", "message": "slow down"} if status == "error" else None
     replies = [] if error else [{"usage": USAGE}]

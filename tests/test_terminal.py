@@ -287,7 +287,7 @@ def test_at_the_end_each_case_that_did_not_pass_has_a_line(bedrock_run: Any, bed
     ends = lines[next(number for number, line in enumerate(lines) if line.startswith("30 cases:")) :]
     listed = [line for line in ends if line.startswith(("FAILED", "ERROR"))]
     assert [line.split("[")[1].split("]")[0] for line in listed] == [f"c{n}" for n in range(20)]
-    assert listed[3] == "FAILED job [c3] (job.yaml:4): expected output to equal 'good': got 'bad'"
+    assert listed[3] == "FAILED job [c3] (job.yaml:4): got 'bad'; expected output to equal 'good'"
     assert listed[4] == "ERROR  job [c4]: invalid: ValidationException: no"
     assert "and 10 more cases that did not pass" in ends
 

@@ -13,7 +13,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from runner.console.estimates import dry_run_lines
-from runner.console.failures import MOST_TOLD, Outcomes, case_name, failure_lines, failure_of, full_name
+from runner.console.failures import (
+    MOST_TOLD,
+    Outcomes,
+    call_name,
+    case_lines,
+    case_name,
+    failure_lines,
+    failure_of,
+    full_name,
+)
 from runner.console.problems import render_problems
 from runner.console.summaries import (
     broken_line,
@@ -23,10 +32,20 @@ from runner.console.summaries import (
     stop_lines,
     summary_lines,
 )
-from runner.console.text import cut, duration, latency, money, no_command, no_command_in_json, one_line, plain
+from runner.console.text import (
+    cut,
+    duration,
+    latency,
+    money,
+    no_command,
+    no_command_in_json,
+    one_line,
+    plain,
+    spent,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from runner.errors import FailureCode
     from runner.records import Case, Message, Reply, Row
@@ -41,6 +60,8 @@ __all__ = [
     "Plain",
     "Quiet",
     "broken_line",
+    "call_name",
+    "case_lines",
     "case_name",
     "cut",
     "dry_run_lines",
@@ -61,6 +82,7 @@ __all__ = [
     "report_lines",
     "retry_line",
     "say",
+    "spent",
     "stop_lines",
     "summary_lines",
 ]
@@ -114,13 +136,12 @@ class Quiet(Console):
     def kept(self, case: Case, row: Row) -> None:
         self._tell(case, row)
 
-    def _tell(self, case: Case, row: Row) -> None:
-        for line in self._outcomes.lines(case_name(case), row):
-            say(line)
+    def _tell(self, case: Case, row: Row, *, passed: bool = False) -> None:
+        _say_all(self._outcomes.lines(case_name(case), row, passed=passed))
 
     def end(self, summary: Summary) -> None:
-        for line in (*broken_lines(summary), *stop_lines(summary, self._outcomes)):
-            say(line)
+        _say_all(self._outcomes.rest())
+        _say_all((*broken_lines(summary), *stop_lines(summary, self._outcomes)))
 
 
 class Plain(Quiet):
@@ -139,29 +160,27 @@ class Plain(Quiet):
         first = notice.error.code not in self._told_of
         self._told_of.add(notice.error.code)
         if self._verbose:
-            say(f"retry  {case_name(case)}: {retry_line(notice)}")
+            say(f"retry  {call_name(case)}: {retry_line(notice)}")
         elif first:
-            say(f"retry  {case_name(case)}: {retry_line(notice)} (-v tells of every one)")
+            say(f"retry  {call_name(case)}: {retry_line(notice)} (-v tells of every one)")
         self._tell_progress(f"; still trying, the last failure was {notice.error.code.value}: {notice.error.message}")
 
     def finished(self, case: Case, row: Row) -> None:
-        super().finished(case, row)
-        if self._verbose and row["status"] == "passed":
-            say(f"passed {case_name(case)}")
+        self._tell(case, row, passed=self._verbose)
         self._tell_progress()
 
     def _tell_progress(self, more: str = "") -> None:
         if self._clock() - self._told_at >= _PROGRESS_SECONDS:
             self._told_at = self._clock()
-            say(progress(self._summary.total) + more)
+            say(progress(self._summary) + more)
 
     def stopping(self, reason: StopReason, grace: float) -> None:
         if reason.cuts_calls:
             say(f"{reason.message}: stopping, {grace:g}s for the calls in flight")
 
     def end(self, summary: Summary) -> None:
-        for line in (*summary_lines(summary, width=terminal_width()), *stop_lines(summary, self._outcomes)):
-            say(line)
+        _say_all(self._outcomes.rest())
+        _say_all((*summary_lines(summary, width=terminal_width()), *stop_lines(summary, self._outcomes)))
 
 
 def on_terminal() -> bool:
@@ -198,6 +217,11 @@ class Patient:
 def say(line: str) -> None:
     """One line on standard error, made harmless."""
     print(no_command(plain(line)), file=Patient(), flush=True)
+
+
+def _say_all(lines: Iterable[str]) -> None:
+    for line in lines:
+        say(line)
 
 
 def emit(value: object) -> None:

@@ -4,113 +4,165 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner.console.text import cells, cut, one_line
 from runner.errors import FailureCode
+from runner.figures import verdict_of_case
+from runner.records import matrix_label
 from runner.row_facts import attempts_that_failed, failed_assertions, place
 from runner.words import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from runner.records import Case, ErrorRecord, Row, VerdictRecord
+    from runner.records import Case, ErrorRecord, Row, Status, VerdictRecord
 
 MOST_TOLD = 100  # cases that did not pass, of which each is told
 
 _INDENT = "    "
 _LONGEST_LINE = 400  # characters; most terminals wrap that to a few lines
 _LONGEST_VALUE = 45
+_LONGEST_FINDING = 70  # characters of what was found, and of what was expected, where all is in one line
+_MOST_DIFFERENT = 3  # findings of one assertion in the repetitions of a case, of which each is told
 _BEFORE, _AFTER = 24, 38  # characters around the first difference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """What is told of a case that did not pass. Every line is harmless."""
+class Told:
+    """What is told of a case. Every line is harmless."""
 
+    passed: bool = False
+    reason: str = ""  # why, on one line, without the name of the case
+    line: int = 1  # of the job file: where the assertion is that failed first, or the case
     short: str  # all in one line
-    reason: str  # why, on one line, without the name of the case
-    line: int  # of the job file: where the assertion is that failed first, or the case
     head: str
-    body: tuple[str, ...]
-    hint: str | None
+    body: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
+
+    @property
+    def lines(self) -> list[str]:
+        return [self.head, *self.body, *map(_hint_line, self.hints)]
 
 
 def failure_lines(name: str, row: Row) -> list[str]:
-    """The block about a case that did not pass, ready for a terminal or a log; nothing for one that passed.
+    """The block about a row that did not pass, ready for a terminal or a log; nothing for one that passed.
 
-    `name` is what the case is called: `tutor [squares]`.
+    `name` is what it is called: `tutor [squares]`.
     """
-    failure = failure_of(name, row)
-    if failure is None:
-        return []
-    return [failure.head, *failure.body, *([_hint_line(failure.hint)] if failure.hint else [])]
+    told = failure_of(name, row)
+    return told.lines if told else []
 
 
-def failure_of(name: str, row: Row) -> Failure | None:
-    """What is told of a finished case; None if it passed."""
+def case_lines(name: str, rows: Sequence[Row]) -> list[str]:
+    """The block about a case that did not pass, made from the rows of its repetitions: as many as have finished.
+
+    What several of them have in common is told once. Nothing for a case that passed.
+    """
+    if rows[0]["repeats"] == 1:
+        return failure_lines(name, rows[0])
+    repetitions = Repetitions(name, rows[0])
+    for row in rows:
+        repetitions.add(row)
+    told = repetitions.told()
+    return [] if told.passed else told.lines
+
+
+def failure_of(name: str, row: Row) -> Told | None:
+    """What is told of a row by itself; None if it passed."""
     if row["status"] == "passed":
         return None
-    failed = failed_assertions(row)
-    error, source = row["error"], row["source"]
-    if error is None:
-        more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-        status, line, reason = "FAILED", failed[0]["line"], failed[0]["reason"] + more
-    else:
-        status, line, reason = "ERROR", source["line"], f"{error['code']}: {error['message']}"
-    where = place(row, line)
+    error, findings = row["error"], list(_findings(row))
+    where = place(row, _line(row))
     body = [
-        *(_error_lines(error, row) if error is not None else ()),
-        *(each for verdict in failed for each in _verdict_lines(verdict, row["output"], head_line=line)),
-        *([f"case: {source['row']}"] if source["row"] else ()),
+        *(line for finding in findings for line in (finding.head(_line(row)), *finding.details)),
+        *_origin(row),
         *([_repetition(row)] if row["repeats"] > 1 else ()),
     ]
-    return Failure(
-        short=short_line(status, name, place=None if error else where, reason=reason),
-        reason=cut(reason, _LONGEST_LINE),
-        line=line,
+    status = "FAILED" if error is None else "ERROR"
+    return Told(
+        short=short_line(status, name, place=None if error else where, reason=_reason(row)),
+        reason=cut(_reason(row), _LONGEST_LINE),
+        line=_line(row),
         head=cut(f"{status:<6} {name} ({where})", _LONGEST_LINE),
-        body=tuple(_INDENT + cut(each, _LONGEST_LINE) for each in body),
-        hint=None if error is None or not error["hint"] else cut(error["hint"], _LONGEST_LINE),
+        body=tuple(map(_body_line, body)),
+        hints=tuple(_hints(findings)),
     )
 
 
 def short_line(status: str, name: str, *, place: str | None, reason: str) -> str:
-    """A case that did not pass, on one line: `FAILED tutor [squares] (prompts/tutor.yaml:12): expected output ...`."""
+    """A case that did not pass, on one line: `FAILED tutor [squares] (prompts/tutor.yaml:12): got 'A list'; ...`."""
     where = f" ({place})" if place else ""
     return cut(f"{status:<6} {name}{where}: {reason}", _LONGEST_LINE)
 
 
+def brief(*, expected: str, actual: str | None, reason: str) -> str:
+    """A failed assertion in a part of a line, with what was found first: it is what one looks for in a list."""
+    if not expected or actual is None:  # a row of an earlier version
+        return reason
+    return f"{cut(actual, _LONGEST_FINDING)}; expected {cut(expected, _LONGEST_FINDING)}"
+
+
 def case_name(case: Case) -> str:
-    """What people call a case: its job and, if there may be others, its id and repetition."""
+    """What people call a case: its job and, if there may be others, its id."""
     if not case.job.cases and case.matrix is None and case.job.repeat == 1:
         return case.job.name
-    return full_name(case.job.name, case.id, repeat=case.repeat if case.job.repeat > 1 else None)
+    return full_name(case.job.name, case.id, matrix=case.matrix)
 
 
-def full_name(job: str, case: str, *, repeat: int | None = None) -> str:
-    """`tutor [squares]`, or `tutor [squares] #2` for the second repetition, which is number 1."""
-    return one_line(f"{job} [{case}]") + ("" if repeat is None else f" #{repeat + 1}")
+def call_name(case: Case) -> str:
+    """What people call a case, and which repetition of it, if there may be others: `tutor [squares] #2`."""
+    return case_name(case) + (f" #{case.repeat + 1}" if case.job.repeat > 1 else "")
 
 
-def _error_lines(error: ErrorRecord, row: Row) -> Iterator[str]:
-    yield f"{error['code']}: {error['message']}"
+def full_name(job: str, case: str, *, matrix: Mapping[str, Any] | None = None) -> str:
+    """`tutor [squares]` or, with the values of a matrix, `tutor [squares, tone=dry]`. In ids these have brackets."""
+    label = matrix_label(matrix or {})
+    base = case.removesuffix(f" [{label}]")
+    return one_line(f"{job} [{case if base == case else f'{base}, {label}'}]")
+
+
+# --- what went wrong -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """One thing that went wrong: what, and the lines that explain it. `line` is that of a failed assertion."""
+
+    what: str
+    details: tuple[str, ...]
+    line: int | None = None
+    hint: str | None = None
+
+    def head(self, line: int, times: str = "") -> str:
+        """The head of the block names `line` of the job file already."""
+        elsewhere = "" if self.line in {None, line} else f"  (line {self.line})"
+        return f"{times}{self.what}{elsewhere}"
+
+
+def _findings(row: Row) -> Iterator[_Finding]:
+    error = row["error"]
+    if error is not None:
+        yield _Finding(f"{error['code']}: {error['message']}", tuple(_attempts(error, row)), hint=error["hint"])
+    quoted: set[str] = set()
+    for verdict in failed_assertions(row):
+        yield _Finding(_as_written(verdict), tuple(_details(verdict, row["output"], quoted)), verdict["line"])
+
+
+def _attempts(error: ErrorRecord, row: Row) -> Iterator[str]:
     attempts = attempts_that_failed(row)
     if attempts:
         which = "request id" if len(attempts) == 1 else "the last with request id"
-        yield plural(len(attempts), "attempt") + (f", {which} {error['request_id']}" if error["request_id"] else "")
+        told = f", {which} {error['request_id']}" if error["request_id"] else ""
+        yield plural(len(attempts), "attempt") + told
 
 
-def _repetition(row: Row) -> str:
-    return f"repetition {row['repeat'] + 1} of {row['repeats']}; {row['min_pass']} must pass (min_pass)"
-
-
-def _verdict_lines(verdict: VerdictRecord, output: str | None, *, head_line: int) -> Iterator[str]:
-    """One assertion that does not hold. The head of the block names a line of the job file already."""
-    elsewhere = "" if verdict["line"] == head_line else f"  (line {verdict['line']})"
-    yield _as_written(verdict) + elsewhere
-    if not verdict["expected"] or verdict["actual"] is None:  # a row of an earlier version
+def _details(verdict: VerdictRecord, output: str | None, quoted: set[str]) -> Iterator[str]:
+    """What was expected and found. A long quote is given once in a block: those that were are `quoted`."""
+    expected, actual = verdict["expected"], verdict["actual"]
+    if not expected or actual is None:  # a row of an earlier version
         yield verdict["reason"]
         return
     if verdict["type"] in {"equals", "starts-with"} and isinstance(verdict["value"], str) and output is not None:
@@ -118,8 +170,147 @@ def _verdict_lines(verdict: VerdictRecord, output: str | None, *, head_line: int
         if at:
             yield from _marked(verdict["value"], output, at)
             return
-    yield f"expected: {verdict['expected']}"
-    yield f"actual:   {verdict['actual']}"
+    before, _, quote = actual.partition("'")
+    if len(quote) > _LONGEST_VALUE and quote in quoted:
+        actual = f"{before}… (quoted above)"
+    quoted.add(quote)
+    yield f"expected: {expected}"
+    yield f"actual:   {actual}"
+
+
+def _line(row: Row) -> int:
+    """The line of the job file that a row in error or with a failed assertion is told with."""
+    if row["error"] is not None:
+        return row["source"]["line"]
+    return failed_assertions(row)[0]["line"]
+
+
+def _reason(row: Row) -> str:
+    """Why a row did not pass, in a part of a line."""
+    if row["error"] is not None:
+        return f"{row['error']['code']}: {row['error']['message']}"
+    first, *others = failed_assertions(row)
+    more = f" (and {len(others)} more)" if others else ""
+    return brief(expected=first["expected"], actual=first["actual"], reason=first["reason"]) + more
+
+
+def _origin(row: Row) -> list[str]:
+    return [f"case: {row['source']['row']}"] if row["source"]["row"] else []
+
+
+def _repetition(row: Row) -> str:
+    return f"repetition {row['repeat'] + 1} of {row['repeats']}; {row['min_pass']} must pass (min_pass)"
+
+
+def _body_line(line: str) -> str:
+    return _INDENT + cut(line, _LONGEST_LINE)
+
+
+def _hints(findings: Iterable[_Finding]) -> Iterator[str]:
+    return (cut(hint, _LONGEST_LINE) for hint in dict.fromkeys(finding.hint for finding in findings) if hint)
+
+
+# --- cases that are run several times --------------------------------------------------------------------------------
+
+
+class Repetitions:
+    """What becomes of a case that is run several times, gathered as its rows come: never the rows themselves."""
+
+    def __init__(self, name: str, row: Row) -> None:
+        """`row` is any of its rows."""
+        self._name = name
+        self._repeats = row["repeats"]
+        self._min_pass = row["min_pass"]
+        self._path = row["source"]["path"]
+        self._declared = row["source"]["line"]
+        self._origin = _origin(row)
+        self._line: int | None = None  # of the assertion that failed first
+        self._reason = ""
+        self._counts: Counter[Status] = Counter()
+        self._findings: dict[tuple[str, int | None], list[_Finding]] = {}  # different ones about the same
+        self._times: Counter[tuple[str, int | None]] = Counter()
+
+    def add(self, row: Row) -> None:
+        """Count a repetition, unless it was cut by the end of the run: then it is one that was not run."""
+        if _was_cut(row):
+            return
+        self._counts[row["status"]] += 1
+        if row["status"] == "passed":
+            return
+        self._reason = self._reason or _reason(row)
+        if row["error"] is None:
+            self._line = self._line or _line(row)
+        for finding in _findings(row):
+            about = (finding.what, finding.line)
+            self._times[about] += 1
+            known = self._findings.setdefault(about, [])
+            if finding not in known and len(known) <= _MOST_DIFFERENT:  # the last one tells that there are more
+                known.append(finding)
+
+    @property
+    def finished(self) -> bool:
+        return self._counts.total() >= self._repeats
+
+    @property
+    def went_wrong(self) -> bool:
+        """Whether a repetition failed or is in error."""
+        return bool(self._findings)
+
+    def told(self) -> Told:
+        status = verdict_of_case(
+            passed=self._counts["passed"],
+            failed=self._counts["failed"],
+            errors=self._counts["error"],
+            repeats=self._repeats,
+            min_pass=self._min_pass,
+        )
+        if status == "passed":
+            passed = f"passed {self._name}: {self._counts['passed']:,} of {self._repeats:,} repetitions"
+            return Told(passed=True, short=passed, head=passed)
+        line = self._line or self._declared
+        word, where, count = ("FAILED" if status == "failed" else "ERROR"), f"{self._path}:{line}", self._counted()
+        return Told(
+            short=short_line(word, self._name, place=where, reason=f"{count}: {self._reason}"),
+            head=cut(f"{word:<6} {self._name} ({where})  {count}", _LONGEST_LINE),
+            body=tuple(map(_body_line, (*self._body(line), *self._origin))),
+            hints=tuple(_hints(finding for findings in self._findings.values() for finding in findings)),
+        )
+
+    def _counted(self) -> str:
+        missing = self._repeats - self._counts.total()
+        return repetitions_told(
+            failed=self._counts["failed"],
+            errors=self._counts["error"],
+            missing=missing,
+            repeats=self._repeats,
+            min_pass=self._min_pass,
+        )
+
+    def _body(self, line: int) -> Iterator[str]:
+        for about, findings in self._findings.items():
+            yield findings[0].head(line, f"{self._times[about]:,} of {self._counts.total():,} times: ")
+            before: tuple[str, ...] = ()
+            for finding in findings[:_MOST_DIFFERENT]:
+                yield from finding.details[finding.details[:1] == before[:1] :]  # what was expected is told once
+                before = finding.details
+            if len(findings) > _MOST_DIFFERENT:
+                yield "and in other ways, which their rows tell"
+
+
+def repetitions_told(*, failed: int, errors: int, missing: int, repeats: int, min_pass: int) -> str:
+    """`2 of 3 repetitions failed, 2 must pass`."""
+    named = [(errors, "in error"), (failed, "failed"), (missing, "not run")]
+    (first, what), *others = [(count, what) for count, what in named if count]
+    told = [f"{first:,} of {repeats:,} repetitions {what}", *(f"{count:,} {what}" for count, what in others)]
+    return f"{', '.join(told)}, {min_pass:,} must pass"
+
+
+def _was_cut(row: Row) -> bool:
+    """Whether a row is in error because the run stopped, of which more is told than of any case."""
+    return row["error"] is not None and row["error"]["code"] == FailureCode.STOPPED
+
+
+# --- an assertion, written ------------------------------------------------------------------------------------------
 
 
 def _as_written(verdict: VerdictRecord) -> str:
@@ -169,39 +360,58 @@ def _hint_line(hint: str) -> str:
 
 
 class Outcomes:
-    """What to say of finished cases: a block each or, `short`, a line.
+    """What to say of cases as their rows come: a block each or, `short`, a line.
 
-    A hint is given once; after `told` cases that did not pass, others are counted.
+    A case that is run several times is told of when its last repetition has finished. A hint is given once; after
+    `told` cases that did not pass, others are counted.
     """
 
     def __init__(self, *, told: int | None = MOST_TOLD, short: bool = False) -> None:
         self.hinted: set[str] = set()
         self._left = told
         self._short = short
+        self._open: dict[tuple[str, str], Repetitions] = {}  # cases of which repetitions are still to come
 
-    def lines(self, name: str, row: Row) -> Iterator[str]:
-        """Nothing if it passed, or was cut by a stop that the end tells of."""
-        if self._left != 0 and is_told(row):
-            failure = failure_of(name, row)
-            assert failure is not None
-            yield from self.tell(failure)
+    def add(self, name: str, row: Row) -> Told | None:
+        """What is to be told of the case of a row, now that this has come; None if nothing is, or not yet."""
+        if row["repeats"] == 1:
+            if row["status"] == "passed":
+                return Told(passed=True, short=f"passed {name}", head=f"passed {name}")
+            return None if _was_cut(row) else failure_of(name, row)
+        key = row["job"], row["case"]
+        repetitions = self._open.get(key) or self._open.setdefault(key, Repetitions(name, row))
+        repetitions.add(row)
+        if not repetitions.finished:
+            return None
+        del self._open[key]
+        return repetitions.told()
 
-    def tell(self, failure: Failure) -> Iterator[str]:
-        """The lines about a case that did not pass, unless enough has been told."""
+    def lines(self, name: str, row: Row, *, passed: bool = False) -> Iterator[str]:
+        """What is to be said of the case of a row, now that this has come; of one that `passed`, if that is wanted."""
+        told = self.add(name, row)
+        if told is not None and (passed or not told.passed):
+            yield from self.tell(told)
+
+    def rest(self) -> Iterator[str]:
+        """What is known of cases of which no more repetitions will come, after a run that stopped."""
+        for repetitions in self._open.values():
+            if repetitions.went_wrong:
+                yield from self.tell(repetitions.told())
+        self._open.clear()
+
+    def tell(self, told: Told) -> Iterator[str]:
+        """The lines about a case, unless enough has been told."""
+        if told.passed:
+            yield told.short
+            return
         if self._left == 0:
             return
-        yield from [failure.short] if self._short else [failure.head, *failure.body]
-        if failure.hint and failure.hint not in self.hinted:
-            self.hinted.add(failure.hint)
-            yield _hint_line(failure.hint)
+        yield from [told.short] if self._short else [told.head, *told.body]
+        for hint in told.hints:
+            if hint not in self.hinted:
+                self.hinted.add(hint)
+                yield _hint_line(hint)
         if self._left is not None:
             self._left -= 1
             if self._left == 0:
                 yield "more cases that did not pass are only counted; their rows tell why, as does -v"
-
-
-def is_told(row: Row) -> bool:
-    """Whether there is something to say of a finished case by itself."""
-    if row["error"] is None:
-        return row["status"] == "failed"
-    return row["error"]["code"] != FailureCode.STOPPED

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from runner.console.failures import Outcomes, full_name, short_line
-from runner.console.text import cells, cut, duration, latency, money, one_line
+from runner.console.failures import Outcomes, brief, full_name, repetitions_told, short_line
+from runner.console.text import cells, cut, duration, latency, one_line, spent
 from runner.words import plural
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from runner.thresholds import ThresholdVerdict
 
 _LISTED = 20  # cases that did not pass, and variants
+_NAMED_MODELS = 5  # of those without a known price
 _LOG_WIDTH = 160  # of a line about one of them, where there is no terminal
 
 
@@ -26,20 +27,23 @@ def report_lines(rows: Iterable[Row], summary: Summary, *, width: int | None = N
     outcomes = Outcomes()
     for row in rows:
         yield from outcomes.lines(_row_name(row, summary.jobs[row["job"]]), row)
+    yield from outcomes.rest()
     yield from summary_lines(summary, width=width)
 
 
 def _row_name(row: Row, job: JobSummary) -> str:
     if job.unnamed:
         return one_line(job.name)
-    return full_name(job.name, row["case"], repeat=row["repeat"] if row["repeats"] > 1 else None)
+    return full_name(job.name, row["case"], matrix=row["matrix"])
 
 
-def progress(tally: Tally) -> str:
-    parts = [f"{tally.done:,}/{tally.cases:,} cases"]
+def progress(summary: Summary) -> str:
+    """How far a run is."""
+    tally = summary.total
+    parts = [f"{tally.done:,}/{tally.cases:,} {summary.unit}s"]
     parts += [f"{count:,} {name}" for count, name in ((tally.failed, "failed"), (tally.errors, "in error")) if count]
     if tally.cost_usd is not None:
-        parts.append(money(tally.cost_usd))
+        parts.append(spent(tally.cost_usd, unpriced=tally.unpriced))
     return ", ".join(parts)
 
 
@@ -67,7 +71,9 @@ def _what_was_done(summary: Summary, width: int | None, *, names_cases: bool) ->
     yield counts(summary) + (f" in {duration(summary.elapsed)}" if summary.elapsed else "")
     if total.kept:
         others = f"{total.not_kept:,} {'without a row' if summary.replay else 'called'}"
-        yield f"{total.kept:,} kept from earlier runs, {others if total.not_kept else 'nothing was called'}"
+        kept = f"{total.kept:,}" if summary.unit == "case" else plural(total.kept, summary.unit)
+        called = "only judges were called" if total.calls else "nothing was called"
+        yield f"{kept} kept from earlier runs, {others if total.not_kept else called}"
     if total.calls:
         tokens = f"{plural(total.usage.input_tokens, 'token')} in, {total.usage.output_tokens:,} out"
         yield f"{_calls(total)}; {tokens}{_cost(summary)}"
@@ -117,7 +123,7 @@ def _variants(job: JobSummary, width: int | None) -> Iterator[str]:
 
 
 def _cells(figures: Figures) -> tuple[str, ...]:
-    cost = "-" if figures.cost_usd is None else money(figures.cost_usd) + ("+?" if figures.unpriced else "")
+    cost = spent(figures.cost_usd, unpriced=figures.unpriced)
     percentiles = (latency(figures.latencies.percentile(percent)) for percent in (50, 95))
     numbers = (figures.passed, figures.failed, figures.errors)
     return (*(f"{number:,}" for number in numbers), cost, f"{figures.tokens:,}", *percentiles)
@@ -164,18 +170,22 @@ def _not_passed(summary: Summary) -> Iterator[str]:
 
 
 def _lines_of(job: JobSummary) -> Iterator[str]:
-    statuses = {**dict.fromkeys(job.failed, "FAILED"), **dict.fromkeys(job.in_error, "ERROR")}
+    failed = "allowed" if job.tolerates_failures else "FAILED"  # so that nobody looks here for what is wrong
+    statuses = {**dict.fromkeys(job.failed, failed), **dict.fromkeys(job.in_error, "ERROR")}
     for case in sorted((*job.failed.values(), *job.in_error.values()), key=lambda case: case.index):
         if not case.stopped:
-            name = one_line(job.name) if job.unnamed else full_name(job.name, case.case)
-            failed = statuses[case.case] == "FAILED"
-            reason = _repetitions(job, case) if failed and job.repeat > 1 else case.reason
-            place = f"{case.path}:{case.line}" if failed else None
-            yield short_line(statuses[case.case], name, place=place, reason=reason)
+            name = one_line(job.name) if job.unnamed else full_name(job.name, case.case, matrix=case.matrix)
+            status = statuses[case.case]
+            place = None if status == "ERROR" else f"{case.path}:{case.line}"
+            reason = brief(expected=case.expected, actual=case.actual, reason=case.reason)
+            if status != "ERROR" and job.repeat > 1:
+                reason = f"{_repetitions(job, case)}: {reason}"
+            yield short_line(status, name, place=place, reason=reason)
 
 
 def _repetitions(job: JobSummary, case: NotPassed) -> str:
-    return f"{job.passes(case)} of {job.repeat} repetitions passed, {job.min_pass} needed"
+    failed = job.failures(case)
+    return repetitions_told(failed=failed, errors=0, missing=0, repeats=job.repeat, min_pass=job.min_pass)
 
 
 # --- notes -----------------------------------------------------------------------------------------------------------
@@ -194,6 +204,9 @@ def _notes(summary: Summary) -> Iterator[str]:
     if total.cut_at_max_tokens:
         cut = plural(total.cut_at_max_tokens, "reply was", "replies were")
         yield f"note: {cut} cut at max_tokens; to raise inference.max_tokens asks anew, so it calls every case again"
+    if summary.judged_locally:
+        verdicts = plural(summary.judged_locally, "verdict of a judge is", "verdicts of judges are")
+        yield f"note: {verdicts} the local emulator's, which lets everything pass unless --replies says otherwise"
     if summary.kept_local:
         yield f"note: {plural(summary.kept_local, 'kept row is', 'kept rows are')} the local emulator's, not a model's"
     yield from (f"note: {entry}" for entry in summary.unused_replies)
@@ -211,6 +224,10 @@ def _notes_on_verdicts(job: JobSummary) -> Iterator[str]:
         yield f"note: the thresholds of {job.name} were not judged: {missing} not reached"
     elif job.wanted and job.partial:
         yield f"note: the thresholds of {job.name} were judged by the cases that were chosen alone"
+    yield from _note_on_tolerance(job)
+
+
+def _note_on_tolerance(job: JobSummary) -> Iterator[str]:
     if job.tolerates_failures:
         yield f"note: {plural(job.failed_cases, 'case')} of {job.name} failed, no more than its pass_rate allows"
 
@@ -241,8 +258,8 @@ def _how_to_go_on(summary: Summary) -> str:
 def counts(summary: Summary) -> str:
     """The cases and what became of them, each counted once however often it was repeated."""
     cases = plural(summary.figures.cases + summary.pending_cases, "case")
-    repeated = "" if summary.unit == "case" else f" ({plural(summary.total.done, summary.unit)})"
-    return f"{cases}: {outcomes(summary)}{repeated}"
+    repeated = "" if summary.unit == "case" else f" ({summary.total.cases:,} with repetitions)"
+    return f"{cases}{repeated}: {outcomes(summary)}"
 
 
 def outcomes(run: Summary | JobSummary) -> str:
@@ -265,10 +282,18 @@ def _calls(tally: Tally) -> str:
 def _cost(summary: Summary) -> str:
     total = summary.total
     if total.cost_usd is None:
-        hint = "" if summary.of_rows_alone else " (--prices FILE gives one)"
-        return f"; cost not known: no price for this model{hint}" if total.unpriced else ""
-    note = f", without {plural(total.unpriced, 'row')} of unknown price" if total.unpriced else ""
+        return f"; cost not known: {_why_unpriced(summary)}" if total.unpriced else ""
+    sum_, why = spent(total.cost_usd, unpriced=total.unpriced), f"; {_why_unpriced(summary)}" if total.unpriced else ""
     if summary.endpoint_is_local:
-        return f"; would cost about {money(total.cost_usd)} on Bedrock (nothing was billed){note}"
+        return f"; would cost about {sum_} on Bedrock (nothing was billed{why})"
     prices = f" at the prices of {summary.prices}" if summary.prices else ""  # rows do not tell which they were
-    return f"; {money(total.cost_usd)}{prices}{note}"
+    return f"; {sum_}{prices}{why}"
+
+
+def _why_unpriced(summary: Summary) -> str:
+    tally, hint = summary.total, "" if summary.of_rows_alone else " (--prices FILE gives one)"
+    if not tally.unpriced_models:
+        return f"the service counted no tokens of {plural(tally.unpriced, 'row')}"
+    named = [*islice(tally.unpriced_models, _NAMED_MODELS)]
+    more = [f"{len(tally.unpriced_models) - _NAMED_MODELS} more"] if len(tally.unpriced_models) > _NAMED_MODELS else []
+    return f"no price for {', '.join([*named, *more])}{hint}"

@@ -67,6 +67,13 @@ def money(usd: float) -> str:
     return f"${usd:,.2f}" if usd >= 1 or usd == 0 else f"${usd:.4f}" if usd >= 0.001 else f"${usd:.6f}"
 
 
+def spent(usd: float | None, *, unpriced: int) -> str:
+    """`$0.12`; `$0.12 + unknown` or `not known` where something has no known price; a dash if nothing was to pay."""
+    if usd is None:
+        return "not known" if unpriced else "-"
+    return money(usd) + (" + unknown" if unpriced else "")
+
+
 def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f}s"

@@ -129,7 +129,10 @@ def test_the_header_outranks_the_script(say: Any) -> None:
         ("- match: x", ":1: nothing to do: give one of reply, fault"),
         ("- match: a\n  reply: b\n- match: (\n  reply: b", ":3: match: not a regular expression"),
         ("- match: a\n  replay: b", ":2: unknown key replay: did you mean reply?"),
-        ("- match: a\n  delay: 3s", ":2: unknown key delay: known: error, fault, latency, match, message, model"),
+        (
+            "- match: a\n  delay: 3s",
+            ":2: unknown key delay: known: error, fault, latency, match, message, model",
+        ),
         ("- match: a\n  reply:\n", ":2: reply: must be text"),
         ("- match: a\n  reply: []", ":2: reply: the list is empty"),
         ("- match: a\n  reply: {a: b}", ":2: reply: must be text"),
