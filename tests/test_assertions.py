@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from runner import schema
-from runner.assertions import Answer, UnjudgedError, evaluate, excerpt, patterns, problem_with
+from runner.assertions import Answer, UnjudgedError, evaluate, excerpt, problem_with, time_limit
 from runner.assertions.jsons import values_in
 from runner.errors import Place
 from runner.records import Assertion, VerdictRecord
@@ -245,8 +245,8 @@ def test_what_the_answer_does_not_tell_is_not_judged() -> None:
     assert "stream: true" in (unjudged("first-token-latency", threshold=1.0).hint or "")
     assert "price" in unjudged("not-cost", threshold=1.0).message
     assert "no stop reason" in unjudged("finish-reason", value="stop").message
-    assert unjudged("llm-rubric", value="polite").message == "was not judged"
-    assert unjudged("similar", value=["polite"]).message == "was not judged"
+    assert unjudged("llm-rubric", value="polite").message == "no model has judged this reply"
+    assert unjudged("similar", value=["polite"]).message == "no model has judged this reply"
 
 
 def test_a_refusal_is_also_what_the_service_calls_one() -> None:
@@ -484,7 +484,7 @@ DRAFT_7 = "http://json-schema.org/draft-07/schema#"
     ],
 )  # fmt: skip
 def test_no_pattern_hangs(kind: str, value: Any, output: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patterns, "TIME_LIMIT", 0.05)
+    monkeypatch.setattr(time_limit, "SECONDS", 0.05)
     error = unjudged(kind, output, value=value)
     assert "took longer than 0.05s" in error.message
     assert error.hint

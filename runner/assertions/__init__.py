@@ -50,7 +50,10 @@ def evaluate(assertion: Assertion, answer: Answer) -> VerdictRecord:
 
 def problem_with(assertion: Assertion) -> str | None:
     """Why a rendered assertion can't be evaluated at all, or None. Known before anything is sent."""
-    return _KINDS[assertion.type].problem(assertion)
+    try:
+        return _KINDS[assertion.type].problem(assertion)
+    except RecursionError:
+        return f"the value of `{assertion.name}` is JSON that is nested too deeply"
 
 
 def advice(assertion: Assertion) -> str | None:

@@ -1,24 +1,30 @@
-"""JSON Schemas of job files: they fetch nothing, and neither their patterns nor large outputs can hang a run."""
+"""JSON Schemas of job files: they fetch nothing, and neither they nor large outputs can hang a run."""
 
 from __future__ import annotations
 
 import json
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
-from runner.assertions import patterns
+from runner.assertions import patterns, time_limit
 from runner.assertions.kinds import UnjudgedError
 from runner.assertions.wording import excerpt, shortened, spelled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from jsonschema import SchemaError, ValidationError
+    from jsonschema import FormatChecker, ValidationError
     from jsonschema.protocols import Validator
     from referencing import Specification
 
 _MAX_ERRORS: Final = 50  # of one value, of which the one that says most is told
+_HINT: Final = (
+    "branches that are alike, as of a oneOf in itself, take exponential time: tell them apart with if and then"
+)
 _NAMED_EXTRAS: Final = 5
+# Of numbers as large as 1e999, and where a reference leads to what is no schema.
+_NOT_APPLICABLE: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+_MAX_KEYS: Final = 5_000  # of a schema: to check them takes jsonschema a second or two
 _MAX_UNEVALUATED: Final = 5_000  # items or keys: to find the unevaluated ones takes jsonschema quadratic time
 
 
@@ -27,19 +33,30 @@ def problem(schema: Any) -> str | None:
     return _problem(json.dumps(schema))
 
 
-def breach(schema: Any, value: Any) -> str | None:
-    """Where and how a JSON value does not fit a schema, as `at /a/0: ...`; None if it fits. Raises UnjudgedError."""
-    from jsonschema.exceptions import best_match
+def breaches(schema: Any) -> Callable[[Any], str | None]:
+    """What tells where and how a JSON value does not fit a schema, as `at /a/0: ...`; None if it fits.
+
+    It raises UnjudgedError, also where the check under way is over time.
+    """
+    return partial(_breach, _validator(json.dumps(schema)))
+
+
+def _breach(validator: Validator, value: Any) -> str | None:
+    from jsonschema.exceptions import UnknownType, best_match
     from referencing.exceptions import Unresolvable
 
-    validator = _validator(json.dumps(schema))
     try:
-        with patterns.limited():
-            errors = [error for error, _ in zip(validator.iter_errors(value), range(_MAX_ERRORS), strict=False)]
+        errors = [error for error, _ in zip(validator.iter_errors(value), range(_MAX_ERRORS), strict=False)]
     except Unresolvable as error:
-        raise UnjudgedError(f"the JSON Schema refers to {error.ref}, which is not in it") from None
-    except (ArithmeticError, TypeError, ValueError) as error:  # of numbers as large as 1e999
+        raise UnjudgedError(f"the JSON Schema refers to {excerpt(str(error.ref))}, which is not in it") from None
+    except _NOT_APPLICABLE as error:
         raise UnjudgedError(f"the JSON Schema could not be applied: {shortened(str(error))}") from None
+    except RecursionError:
+        raise UnjudgedError(
+            "the JSON Schema refers to itself without end, or the output is nested too deeply"
+        ) from None
+    except UnknownType as error:
+        raise UnjudgedError(f"the JSON Schema has an unknown type: {spelled(error.type)}") from None
     best = best_match(errors)
     return None if best is None else f"at {_pointer(best)}: {_told(best)}"
 
@@ -49,17 +66,19 @@ def escaped(step: str | int) -> str:
     return str(step).replace("~", "~0").replace("/", "~1")
 
 
-def _pointer(error: ValidationError | SchemaError) -> str:
+def _pointer(error: ValidationError) -> str:
     return "".join(f"/{escaped(step)}" for step in error.absolute_path) or "the top"
 
 
 _SAYS_ENOUGH: Final = frozenset({"required", "additionalProperties", "dependentRequired"})  # names keys, no values
 
 
-def _told(error: ValidationError | SchemaError) -> str:
+def _told(error: ValidationError) -> str:
     if error.schema in (False, _NOTHING):
         return f"nothing may be there, and there is {spelled(error.instance)}"
     keyword = str(error.validator)
+    if (keyword, error.validator_value) == ("format", "regex"):
+        return patterns.pattern_problem(error.instance) or ""
     if keyword in _SAYS_ENOUGH:
         return shortened(error.message)
     return f"{spelled(error.instance)} does not fit `{keyword}: {spelled(error.validator_value)}`"
@@ -72,23 +91,30 @@ _DATA: Final = frozenset({"const", "default", "enum", "examples"})  # keywords w
 
 @lru_cache(maxsize=256)
 def _problem(spelled_schema: str) -> str | None:
-    from jsonschema import SchemaError
-
     schema = json.loads(spelled_schema)
-    dialect = _dialect(schema)
+    if isinstance(schema, dict) and not isinstance(schema.get("$schema", ""), str):
+        return "the JSON Schema is wrong at /$schema: it is no text"
     try:
-        dialect.check_schema(schema)
-    except SchemaError as error:
-        return f"the JSON Schema is wrong at {_pointer(error)}: {_told(error)}{_older(schema, error)}"
+        return _misfit(schema) or _wrong_reference(schema, _dialect(schema))
     except RecursionError:
         return "the JSON Schema is nested too deeply"
-    keywords = {name for part in _mappings(schema) for name in part}
-    if {"patternProperties", "unevaluatedProperties"} <= keywords:
+
+
+def _misfit(schema: Any) -> str | None:
+    """What does not fit the schema of schemas, or cannot be checked here."""
+    names = list(_names(schema))
+    if len(names) > _MAX_KEYS:
+        return f"the JSON Schema is too large: it has {len(names):,} keys, and more than {_MAX_KEYS:,} take too long"
+    dialect = _dialect(schema)
+    error = next(_applied(dialect.META_SCHEMA, dialect).iter_errors(schema), None)
+    if error is not None:
+        return f"the JSON Schema is wrong at {_pointer(error)}: {_told(error)}{_older(schema, error)}"
+    if {"patternProperties", "unevaluatedProperties"} <= set(names):
         return "`unevaluatedProperties` beside `patternProperties` cannot be checked: write `additionalProperties`"
-    return _wrong_reference(schema, dialect)
+    return None
 
 
-def _older(schema: Any, error: SchemaError) -> str:
+def _older(schema: Any, error: ValidationError) -> str:
     """Before 2020-12 `items` could be a list; schemas that do not say which dialect they are get the latest."""
     if "$schema" not in schema and error.absolute_path and error.absolute_path[-1] == "items":
         return '; write `prefixItems`, or add `$schema: "http://json-schema.org/draft-07/schema#"`'
@@ -103,11 +129,14 @@ def _wrong_reference(schema: Any, dialect: type[Validator]) -> str | None:
 
     specification = specification_with(dialect.META_SCHEMA["$schema"])
     resource = specification.create_resource(schema)
-    for reference, resolver in _references(schema, REGISTRY.resolver_with_root(resource), specification):
-        try:
+    reference = None
+    try:
+        for reference, resolver in _references(schema, REGISTRY.resolver_with_root(resource), specification):
             resolver.lookup(reference)
-        except (Unresolvable, ValueError):
-            return f"the JSON Schema refers to {excerpt(reference)}, which is not in it, and nothing is fetched"
+    except (Unresolvable, *_NOT_APPLICABLE) as error:
+        if reference is None:
+            return f"the JSON Schema has a wrong `$id`: {shortened(str(error))}"
+        return f"the JSON Schema refers to {excerpt(reference)}, which is not in it, and nothing is fetched"
     return None
 
 
@@ -122,25 +151,29 @@ def _references(part: Any, resolver: Any, of: Specification[Any]) -> Iterator[tu
         yield from _references(value, resolver, of)
 
 
-def _mappings(part: Any) -> Iterator[Mapping[str, Any]]:
-    """Every mapping in a schema."""
+def _names(part: Any) -> Iterator[str]:
+    """Every key of every mapping in a schema, also in its data: a reference may lead there."""
     if isinstance(part, dict):
-        yield part
-        part = [value for name, value in part.items() if name not in _DATA]
+        yield from part
+        part = list(part.values())
     for value in part if isinstance(part, list) else ():
-        yield from _mappings(value)
+        yield from _names(value)
 
 
-# --- jsonschema, held to time limits ---------------------------------------------------------------------------------
+# --- jsonschema, held to a time limit --------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=256)
 def _validator(spelled_schema: str) -> Validator:
+    schema = json.loads(spelled_schema)
+    return _applied(_as_needed(schema), _dialect(schema))
+
+
+def _applied(schema: Any, dialect: type[Validator]) -> Validator:
     from referencing.jsonschema import EMPTY_REGISTRY
 
-    schema = json.loads(spelled_schema)
-    dialect = _limited(_dialect(schema))
-    return dialect(_as_needed(schema), format_checker=dialect.FORMAT_CHECKER, registry=EMPTY_REGISTRY)
+    limited = _limited(dialect)
+    return limited(schema, format_checker=limited.FORMAT_CHECKER, registry=EMPTY_REGISTRY)
 
 
 def _dialect(schema: Any) -> type[Validator]:
@@ -155,29 +188,24 @@ _NOTHING: Final[Mapping[str, Any]] = {"not": {}}
 
 
 def _as_needed(part: Any) -> Any:
-    """A schema as jsonschema needs it.
-
-    Without `$schema`: where it meets one, it goes on with a class without time limits. And with `{"not": {}}` for a
-    property that is `false`, since of `false` it does not tell where the value is.
-    """
+    """A schema with `{"not": {}}` for a property that is `false`: of `false` jsonschema does not tell where it is."""
     if isinstance(part, list):
         return [_as_needed(value) for value in part]
     if not isinstance(part, dict):
         return part
-    kept = {name: value for name, value in part.items() if name != "$schema" or not isinstance(value, str)}
     return {
         name: value
         if name in _DATA
         else {key: _NOTHING if schema is False else _as_needed(schema) for key, schema in value.items()}
         if name in _PROPERTIES and isinstance(value, dict)
         else _as_needed(value)
-        for name, value in kept.items()
+        for name, value in part.items()
     }
 
 
 @cache
 def _limited(dialect: type[Validator]) -> type[Validator]:
-    """A class of jsonschema with those keywords replaced that may take exponential or quadratic time."""
+    """A class of jsonschema that looks at the clock, without those keywords that may take quadratic time or more."""
     from jsonschema.validators import extend
 
     ours = {
@@ -189,8 +217,47 @@ def _limited(dialect: type[Validator]) -> type[Validator]:
         "unevaluatedProperties": _few(dialect, "unevaluatedProperties"),
     }
     known = {name: check for name, check in ours.items() if name in dialect.VALIDATORS}
-    limited: type[Validator] = extend(dialect, known, format_checker=dialect.FORMAT_CHECKER)  # type: ignore[no-untyped-call]
+    limited: type[Validator] = extend(dialect, known, format_checker=_formats(dialect))  # type: ignore[no-untyped-call]
+    _watch(limited)
     return limited
+
+
+def _watch(limited: type[Validator]) -> None:
+    """Let a class of our own look at the clock whenever a schema within the schema is applied to a value.
+
+    It is then evolved, or asked for its errors. To evolve also keeps the class: jsonschema goes on with one of its own
+    where it meets `$schema`.
+    """
+    evolve, iter_errors = limited.evolve, limited.iter_errors
+
+    def evolve_in_time(self: Validator, **changes: Any) -> Validator:
+        _look_at_clock()
+        schema = changes.get("schema")
+        if isinstance(schema, dict) and "$schema" in schema:
+            changes["schema"] = {name: value for name, value in schema.items() if name != "$schema"}
+        return evolve(self, **changes)
+
+    def iter_errors_in_time(self: Validator, instance: Any) -> Iterator[ValidationError]:
+        _look_at_clock()
+        return iter_errors(self, instance)
+
+    limited.evolve = evolve_in_time  # type: ignore[method-assign]
+    limited.iter_errors = iter_errors_in_time  # type: ignore[method-assign]
+
+
+def _look_at_clock() -> None:
+    if time_limit.left() <= 0:
+        raise time_limit.exceeded("the JSON Schema", _HINT)
+
+
+def _formats(dialect: type[Validator]) -> FormatChecker:
+    """The formats of a dialect, with a limit of what is compiled as a regular expression."""
+    from jsonschema import FormatChecker
+
+    formats = FormatChecker(formats=())
+    formats.checkers = {**dialect.FORMAT_CHECKER.checkers}
+    formats.checks("regex")(lambda value: not isinstance(value, str) or patterns.pattern_problem(value) is None)
+    return formats
 
 
 def _pattern(validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[ValidationError]:
@@ -226,12 +293,14 @@ def _unique_items(validator: Any, wanted: Any, instance: Any, _schema: Any) -> I
 
 
 def _hashable(value: Any) -> Any:
-    """Equal for equal JSON values, and `true` is not 1."""
+    """Equal for equal JSON values, and `true` is not 1. Numbers are texts: many may be chosen that have one hash."""
     if isinstance(value, dict):
         return frozenset((name, _hashable(item)) for name, item in value.items())
     if isinstance(value, list):
         return tuple(map(_hashable, value))
-    return (bool, value) if isinstance(value, bool) else value
+    if isinstance(value, str):
+        return (str, value)
+    return repr(int(value)) if isinstance(value, float) and value.is_integer() else repr(value)
 
 
 def _few(dialect: type[Validator], keyword: str) -> Any:

@@ -7,7 +7,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Never
 
-from runner.assertions import json_paths, json_schemas, patterns
+from runner.assertions import json_paths, json_schemas, time_limit
 from runner.assertions.kinds import Answer, Finding, Kind, UnjudgedError
 from runner.assertions.wording import counted, excerpt, spelled
 
@@ -112,29 +112,47 @@ def equals(expected: Any, output: str) -> Finding:
     return Finding(differs is None, lambda: differs or f"got {excerpt(output)}")
 
 
-def difference(expected: Any, value: Any, pointer: str = "") -> str | None:
+def difference(expected: Any, value: Any) -> str | None:
     """Where two JSON values first differ and how, as `at /a/0: expected 1, got 2`; None where they are the same.
 
     As in JSON, 1 and 1.0 are one number, and `true` is none.
     """
+    differs = _difference(expected, value)
+    if differs is None:
+        return None
+    steps, how = differs
+    return f"{at(''.join(f'/{json_schemas.escaped(step)}' for step in reversed(steps)))}: {how}"
+
+
+def _difference(expected: Any, value: Any) -> tuple[list[str | int], str] | None:
+    """The steps to where two values differ, from there to the top, and how they do."""
     if isinstance(expected, dict) and isinstance(value, dict):
-        missing = next((name for name in expected if name not in value), None)
-        extra = next((name for name in value if name not in expected), None)
-        if missing is not None:
-            return f"{at(pointer)}: {spelled(missing)} is missing"
-        if extra is not None:
-            return f"{at(pointer)}: {spelled(extra)} is not expected"
+        unlike = _unlike_names(expected, value)
         steps: Any = expected
     elif isinstance(expected, list) and isinstance(value, list):
-        if len(expected) != len(value):
-            return f"{at(pointer)}: expected {counted(len(expected), 'item')}, got {len(value):,}"
+        same = len(expected) == len(value)
+        unlike = None if same else f"expected {counted(len(expected), 'item')}, got {len(value):,}"
         steps = range(len(expected))
-    elif isinstance(expected, bool) is isinstance(value, bool) and expected == value:
-        return None
     else:
-        return f"{at(pointer)}: expected {spelled(expected)}, got {spelled(value)}"
-    found = (difference(expected[step], value[step], f"{pointer}/{json_schemas.escaped(step)}") for step in steps)
-    return next((differs for differs in found if differs), None)
+        same = isinstance(expected, bool) is isinstance(value, bool) and expected == value
+        unlike = None if same else f"expected {spelled(expected)}, got {spelled(value)}"
+        steps = ()
+    if unlike is not None:
+        return [], unlike
+    for step in steps:
+        differs = _difference(expected[step], value[step])
+        if differs is not None:
+            differs[0].append(step)
+            return differs
+    return None
+
+
+def _unlike_names(expected: Mapping[str, Any], value: Mapping[str, Any]) -> str | None:
+    missing = next((name for name in expected if name not in value), None)
+    if missing is not None:
+        return f"{spelled(missing)} is missing"
+    extra = next((name for name in value if name not in expected), None)
+    return None if extra is None else f"{spelled(extra)} is not expected"
 
 
 def at(pointer: str) -> str:
@@ -148,26 +166,32 @@ def _no_json(error: ValueError) -> Finding:
 # --- is-json, contains-json ------------------------------------------------------------------------------------------
 
 
+@time_limit.limited
 def _is_json(assertion: Assertion, answer: Answer) -> Finding:
     try:
         value = parse(answer.output)
     except ValueError as error:
         return _no_json(error)
-    breach = _breach(assertion, value)
+    breach = _breaches(assertion)(value)
     return Finding(breach is None, lambda: breach or f"got {excerpt(answer.output)}")
 
 
+@time_limit.limited
 def _contains_json(assertion: Assertion, answer: Answer) -> Finding:
     first, others = None, -1
-    with patterns.limited():
-        for value in values_in(answer.output):
-            breach = _breach(assertion, value)
-            if breach is None:
-                break
-            first, others = first or breach, others + 1
-        else:
-            return Finding(holds=False, found=partial(_none_fits, answer.output, first, others))
-    return Finding(holds=True, found=lambda: f"it contains {spelled(value)}")
+    breaches = _breaches(assertion)
+    for value in values_in(answer.output):
+        breach = breaches(value)
+        if breach is None:
+            return Finding(holds=True, found=partial(_containing, value))
+        if time_limit.left() <= 0:
+            raise time_limit.exceeded(f"looking through {others + 2:,} JSON values in the output")
+        first, others = first or breach, others + 1
+    return Finding(holds=False, found=partial(_none_fits, answer.output, first, others))
+
+
+def _containing(value: Any) -> str:
+    return f"it contains {spelled(value)}"
 
 
 def _none_fits(output: str, first: str | None, others: int) -> str:
@@ -176,9 +200,10 @@ def _none_fits(output: str, first: str | None, others: int) -> str:
     return first + (f" (and {others:,} more do not fit)" if others else "")
 
 
-def _breach(assertion: Assertion, value: Any) -> str | None:
+def _breaches(assertion: Assertion) -> Callable[[Any], str | None]:
+    """What tells how a value does not fit the schema of an assertion; None if it does."""
     schema = _schema(assertion)
-    return None if schema is None else json_schemas.breach(schema, value)
+    return (lambda _: None) if schema is None else json_schemas.breaches(schema)
 
 
 def _schema(assertion: Assertion) -> Any:
@@ -208,20 +233,20 @@ def _fitting(check: Callable[[Assertion, Answer], Finding], words: str) -> Kind:
 _NAMED_VALUES: Final = 3  # of those that a path leads to
 
 
+@time_limit.limited
 def _json_path(assertion: Assertion, answer: Answer) -> Finding:
     path, wanted = _path(assertion)
     try:
         value = parse(answer.output)
     except ValueError as error:
         return _no_json(error)
-    with patterns.limited():
-        found = json_paths.find(path, value)
+    found = json_paths.find(path, value)
     if not found:
         return Finding(holds=False, found=lambda: f"nothing is there in {excerpt(answer.output)}")
     if "value" not in wanted:
         return Finding(holds=True, found=lambda: f"there is {_listed(found)}")
     expected = wanted["value"]
-    holds = any(_same(expected, item) for item in found)
+    holds = any(_matching(expected, found))
     if len(found) == 1 and not holds:
         return Finding(holds=False, found=lambda: _at_path(expected, found[0]))
     return Finding(holds, lambda: f"there is {_listed(found)}")
@@ -238,14 +263,22 @@ def _listed(values: list[Any]) -> str:
     return ", ".join(spelled(value) for value in values[:_NAMED_VALUES]) + more
 
 
-def _same(expected: Any, found: Any) -> bool:
-    """A text also stands for the number or boolean that it spells: templates give nothing but texts."""
-    if isinstance(expected, str) and isinstance(found, int | float):
-        try:
-            expected = parse(expected)
-        except ValueError:
-            return False
-    return difference(expected, found) is None
+def _matching(expected: Any, found: list[Any]) -> Iterator[bool]:
+    """Which values are as expected. A text also stands for the number or boolean that it spells: templates give nothing
+    but texts.
+    """
+    meant = _spelled_by(expected) if isinstance(expected, str) else expected
+    for value in found:
+        if time_limit.left() <= 0:
+            raise time_limit.exceeded("comparing what the JSONPath leads to")
+        yield difference(meant if isinstance(value, int | float) else expected, value) is None
+
+
+def _spelled_by(text: str) -> Any:
+    try:
+        return parse(text)
+    except ValueError:
+        return text
 
 
 def _path(assertion: Assertion) -> tuple[str, Mapping[str, Any]]:

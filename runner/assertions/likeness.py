@@ -15,10 +15,8 @@ if TYPE_CHECKING:
 # --- levenshtein -----------------------------------------------------------------------------------------------------
 
 _EDITS: Final = 5  # promptfoo's default
-_EXACT: Final = (
-    2_000_000_000  # pairs of characters that are compared to say how far texts are apart: a tenth of a second
-)
-_MOST: Final = 50_000_000_000  # that are compared at all: some seconds
+_EXACT: Final = 2_000_000_000  # pairs of characters compared to say how far texts are apart: a tenth of a second
+_MOST: Final = 10_000_000_000  # that are compared at all: a second, in which no signal is read
 
 
 def _levenshtein(assertion: Assertion, answer: Answer) -> Finding:

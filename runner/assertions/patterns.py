@@ -4,37 +4,21 @@ from __future__ import annotations
 
 import re
 import warnings
-from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import lru_cache
-from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from runner.assertions import pattern_syntax, time_limit
 from runner.assertions.kinds import Answer, Finding, Kind, UnjudgedError, text_of
 from runner.assertions.wording import excerpt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import regex
 
     from runner.records import Assertion
 
-TIME_LIMIT: Final = 1.0  # seconds that all searches of one evaluation may take together
-
-_deadline: ContextVar[float] = ContextVar("deadline")  # on the monotonic clock, of the evaluation under way
+_MAX_SIZE: Final = 50_000  # of a pattern: that many characters take half a second to compile, and up to 40 MB
 
 _HINT = "repetitions within repetitions, as in (a+)+, take exponential time: write it without them"
-
-
-@contextmanager
-def limited() -> Iterator[None]:
-    """All searches inside share one time limit; without this each has its own."""
-    token = _deadline.set(monotonic() + TIME_LIMIT)
-    try:
-        yield
-    finally:
-        _deadline.reset(token)
 
 
 def search(pattern: str, text: str) -> regex.Match[str] | None:
@@ -49,47 +33,45 @@ def fullmatch(pattern: str, text: str) -> regex.Match[str] | None:
 
 def _timed(pattern: str, text: str, *, whole: bool) -> regex.Match[str] | None:
     compiled = _compiled(pattern)
-    left = _deadline.get(monotonic() + TIME_LIMIT) - monotonic()
+    left = time_limit.left()
     try:
-        return (compiled.fullmatch if whole else compiled.search)(text, timeout=max(left, 0.001))
+        if left > 0:
+            return (compiled.fullmatch if whole else compiled.search)(text, timeout=left)
     except TimeoutError:
-        raise UnjudgedError(
-            f"the regular expression {excerpt(pattern)} took longer than {TIME_LIMIT:g}s", hint=_HINT
-        ) from None
+        pass
+    raise time_limit.exceeded(f"the regular expression {excerpt(pattern)}", _HINT)
 
 
-# What `regex` reads otherwise than `re`: a brace that begins no repetition is a fuzzy match to it.
-_ESCAPED_OR_BRACE = re.compile(r"(\\N\{[^}]*\}|\\.)|\{(?!\d+(?:,\d*)?\}|,\d*\})", re.DOTALL)
-
-
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)  # few, since one may take megabytes
 def _compiled(pattern: str) -> regex.Pattern[str]:
     import regex
 
-    as_re_reads_it = _ESCAPED_OR_BRACE.sub(lambda found: found[1] or r"\{", pattern)
+    if len(pattern) > _MAX_SIZE:
+        raise UnjudgedError(f"{excerpt(pattern)} is too long for a regular expression: {len(pattern):,} characters")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return regex.compile(as_re_reads_it)
-    except (regex.error, RecursionError) as error:
+            warnings.simplefilter("ignore")  # about what may mean something else in a later Python
+            translation = pattern_syntax.translated(pattern)
+            if translation.size > _MAX_SIZE:
+                raise UnjudgedError(
+                    f"{excerpt(pattern)} repeats so much that it cannot be compiled: more than {_MAX_SIZE:,} characters"
+                )
+            return regex.compile(translation.pattern, cache_pattern=False)
+    except (re.error, regex.error, RecursionError, OverflowError) as error:
         raise UnjudgedError(f"{excerpt(pattern)} is not a regular expression: {error}") from None
 
 
 @lru_cache(maxsize=1024)
 def pattern_problem(pattern: str) -> str | None:
-    """Why `pattern` is not a regular expression, or None if it is one."""
+    """Why `pattern` is not a regular expression that can be used here, or None if it is one."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about what may mean something else in a later Python
-            re.compile(pattern)
         _compiled(pattern)
-    except (re.error, RecursionError, OverflowError) as error:
-        return f"{excerpt(pattern)} is not a regular expression: {error}"
     except UnjudgedError as error:
         return error.message
     return None
 
 
+@time_limit.limited
 def _regex(assertion: Assertion, answer: Answer) -> Finding:
     match = search(text_of(assertion), answer.output)
     if match is None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from runner.assertions import jsons
+from runner.assertions import jsons, time_limit
 from runner.assertions.kinds import Answer, Finding, Kind, UnjudgedError, text_of
 from runner.assertions.wording import as_json, difference, excerpt, listing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from runner.records import Assertion
 
@@ -52,20 +52,30 @@ def _ends_with(assertion: Assertion, answer: Answer) -> Finding:
 # --- several texts ---------------------------------------------------------------------------------------------------
 
 
+@time_limit.limited
 def _contains_any(assertion: Assertion, answer: Answer, *, fold: Callable[[str], str] = str) -> Finding:
     output = fold(answer.output)
-    first = next((text for text in _texts(assertion) if fold(text) in output), None)
+    first = next((text for text in _in_time(_texts(assertion)) if fold(text) in output), None)
     if first is None:
         return Finding(holds=False, found=lambda: f"got {excerpt(answer.output)}")
     at = output.find(fold(first))
     return Finding(holds=True, found=lambda: f"{excerpt(first)} is in {excerpt(answer.output, at)}")
 
 
+@time_limit.limited
 def _contains_all(assertion: Assertion, answer: Answer, *, fold: Callable[[str], str] = str) -> Finding:
     output = fold(answer.output)
-    missing = [text for text in _texts(assertion) if fold(text) not in output]
+    missing = [text for text in _in_time(_texts(assertion)) if fold(text) not in output]
     told = f"missing: {listing(missing)}; " if missing else ""
     return Finding(not missing, lambda: f"{told}got {excerpt(answer.output)}")
+
+
+def _in_time(texts: Iterable[str]) -> Iterator[str]:
+    """The texts, until the check is over time."""
+    for number, text in enumerate(texts):
+        if time_limit.left() <= 0:
+            raise time_limit.exceeded(f"looking for the first {number:,} texts")
+        yield text
 
 
 def _texts(assertion: Assertion) -> tuple[str, ...]:
@@ -103,12 +113,14 @@ def _quoted(text: str, position: int) -> tuple[str, int]:
             characters.append(pair[1])
             position += 2
         elif pair[0] == '"':
-            rest = text[position + 1 :].lstrip()
-            if rest and not rest.startswith(","):
+            end = position + 1
+            while end < len(text) and text[end].isspace():
+                end += 1
+            if end < len(text) and text[end] != ",":
                 raise UnjudgedError(
                     f"a comma is missing after the quote at character {position + 1} of {excerpt(text)}"
                 )
-            return "".join(characters), len(text) - len(rest)
+            return "".join(characters), end
         else:
             characters.append(pair[0])
             position += 1
