@@ -157,7 +157,7 @@ def _repeat_problems(document: Document) -> Iterator[Problem]:
 
 def _threshold_problems(document: Document) -> Iterator[Problem]:
     for threshold in thresholds_of(document):
-        wrong = thresholds.futile(threshold)
+        wrong = thresholds.futile(threshold) or thresholds.ambiguous(threshold)
         if wrong is not None:
             yield Problem(wrong[0], threshold.place, wrong[1])
 
