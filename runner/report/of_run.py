@@ -44,5 +44,8 @@ def write(spooled: Spool, summary: Summary, options: RunOptions) -> None:
         why = f"their rows could not be kept in {tempfile.gettempdir()}: {error.strerror or error}"
         say(f"note: no report was written, since {why}")
         return
-    for failure in report.write(options.reports, rows, summary, verbose=options.verbose).failures:
+    made = report.write(options.reports, rows, summary, verbose=options.verbose)
+    for file in made.files if not options.quiet else ():
+        say(f"report: {file}")
+    for failure in made.failures:
         say(f"note: {failure}")
