@@ -74,7 +74,7 @@ class Recorder:
             steps = SimpleNamespace(keep=self.keep, admit=self.admit, answer=started)
             running = Engine(
                 steps=steps,
-                store=SimpleNamespace(append=self.append, sync=self.sync, end=self.end),
+                store=SimpleNamespace(append=self.append, sync=self.sync, end=self.end, has_written=lambda _: False),
                 finished=self.finished,
                 stop=self.stop,
                 grace=grace,

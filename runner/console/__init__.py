@@ -31,6 +31,7 @@ from runner.console.summaries import (
     report_lines,
     stop_lines,
     summary_lines,
+    tolerance_lines,
 )
 from runner.console.text import (
     cut,
@@ -141,7 +142,7 @@ class Quiet(Console):
 
     def end(self, summary: Summary) -> None:
         _say_all(self._outcomes.rest())
-        _say_all((*broken_lines(summary), *stop_lines(summary, self._outcomes)))
+        _say_all((*broken_lines(summary), *tolerance_lines(summary), *stop_lines(summary, self._outcomes)))
 
 
 class Plain(Quiet):

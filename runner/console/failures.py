@@ -277,14 +277,12 @@ class Repetitions:
         )
 
     def _counted(self) -> str:
+        """`2 of 3 repetitions failed, 2 must pass`."""
         missing = self._repeats - self._counts.total()
-        return repetitions_told(
-            failed=self._counts["failed"],
-            errors=self._counts["error"],
-            missing=missing,
-            repeats=self._repeats,
-            min_pass=self._min_pass,
-        )
+        named = ((self._counts["error"], "in error"), (self._counts["failed"], "failed"), (missing, "not run"))
+        (first, what), *others = [(count, what) for count, what in named if count]
+        told = [f"{first:,} of {self._repeats:,} repetitions {what}", *(f"{count:,} {what}" for count, what in others)]
+        return f"{', '.join(told)}, {self._min_pass:,} must pass"
 
     def _body(self, line: int) -> Iterator[str]:
         for about, findings in self._findings.items():
@@ -295,14 +293,6 @@ class Repetitions:
                 before = finding.details
             if len(findings) > _MOST_DIFFERENT:
                 yield "and in other ways, which their rows tell"
-
-
-def repetitions_told(*, failed: int, errors: int, missing: int, repeats: int, min_pass: int) -> str:
-    """`2 of 3 repetitions failed, 2 must pass`."""
-    named = [(errors, "in error"), (failed, "failed"), (missing, "not run")]
-    (first, what), *others = [(count, what) for count, what in named if count]
-    told = [f"{first:,} of {repeats:,} repetitions {what}", *(f"{count:,} {what}" for count, what in others)]
-    return f"{', '.join(told)}, {min_pass:,} must pass"
 
 
 def _was_cut(row: Row) -> bool:
