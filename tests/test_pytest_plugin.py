@@ -19,7 +19,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from runner import loading
-from runner.console import failure_lines, render_problems
+from runner.console import case_lines, render_problems
 from runner.errors import UsageError
 from runner.records import Row
 
@@ -157,8 +157,8 @@ def test_a_case_passes_fails_or_is_in_error_and_a_second_session_calls_only_what
         "prompts/tutor.yaml::cubes": "FAILED",
         "prompts/tutor.yaml::broken": "ERROR",
     }
-    assert "10 cases: 5 passed, 4 failed, 1 error" in first.out
-    assert "bedrock-run: running 10 cases of 3 jobs together\n" in first.out
+    assert "6 cases (10 with repetitions): 3 passed, 2 failed, 1 error" in first.out
+    assert "bedrock-run: running 6 cases (10 with repetitions) of 3 jobs together\n" in first.out
     assert "ERROR at setup of tutor [broken]" in first.out
     assert re.findall(r"^at (.*)$", first.out, flags=re.MULTILINE) == [
         "often prompts/repeated.yaml 4",
@@ -169,9 +169,9 @@ def test_a_case_passes_fails_or_is_in_error_and_a_second_session_calls_only_what
         "broken prompts/tutor.yaml 8",
     ]
     *_, summary = first.out.split("short test summary info")
-    got = 'got \'Local emulator, no model was called. You asked: "Tell me about cubes". I was shown 1 turn and no'
-    assert f"\nFAILED prompts/tutor.yaml::cubes - expected output to contain 'squares': {got}" in summary
-    assert "\nFAILED prompts/repeated.yaml::rare - 1 of 3 repetitions passed, 2 needed: expected output to" in summary
+    got = "got 'Local emulator, no model was called. You asked: \"Tell me about"
+    assert f"\nFAILED prompts/tutor.yaml::cubes - {got}" in summary
+    assert "\nFAILED prompts/repeated.yaml::rare - 2 of 3 repetitions failed, 2 must pass: got '" in summary
     assert "\nERROR prompts/tutor.yaml::broken - throttled: ThrottlingException: Too many requests" in summary
     assert len(re.findall("FAILED|ERROR", first.out.partition("= bedrock-run =")[2])) == 3, "each is told of once"
     assert len(summary.strip().splitlines()) == 1 + 6 + 1, "a line each, also in CI"
@@ -180,12 +180,12 @@ def test_a_case_passes_fails_or_is_in_error_and_a_second_session_calls_only_what
     assert second.outcomes() == first.outcomes()
     assert second.calls == 1, "the row in error is called again, the others are kept"
     assert [row["case"] for row in project.rows()] == ["squares", "cubes", "broken"]
-    assert f"\n{project.folder}/prompts/tutor.yaml:8: expected output to contain 'squares': got 'Local" in second.out
+    assert f"\n{project.folder}/prompts/tutor.yaml:8: got 'Local" in second.out
 
-    cubes = project.rows()[1]
     rare = [row for row in project.rows("repeated") if row["case"] == "rare"]
-    rows = {"tutor [cubes]": cubes, **{f"repeated [rare] #{row['repeat'] + 1}": row for row in rare}}
-    blocks = [failure_lines(name, cast("Row", row)) for name, row in rows.items()]
+    cubes = project.rows()[1]
+    rows = {"tutor [cubes]": [cubes], "repeated [rare]": rare}
+    blocks = [case_lines(name, cast("list[Row]", of_case)) for name, of_case in rows.items()]
     assert blocks[0][0] == "FAILED tutor [cubes] (prompts/tutor.yaml:8)"
     assert all("\n".join(block) in first.out for block in blocks), "the text is the command's"
 
@@ -204,7 +204,7 @@ def test_a_case_passes_fails_or_is_in_error_and_a_second_session_calls_only_what
 
 
 def test_thresholds_are_a_test_of_their_own_which_all_cases_of_the_job_decide(project: Project) -> None:
-    project.job("prompt: Hello\nthresholds: {output_tokens: '< 1', cost: '< 1', pass_rate: '== 1'}", name="broken")
+    project.job("prompt: Hello\nthresholds: {output_tokens: '< 1', cost: '< 1', pass_rate: '== 100%'}", name="broken")
     cases = "[{id: thresholds, vars: {x: bad}}, {id: right, vars: {x: good}}]"
     assertion = "assert: [{type: contains, value: good}]"
     project.job(f"prompt: '{{{{ x }}}}'\ncases: {cases}\n{assertion}\nthresholds: {{pass_rate: '>= 0.5'}}", name="held")
@@ -272,7 +272,7 @@ def test_only_selected_cases_are_called_together_and_a_replay_calls_nothing(proj
         "prompts/tutor.yaml::cubes": "FAILED",
         "prompts/tutor.yaml::broken": "ERROR",
     }
-    assert "\n    no_row: no earlier row answers this case\n" in done.out
+    assert "\n    no_row: no earlier row answers this case: the case is new\n" in done.out
     assert "run it without --bedrock-replay" in done.out
     assert "not judged: not every case has its row" in done.out
 
@@ -323,12 +323,12 @@ def test_ids_and_tags_of_any_kind_make_usable_names(project: Project) -> None:
 def test_under_xdist_each_case_is_called_once(project: Project) -> None:
     project.job()
     numbers = "prompt: '{{ n }}'\ncases: [{vars: {n: 1}}, {vars: {n: 2}}, {vars: {n: 3}}]"
-    project.job(f"{numbers}\nthresholds: {{pass_rate: '== 1', cost: '> 5'}}", name="numbers")
+    project.job(f"{numbers}\nthresholds: {{pass_rate: '== 100%', cost: '> 5'}}", name="numbers")
     done = project.run("-n", "2", "--junitxml=junit.xml")
     assert done.calls == 6
     assert sorted(done.outcomes().values()) == ["ERROR", "FAILED", "FAILED", *["PASSED"] * 4]
     assert "\nFAILED prompts/numbers.yaml::thresholds - cost is $0.0" in done.out
-    assert "\nFAILED prompts/tutor.yaml::cubes - expected output to contain 'squares'" in done.out
+    assert "\nFAILED prompts/tutor.yaml::cubes - got 'Local" in done.out
     assert "6 cases: 4 passed, 1 failed, 1 error" in done.out, "the summary comes from the worker that made the calls"
     known = [each.get("name") for each in ET.parse(project.folder / "junit.xml").iter("property")]
     assert known.count("request_id") == 6
@@ -581,7 +581,7 @@ def test_a_test_in_python_runs_a_file_or_a_dict(project: Project) -> None:
         "test_file", "test_dict[a/b]", "test_dict[c d]", "test_process", "test_enough",
     }  # fmt: skip
     assert "FAILED tests.test_prompts.test_rows [2] (tests/test_prompts.py::test_rows:" in done.out
-    assert "FAILED tests/test_prompts.py::test_rows - expected output to contain 'cats': got 'Local" in done.out
+    assert "FAILED tests/test_prompts.py::test_rows - got 'Local" in done.out
     assert re.search(r"\nBROKEN tests.test_prompts.test_thresholds \(.*: input_tokens is \d+, wanted < 1\n", done.out)
     assert "if you trust it, add the option --bedrock-allow-python" in done.out
     assert "ERROR  tests.test_prompts.test_error [1]" in done.out

@@ -257,9 +257,13 @@ def _how_to_go_on(summary: Summary) -> str:
 
 def counts(summary: Summary) -> str:
     """The cases and what became of them, each counted once however often it was repeated."""
-    cases = plural(summary.figures.cases + summary.pending_cases, "case")
+    return f"{number_of_cases(summary)}: {outcomes(summary)}"
+
+
+def number_of_cases(summary: Summary) -> str:
+    """`28 cases`, or `28 cases (48 with repetitions)`."""
     repeated = "" if summary.unit == "case" else f" ({summary.total.cases:,} with repetitions)"
-    return f"{cases}{repeated}: {outcomes(summary)}"
+    return plural(summary.figures.cases + summary.pending_cases, "case") + repeated
 
 
 def outcomes(run: Summary | JobSummary) -> str:
