@@ -76,6 +76,9 @@ class Store(Protocol):
     def sync(self) -> None:
         """Make durable what was appended. Called in a thread. It may hang. Raises OSError."""
 
+    def has_written(self, row: Row) -> bool:
+        """After a `sync` that raised: whether a row got to where rows go all the same."""
+
     def end(self) -> None:
         """No more rows come: what waited for others is for the last sync."""
 
@@ -287,8 +290,8 @@ class Engine:
             self._count_lost(items)
             raise
         except OSError as error:
-            self._lose(items, error)
-            return
+            self._lose([item for item in items if not self._store.has_written(item.row)], error)
+            items = [item for item in items if self._store.has_written(item.row)]
         except Exception as error:  # the queue must still be emptied, or the cases would wait for ever
             self._stop_for_bug(error)
             return

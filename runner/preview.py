@@ -114,6 +114,7 @@ def _estimate(cases: CaseList, known: Models, earlier: Earlier | None) -> dict[s
         "name": cases.job.name,
         "model": ", ".join(models),
         "cases": cases.count(),
+        "repeat": cases.job.repeat,
         "kept": kept,
         "faults": len(faults),
         "first_fault": faults[0] if faults else None,

@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING
 from runner.records import paid_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from runner.records import AttemptRecord, Row, VerdictRecord
-
-_JUDGED = "llm-rubric"  # the type of assertion that a model gives its verdict on
 
 
 def cost_of(row: Row) -> float | None:
@@ -45,16 +43,9 @@ def attempts_that_failed(row: Row) -> Sequence[AttemptRecord]:
 
 
 def verdicts_of_local_judge(row: Row) -> int:
-    """How many of a row's verdicts are the word of the local emulator, in a run where that counts."""
-    judged = sum(verdict["type"].removeprefix("not-") == _JUDGED for verdict in _flat(row["assertions"]))
-    said = [judgement for judgement in row["judgements"] if judgement["type"] == _JUDGED and not judgement["error"]]
-    return min(judged, sum(judgement["endpoint"] == "local" for judgement in said))  # which may answer older questions
-
-
-def _flat(verdicts: Iterable[VerdictRecord]) -> Iterator[VerdictRecord]:
-    for verdict in verdicts:
-        yield verdict
-        yield from _flat(verdict.get("assertions", ()))
+    """How many verdicts rest on the word of the local emulator in place of a judge."""
+    judged = (each for each in row["judgements"] if each["current"] and each["type"] == "llm-rubric")
+    return sum(each["endpoint"] == "local" and each["error"] is None for each in judged)
 
 
 def place(row: Row, line: int | None = None) -> str:

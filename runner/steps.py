@@ -91,6 +91,7 @@ class Store:
         self._outputs = outputs
         self.sync = outputs.sync
         self.end = outputs.end
+        self.has_written = outputs.has_written
 
     def append(self, item: Finished) -> None:
         if item.earlier is None:

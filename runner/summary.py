@@ -273,8 +273,7 @@ class Summary:
         """Count a row of one of the jobs."""
         row, kept = made.row, made.earlier is not None
         self.kept_local += kept and row["endpoint"] == "local" and not self.endpoint_is_local
-        if self.endpoint_is_local or self.replay:
-            self.judged_locally += verdicts_of_local_judge(row)
+        self.judged_locally += verdicts_of_local_judge(row)
         self.total.add(made)
         self.jobs[row["job"]].add(made)
 

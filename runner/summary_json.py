@@ -30,7 +30,7 @@ def describe(summary: Summary) -> dict[str, Any]:
         "elapsed_s": round(summary.elapsed, 3),
         "lost_calls": summary.lost_calls,
         "set_aside": summary.set_aside,
-        "total": _tally(summary.total, replay=summary.replay),
+        "total": {**_cases(summary), **_tally(summary.total, replay=summary.replay)},
         "jobs": [_job(job, replay=summary.replay) for job in summary.jobs.values()],
     }
 
@@ -43,15 +43,24 @@ def _job(job: JobSummary, *, replay: bool) -> dict[str, Any]:
         "output": job.output,
         "repeat": job.repeat,
         "min_pass": job.min_pass,
-        "passed_cases": figures.passed,
-        "failed_cases": figures.failed,
-        "error_cases": figures.errors,
+        **_cases(job),
         "failed_case_ids": _ids(job.failed),
         "error_case_ids": _ids(job.in_error),
         **_tally(job.tally, replay=replay),
         **_latencies(figures),
         "thresholds": [_threshold(verdict) for verdict in job.thresholds] if job.complete else None,
         "variants": [{"variant": label, **_variant(of_variant)} for label, of_variant in job.variants.items()],
+    }
+
+
+def _cases(run: Summary | JobSummary) -> dict[str, int]:
+    """Of cases, each counted once however often it is repeated."""
+    figures = run.figures
+    return {
+        "passed_cases": figures.passed,
+        "failed_cases": figures.failed,
+        "error_cases": figures.errors,
+        "unreached_cases": run.pending_cases,
     }
 
 

@@ -146,9 +146,9 @@ class _Progress(console.Console):
         self.missing_rows: set[str] = set()  # jobs of which a replay finds some cases unanswered
 
     def begin(self) -> None:
-        total = self._summary.total
+        cases, jobs = console.number_of_cases(self._summary), plural(len(self._summary.jobs), "job")
         does = "replaying" if self._summary.replay else "running"
-        self._tell(f"{does} {plural(total.cases, 'case')} of {plural(len(self._summary.jobs), 'job')} together")
+        self._tell(f"{does} {cases} of {jobs} together")
 
     def retrying(self, case: Case, notice: RetryNotice) -> None:
         self._tell_progress(f"; still trying, the last failure was {notice.error.code.value}: {notice.error.message}")
@@ -181,33 +181,15 @@ class Failure:
 
 def failure_of(case: CaseResult, name: str, *, in_words: Callable[[str], str]) -> Failure:
     """What is wrong with a case that did not pass. `name` is what the terminal calls it; `in_words` words hints."""
-    rows = _worded([row for row in case.rows if row["status"] != "passed"], in_words)
-    names = [f"{name} #{row['repeat'] + 1}" if row["repeats"] > 1 else name for row in rows]
-    first = next(
-        failure
-        for named, row in zip(names, rows, strict=True)
-        if row["status"] == case.status and (failure := console.failure_of(named, row))
-    )
-    reason = first.reason
-    if case.status == "failed" and len(case.rows) > 1:
-        passed, needed = len(case.rows) - len(rows), rows[0]["min_pass"]
-        reason = f"{passed} of {len(case.rows)} repetitions passed, {needed} needed: {reason}"
-    blocks = [console.failure_lines(named, row) for named, row in zip(names, rows, strict=True)]
-    return Failure(block="\n".join(line for block in blocks for line in block), reason=reason, line=first.line)
+    told = console.failure_of_case(name, [_worded(row, in_words) for row in case.rows])
+    assert told is not None, "it did not pass"
+    return Failure(block="\n".join(told.lines), reason=told.reason, line=told.line)
 
 
-def _worded(rows: Sequence[Row], in_words: Callable[[str], str]) -> list[Row]:
-    """The rows with their hints in other words, each of them once."""
-    hints: set[str | None] = set()
-    worded = []
-    for row in rows:
-        error = row["error"]
-        if error is not None and error["hint"]:
-            hint = None if error["hint"] in hints else in_words(error["hint"])
-            hints.add(error["hint"])
-            row = {**row, "error": {**error, "hint": hint}}  # noqa: PLW2901 - the row, as it is to be told
-        worded.append(row)
-    return worded
+def _worded(row: Row, in_words: Callable[[str], str]) -> Row:
+    """The row with its hint in other words."""
+    error = row["error"]
+    return {**row, "error": {**error, "hint": in_words(error["hint"])}} if error and error["hint"] else row
 
 
 def allows_failures(thresholds: Sequence[ThresholdVerdict]) -> bool:

@@ -56,6 +56,9 @@ class Recorder:
         synced = set(self.cases("synced"))
         self.log.extend(("synced", case) for case in self.cases("appended") if case not in synced)
 
+    def has_written(self, row: Row) -> bool:
+        return False
+
     def run(
         self,
         answer: Callable[[Case], Awaitable[Any]],
@@ -74,7 +77,7 @@ class Recorder:
             steps = SimpleNamespace(keep=self.keep, admit=self.admit, answer=started)
             running = Engine(
                 steps=steps,
-                store=SimpleNamespace(append=self.append, sync=self.sync, end=self.end),
+                store=SimpleNamespace(append=self.append, sync=self.sync, end=self.end, has_written=self.has_written),
                 finished=self.finished,
                 stop=self.stop,
                 grace=grace,
@@ -235,6 +238,23 @@ def test_rows_that_cannot_be_written_stop_the_run_and_do_not_count(step: str, mo
     assert "outputs/a.jsonl: No space left on device" in recorder.stop.reason.message
     assert recorder.cases("finished") == []
     assert len(recorder.cases("started")) < 5000
+
+
+def test_of_rows_whose_sync_failed_those_that_were_written_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder()
+
+    def gone() -> None:
+        raise BrokenPipeError
+
+    async def paid(case: Any) -> Any:
+        await asyncio.sleep(0)
+        return {"case": case, "attempts": [{}], "judgements": []}
+
+    monkeypatch.setattr(recorder, "sync", gone)
+    monkeypatch.setattr(recorder, "has_written", lambda row: row["case"] == 0)
+    recorder.run(paid, Work(numbers(5000), 4))
+    assert recorder.cases("finished") == [0]
+    assert recorder.lost_calls == len(recorder.cases("started")) - 1
 
 
 @pytest.mark.parametrize("where", ["answer", "append", "sync", "finished"])

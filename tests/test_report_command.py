@@ -91,7 +91,7 @@ def test_superseded_rows_are_left_out_unless_only_they_are_named(bedrock_run: An
     told, counts, *_ = done.stderr.splitlines()
     assert told.startswith("note: outputs/mixed.superseded.jsonl is left out: no case wants its rows any more")
     assert counts == "12 cases (24 with repetitions): 5 passed, 5 failed, 2 errors"
-    assert bedrock_run("report", files[1]).stderr.startswith("2 cases: 2 passed (4 repetitions)\n")
+    assert bedrock_run("report", files[1]).stderr.startswith("2 cases (4 with repetitions): 2 passed\n")
 
 
 def test_a_folder_stands_for_the_rows_in_it(bedrock_run: Any, mixed_rows: Path, edited: Any, tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_folder_stands_for_the_rows_in_it(bedrock_run: Any, mixed_rows: Path, 
     (tmp_path / "outputs" / "notes.txt").write_text("no row")
     done = bedrock_run("report", "outputs", mixed_rows, "outputs/other.jsonl")
     assert done.returncode == 0
-    assert done.stderr.startswith("14 cases ")
+    assert done.stderr.startswith("14 cases (28 with repetitions): ")
 
 
 def test_everything_wrong_with_the_command_line_is_told_at_once(
@@ -283,3 +283,18 @@ def test_a_spool_gives_back_what_it_was_given(mixed_rows: Path) -> None:
         found = spooled.rows()
         assert list(found) == list(Rows([mixed_rows]))
     assert not found.files[0].exists()
+
+
+def test_a_run_says_where_its_reports_went(bedrock_run: Any, write_job: Any) -> None:
+    wanted = (
+        "--local",
+        "--report-junit",
+        "out/junit.xml",
+        "--report-markdown",
+        "-",
+        "--report-html",
+        "/proc/no/h.html",
+    )
+    done = bedrock_run(*wanted, write_job("prompt: x"))
+    assert [line for line in done.stderr.splitlines() if line.startswith("report")] == ["report: out/junit.xml"]
+    assert bedrock_run(*wanted[:3], "-q", write_job("prompt: x")).stderr == ""

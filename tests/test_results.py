@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from array import array
 from collections.abc import Iterator, Sequence
@@ -576,6 +577,28 @@ def test_a_stream_gives_what_it_has_when_the_run_was_stopped(path: Path) -> None
         rows.end()
         rows.sync()
     assert indexes(path) == [4, 6]
+
+
+def test_a_stream_knows_which_rows_its_reader_got_before_it_went() -> None:
+    reader, writer = os.pipe()
+    rows = RowStream(writer, [(index, 0) for index in range(5)])
+    long = row(1, output="x" * 1_000_000)  # more than a pipe holds
+    for each in (row(0), long, row(2), row(4)):
+        rows.append(each)
+
+    def read_a_part() -> None:
+        got = 0
+        while got < 100_000:
+            got += len(os.read(reader, 10_000))
+        os.close(reader)
+
+    reading = threading.Thread(target=read_a_part)
+    reading.start()
+    with pytest.raises(BrokenPipeError):
+        rows.sync()
+    reading.join()
+    os.close(writer)
+    assert [rows.has_written(each) for each in (row(0), long, row(2), row(4))] == [True, False, False, False]
 
 
 def test_a_row_file_takes_two_descriptors_and_a_third_when_a_row_is_revised(path: Path) -> None:

@@ -530,6 +530,8 @@ def test_a_dry_run_tells_what_is_kept_called_and_set_aside(runs: Runs) -> None:
     assert "job: 3 cases (2 kept from earlier runs), 1 call, " in told
     assert "1 earlier row would be set aside" in told
     assert "more than --max-cost 0.001" in told
+    runs.write(LIST + "repeat: 2\n")
+    assert "job: 3 cases (6 with repetitions, 3 kept from earlier runs), 3 calls" in runs("--dry-run")[1]
 
 
 def test_of_many_failures_the_first_hundred_are_told(runs: Runs) -> None:
@@ -557,7 +559,7 @@ def test_too_few_passes_name_the_case(runs: Runs, bedrock: Any) -> None:
     _, told = runs(env=bedrock(replies).env, expect=1)
     counted = "2 of 3 repetitions failed, 2 must pass"
     assert f"FAILED job [b] (job.yaml:5)  {counted}\n    2 of 3 times: {{type: equals" in told
-    assert f"FAILED job [b] (job.yaml:5): {counted}: got 'bad'; expected output to equal 'good'\n" in told
+    assert "FAILED job [b] (job.yaml:5): 2 of 3 failed: got 'bad'; expected output to equal 'good'\n" in told
     assert "job [a]" not in told
 
 

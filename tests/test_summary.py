@@ -19,31 +19,31 @@ from runner.summary_json import describe
 
 SUMMARY = Draft202012Validator(schema.load("summary"))
 USAGE = {"input_tokens": 10, "output_tokens": 5, "cache_read_tokens": 0, "cache_write_tokens": 0}
+REPLY = {
+    "text": "x",
+    "stop_reason": None,
+    "usage": USAGE,
+    "latency_ms": 100,
+    "first_token_ms": None,
+    "request_id": None,
+}
 
 
 def row(status: str, *, index: int = 0, repeat: int = 0, repeats: int = 1, min_pass: int = 1, **more: Any) -> Any:
     verdict = {"type": "equals", "passed": False, "line": 3, "reason": "expected a: got b"}
     verdict |= {"expected": "a", "actual": "got b", "score": None, "value": "a", "threshold": None}
     failed = [verdict] if status == "failed" else []
-    wrong = {"code": "throttled", "message": "slow down", "hint": None, "http_status": 429, "request_id": None}
-    error = {**wrong, "retryable": True} if status == "error" else None
-    reply = {
-        "text": "x",
-        "stop_reason": None,
-        "usage": USAGE,
-        "latency_ms": 1,
-        "first_token_ms": None,
-        "request_id": None,
-    }
-    replies = [] if error else [reply]
-    made = {"job": "job", "case": f"c{index}", "index": index, "repeat": repeat, "status": status}
-    made |= {"schema": "bedrock-run/result/1", "key": "0" * 64, "api": "invoke", "stream": False, "version": "0"}
-    made |= {"request": {"body": {"a": 1}}}
-    made |= {"model": "a-model", "region": "us-east-1", "vars": {}, "tags": []}
+    error = {"code": "throttled", "message": "slow down", "hint": None, "http_status": 429, "request_id": None}
+    in_error = status == "error"
+    made = {"schema": "bedrock-run/result/1", "job": "job", "case": f"c{index}", "index": index, "repeat": repeat}
+    made |= {"key": "0" * 64, "status": status, "request": {"body": {}}, "version": "0.1", "api": "invoke"}
+    made |= {"model": "a-model", "region": "us-east-1", "stream": False, "vars": {}, "tags": []}
     made |= {"started_at": "2026-01-02T03:04:05.678Z", "finished_at": "2026-01-02T03:04:06.678Z"}
-    made |= {"matrix": None, "endpoint": "local", "attempts": [], "stop_reason": None, "replies": replies}
-    made |= {"assertions": failed, "error": error, "output": None if error else "x", "first_token_ms": None}
-    made |= {"usage": None if error else USAGE, "cost_usd": None if error else 0.5, "latency_ms": 100 + index}
+    made |= {"matrix": None, "endpoint": "local", "attempts": [], "stop_reason": None}
+    made |= {"replies": [] if in_error else [REPLY]}
+    made |= {"assertions": failed, "error": {**error, "retryable": True} if in_error else None}
+    made |= {"output": None if in_error else "x", "first_token_ms": None}
+    made |= {"usage": None if in_error else USAGE, "cost_usd": None if in_error else 0.5, "latency_ms": 100 + index}
     made |= {
         "source": {"path": "job.yaml", "line": 1, "row": None},
         "repeats": repeats,
@@ -159,7 +159,7 @@ def test_rows_of_bedrock_do_not_tell_which_prices_their_runs_had(mixed_rows: Pat
     assert any(re.search(r"out; \$0[.]\d+ at the prices of their runs$", line) for line in summary_lines(later))
     of_unknown = edited(lambda row: {**row, "cost_usd": None, "endpoint": "https://x"})
     told = list(summary_lines(summary.of_rows(Rows([of_unknown]))))
-    assert told[1].endswith("cost not known: no price for a-model"), "report has no option --prices"
+    assert told[1].endswith("cost not known: no price for amazon.nova-lite-v1:0"), "report has no option --prices"
 
 
 def test_variants_have_their_own_figures() -> None:
@@ -175,7 +175,7 @@ def test_variants_have_their_own_figures() -> None:
 
 
 def test_the_time_of_a_conversation_that_was_not_finished_is_no_latency() -> None:
-    unfinished = row("error", index=1, latency_ms=9000, replies=row("passed")["replies"], usage=USAGE, cost_usd=0.25)
+    unfinished = row("error", index=1, latency_ms=9000, replies=[REPLY], usage=USAGE, cost_usd=0.25)
     figures = of(row("passed"), unfinished).figures
     assert figures.latencies.percentile(99) == 100
     assert (figures.cost_usd, figures.tokens) == (0.75, 30)  # which it has cost all the same

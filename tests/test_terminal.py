@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import pty
 import re
@@ -182,6 +183,84 @@ def test_quiet_says_only_what_failed(bedrock_run: Any, write_job: Any) -> None:
     done = bedrock_run("--local", "-q", write_job("prompt: x\nassert: [{type: equals, value: y}]"))
     assert done.stderr.startswith("FAILED job (")
     assert len(done.stderr.splitlines()) == 1
+
+
+REPEATED = """
+    name: tone
+    prompt: "{{ n }}"
+    repeat: 3
+    min_pass: 2
+    cases: [{id: nice, vars: {n: nice}}, {id: rude, vars: {n: rude}}]
+    assert: [{type: equals, value: "yes"}]
+    """
+MOODS = "- {match: nice, reply: ['yes', 'no', 'yes']}\n- {match: rude, reply: no}\n- {match: sad, reply: no}\n"
+
+
+def test_a_case_that_is_repeated_is_told_of_once(
+    bedrock_run: Any, on_terminal: Any, write_job: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "replies.yaml").write_text(MOODS)
+    arguments = ("--local", "--fresh", "--replies", "replies.yaml", write_job(REPEATED))
+    block = (
+        "FAILED tone [rude] (job.yaml:8)  3 of 3 repetitions failed, 2 must pass\n"
+        '    3 of 3 times: {type: equals, value: "yes"}\n'
+    )
+    counted = "2 cases (6 with repetitions): 1 passed, 1 failed"
+    for told in (bedrock_run(*arguments).stderr, without_colours(on_terminal(*arguments)[1])):
+        assert told.count(block) == 1
+        assert told.count("FAILED") == 2, "a block, and a line at the end"
+        assert "[nice]" not in told
+        assert "no call got to" not in told
+        assert counted in told
+    for told in (bedrock_run(*arguments, "-v").stderr, without_colours(on_terminal(*arguments, "-v")[1])):
+        assert told.count("passed tone [nice]: 2 of 3 repetitions\n") == 1
+        assert told.count("note: replies.yaml:3: no call got to the entry `match: sad`\n") == 1
+
+
+def test_what_is_known_of_a_case_is_told_when_the_run_stops_before_its_end(
+    bedrock_run: Any, bedrock: Any, write_job: Any
+) -> None:
+    server = bedrock("- {match: rude, reply: no}\n- {match: nice, reply: 'yes'}\n")
+    done = bedrock_run("-j", "1", "--max-failures", "1", "--json", write_job(REPEATED), env=server.env)
+    assert done.returncode == 4
+    block = (
+        "ERROR  tone [rude] (job.yaml:8)  1 of 3 repetitions failed, 2 not run, 2 must pass\n    1 of 1 times: {type"
+    )
+    assert done.stderr.count(block) == 1
+    assert "2 cases (6 with repetitions): 1 passed, 1 error" in done.stderr
+    assert "2 repetitions were not reached" in done.stderr
+    total = json.loads(done.stdout)["total"]
+    counts = {name: count for name, count in total.items() if name.endswith("_cases")}
+    assert counts == {"passed_cases": 1, "failed_cases": 0, "error_cases": 1, "unreached_cases": 0}
+    assert (total["cases"], total["passed"], total["failed"], total["pending"]) == (6, 3, 1, 2)
+
+
+def test_verdicts_of_the_emulator_in_place_of_a_judge_are_told(bedrock_run: Any, write_job: Any, bedrock: Any) -> None:
+    job = write_job(
+        """
+        prompt: x
+        cases: [{}, {}]
+        assert:
+          - {type: assert-set, assert: [{type: llm-rubric, value: good}, {type: regex, value: .}]}
+          - {type: llm-rubric, value: bad}
+        """
+    )
+    note = "note: 4 verdicts of judges are the local emulator's, which lets everything pass"
+    assert note in bedrock_run("--local", job).stderr
+    assert note in bedrock_run("--replay", job).stderr
+    judge = '- {match: "good|bad", reply: "{\\"pass\\": true, \\"score\\": 1, \\"reason\\": \\"r\\"}"}\n'
+    assert "local emulator's" not in bedrock_run(job, env=bedrock(judge).env).stderr
+
+
+def test_a_cost_that_is_not_known_names_the_models_without_a_price(bedrock_run: Any, write_job: Any) -> None:
+    judge = "{type: llm-rubric, value: good, model: cohere.command-r-v1:0}"
+    job = write_job(f"model: amazon.nova-lite-v1:0\nprompt: x\nassert: [{judge}]")
+    told = bedrock_run("--local", job).stderr
+    some = r"would cost about \$0\.\d+ \+ unknown on Bedrock \(nothing was billed; no price for cohere\.command-r-v1:0 "
+    assert re.search(some, told)
+    told = bedrock_run("--local", "--fresh", "--model", "anthropic.claude-3-haiku-20240307-v1:0", job).stderr
+    models = "anthropic.claude-3-haiku-20240307-v1:0, cohere.command-r-v1:0"
+    assert f"; cost not known: no price for {models} (--prices FILE gives one)\n" in told
 
 
 def test_a_dumb_terminal_gets_plain_lines(on_terminal: Any, write_job: Any) -> None:

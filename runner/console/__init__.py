@@ -20,17 +20,19 @@ from runner.console.failures import (
     case_lines,
     case_name,
     failure_lines,
-    failure_of,
+    failure_of_case,
     full_name,
 )
 from runner.console.problems import render_problems
 from runner.console.summaries import (
     broken_line,
     broken_lines,
+    number_of_cases,
     progress,
     report_lines,
     stop_lines,
     summary_lines,
+    tolerance_lines,
 )
 from runner.console.text import (
     cut,
@@ -68,12 +70,13 @@ __all__ = [
     "duration",
     "emit",
     "failure_lines",
-    "failure_of",
+    "failure_of_case",
     "full_name",
     "latency",
     "money",
     "no_command",
     "no_command_in_json",
+    "number_of_cases",
     "on_terminal",
     "one_line",
     "plain",
@@ -141,7 +144,7 @@ class Quiet(Console):
 
     def end(self, summary: Summary) -> None:
         _say_all(self._outcomes.rest())
-        _say_all((*broken_lines(summary), *stop_lines(summary, self._outcomes)))
+        _say_all((*broken_lines(summary), *tolerance_lines(summary), *stop_lines(summary, self._outcomes)))
 
 
 class Plain(Quiet):

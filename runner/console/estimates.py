@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 
 def dry_run_lines(estimate: dict[str, Any], *, max_cost: float | None) -> Iterator[str]:
     """What `--dry-run` found, as a person reads it."""
-    totals = [{"name": "in all", **estimate["total"]}] if len(estimate["jobs"]) > 1 else []
-    for entry in (*estimate["jobs"], *totals):
+    jobs = [{**job, "unrepeated": job["cases"] // job["repeat"]} for job in estimate["jobs"]]
+    unrepeated = sum(job["unrepeated"] for job in jobs)
+    totals = [{"name": "in all", "unrepeated": unrepeated, **estimate["total"]}] if len(jobs) > 1 else []
+    for entry in (*jobs, *totals):
         cost = entry["worst_case_cost_usd"]
-        kept = f" ({entry['kept']:,} kept from earlier runs)" if entry["kept"] else ""
         yield (
-            f"{entry['name']}: {plural(entry['cases'], 'case')}{kept}, {plural(entry['calls'], 'call')}, "
+            f"{entry['name']}: {_cases(entry)}, {plural(entry['calls'], 'call')}, "
             f"about {entry['input_tokens']:,} tokens in, at most {entry['max_output_tokens']:,} out, "
             + ("cost not known" if cost is None else f"at most {money(cost)}")
         )
@@ -33,3 +34,10 @@ def dry_run_lines(estimate: dict[str, Any], *, max_cost: float | None) -> Iterat
     if max_cost is not None and most is not None and most > max_cost:
         yield f"that may be more than --max-cost {max_cost:g}: then the run stops before the end"
     yield "nothing was sent; input tokens are estimates, and the cost assumes that every reply is as long as it may be"
+
+
+def _cases(entry: dict[str, Any]) -> str:
+    """`3 cases (6 with repetitions, 2 kept from earlier runs)`."""
+    more = [f"{entry['cases']:,} with repetitions"] if entry["cases"] != entry["unrepeated"] else []
+    more += [f"{entry['kept']:,} kept from earlier runs"] if entry["kept"] else []
+    return plural(entry["unrepeated"], "case") + (f" ({', '.join(more)})" if more else "")

@@ -57,17 +57,23 @@ def failure_lines(name: str, row: Row) -> list[str]:
 
 
 def case_lines(name: str, rows: Sequence[Row]) -> list[str]:
-    """The block about a case that did not pass, made from the rows of its repetitions: as many as have finished.
+    """As `failure_lines`, about a case, made from the rows of its repetitions: as many as have finished.
 
-    What several of them have in common is told once. Nothing for a case that passed.
+    What several of them have in common is told once.
     """
+    told = failure_of_case(name, rows)
+    return told.lines if told else []
+
+
+def failure_of_case(name: str, rows: Sequence[Row]) -> Told | None:
+    """What is told of a case that has these rows; None if it passed."""
     if rows[0]["repeats"] == 1:
-        return failure_lines(name, rows[0])
+        return failure_of(name, rows[0])
     repetitions = Repetitions(name, rows[0])
     for row in rows:
         repetitions.add(row)
     told = repetitions.told()
-    return [] if told.passed else told.lines
+    return None if told.passed else told
 
 
 def failure_of(name: str, row: Row) -> Told | None:
@@ -225,7 +231,7 @@ class Repetitions:
         self._declared = row["source"]["line"]
         self._origin = _origin(row)
         self._line: int | None = None  # of the assertion that failed first
-        self._reason = ""
+        self._reasons: dict[Status, str] = {}  # why the first of each failed and was in error
         self._counts: Counter[Status] = Counter()
         self._findings: dict[tuple[str, int | None], list[_Finding]] = {}  # different ones about the same
         self._times: Counter[tuple[str, int | None]] = Counter()
@@ -237,7 +243,7 @@ class Repetitions:
         self._counts[row["status"]] += 1
         if row["status"] == "passed":
             return
-        self._reason = self._reason or _reason(row)
+        self._reasons.setdefault(row["status"], _reason(row))
         if row["error"] is None:
             self._line = self._line or _line(row)
         for finding in _findings(row):
@@ -269,22 +275,24 @@ class Repetitions:
             return Told(passed=True, short=passed, head=passed)
         line = self._line or self._declared
         word, where, count = ("FAILED" if status == "failed" else "ERROR"), f"{self._path}:{line}", self._counted()
+        known = self._reasons.get(status) or next(iter(self._reasons.values()), "")
+        reason = f"{count}: {known}" if known else count
         return Told(
-            short=short_line(word, self._name, place=where, reason=f"{count}: {self._reason}"),
+            short=short_line(word, self._name, place=where, reason=reason),
+            reason=cut(reason, _LONGEST_LINE),
+            line=line,
             head=cut(f"{word:<6} {self._name} ({where})  {count}", _LONGEST_LINE),
             body=tuple(map(_body_line, (*self._body(line), *self._origin))),
             hints=tuple(_hints(finding for findings in self._findings.values() for finding in findings)),
         )
 
     def _counted(self) -> str:
+        """`2 of 3 repetitions failed, 2 must pass`."""
         missing = self._repeats - self._counts.total()
-        return repetitions_told(
-            failed=self._counts["failed"],
-            errors=self._counts["error"],
-            missing=missing,
-            repeats=self._repeats,
-            min_pass=self._min_pass,
-        )
+        named = ((self._counts["error"], "in error"), (self._counts["failed"], "failed"), (missing, "not run"))
+        (first, what), *others = [(count, what) for count, what in named if count]
+        told = [f"{first:,} of {self._repeats:,} repetitions {what}", *(f"{count:,} {what}" for count, what in others)]
+        return f"{', '.join(told)}, {self._min_pass:,} must pass"
 
     def _body(self, line: int) -> Iterator[str]:
         for about, findings in self._findings.items():
@@ -295,14 +303,6 @@ class Repetitions:
                 before = finding.details
             if len(findings) > _MOST_DIFFERENT:
                 yield "and in other ways, which their rows tell"
-
-
-def repetitions_told(*, failed: int, errors: int, missing: int, repeats: int, min_pass: int) -> str:
-    """`2 of 3 repetitions failed, 2 must pass`."""
-    named = [(errors, "in error"), (failed, "failed"), (missing, "not run")]
-    (first, what), *others = [(count, what) for count, what in named if count]
-    told = [f"{first:,} of {repeats:,} repetitions {what}", *(f"{count:,} {what}" for count, what in others)]
-    return f"{', '.join(told)}, {min_pass:,} must pass"
 
 
 def _was_cut(row: Row) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from runner.console.failures import Outcomes, brief, full_name, repetitions_told, short_line
+from runner.console.failures import Outcomes, brief, full_name, short_line
 from runner.console.text import cells, cut, duration, latency, one_line, spent
+from runner.errors import ExitCode
 from runner.words import plural
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from runner.figures import Figures
     from runner.records import Row
-    from runner.summary import JobSummary, NotPassed, Summary, Tally
+    from runner.summary import JobSummary, Summary, Tally
     from runner.thresholds import ThresholdVerdict
 
 _LISTED = 20  # cases that did not pass, and variants
@@ -179,13 +180,8 @@ def _lines_of(job: JobSummary) -> Iterator[str]:
             place = None if status == "ERROR" else f"{case.path}:{case.line}"
             reason = brief(expected=case.expected, actual=case.actual, reason=case.reason)
             if status != "ERROR" and job.repeat > 1:
-                reason = f"{_repetitions(job, case)}: {reason}"
+                reason = f"{job.failures(case):,} of {job.repeat:,} failed: {reason}"
             yield short_line(status, name, place=place, reason=reason)
-
-
-def _repetitions(job: JobSummary, case: NotPassed) -> str:
-    failed = job.failures(case)
-    return repetitions_told(failed=failed, errors=0, missing=0, repeats=job.repeat, min_pass=job.min_pass)
 
 
 # --- notes -----------------------------------------------------------------------------------------------------------
@@ -213,6 +209,7 @@ def _notes(summary: Summary) -> Iterator[str]:
     if (total.possibly_billed or summary.lost_calls) and not summary.endpoint_is_local:
         lost = plural(total.possibly_billed + summary.lost_calls, "call")
         yield f"note: {lost} may be on the bill without a reply to show for it"
+    yield from tolerance_lines(summary)
 
 
 def _notes_on_verdicts(job: JobSummary) -> Iterator[str]:
@@ -224,12 +221,15 @@ def _notes_on_verdicts(job: JobSummary) -> Iterator[str]:
         yield f"note: the thresholds of {job.name} were not judged: {missing} not reached"
     elif job.wanted and job.partial:
         yield f"note: the thresholds of {job.name} were judged by the cases that were chosen alone"
-    yield from _note_on_tolerance(job)
 
 
-def _note_on_tolerance(job: JobSummary) -> Iterator[str]:
-    if job.tolerates_failures:
-        yield f"note: {plural(job.failed_cases, 'case')} of {job.name} failed, no more than its pass_rate allows"
+def tolerance_lines(summary: Summary) -> Iterator[str]:
+    """Why cases that were told of as failed do not make the run fail."""
+    outcome = "; the run has passed" if summary.exit_code == ExitCode.OK else ""
+    for job in summary.jobs.values():
+        if job.tolerates_failures:
+            failed = f"{plural(job.failed_cases, 'case')} of {job.name} failed"
+            yield one_line(f"note: {failed}, no more than its pass_rate allows{outcome}")
 
 
 def stop_lines(summary: Summary, outcomes: Outcomes) -> Iterator[str]:
@@ -257,9 +257,13 @@ def _how_to_go_on(summary: Summary) -> str:
 
 def counts(summary: Summary) -> str:
     """The cases and what became of them, each counted once however often it was repeated."""
-    cases = plural(summary.figures.cases + summary.pending_cases, "case")
+    return f"{number_of_cases(summary)}: {outcomes(summary)}"
+
+
+def number_of_cases(summary: Summary) -> str:
+    """`28 cases`, or `28 cases (48 with repetitions)`."""
     repeated = "" if summary.unit == "case" else f" ({summary.total.cases:,} with repetitions)"
-    return f"{cases}{repeated}: {outcomes(summary)}"
+    return plural(summary.figures.cases + summary.pending_cases, "case") + repeated
 
 
 def outcomes(run: Summary | JobSummary) -> str:

@@ -122,6 +122,11 @@ class Outputs:
         for sink in self._sinks.values():
             sink.sync()
 
+    def has_written(self, row: Row) -> bool:
+        """After a `sync` that raised: whether an appended row has reached its reader all the same; of files: no."""
+        sink = self._sinks.get(row["job"])
+        return isinstance(sink, RowStream) and sink.has_written(row)
+
     def revise(self, earlier: EarlierRow, row: Row) -> None:
         """Let `row` stand in the place of an earlier row that was taken for its job. Raises OSError."""
         self._sinks[row["job"]].revise(earlier, row)

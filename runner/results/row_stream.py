@@ -31,12 +31,12 @@ class RowStream:
         self._positions = iter(positions)
         self._next = next(self._positions, None)
         self._waiting: dict[tuple[int, int], bytes] = {}  # until all before them have come
-        self._ready: deque[bytes] = deque()
+        self._ready: deque[tuple[tuple[int, int], bytes]] = deque()  # the first may be written in part
 
     def append(self, row: Row) -> None:
         self._waiting[row["index"], row["repeat"]] = no_command_in_json(to_line(row).decode()).encode()
         while self._next in self._waiting:
-            self._ready.append(self._waiting.pop(self._next))
+            self._ready.append((self._next, self._waiting.pop(self._next)))
             self._next = next(self._positions, None)
 
     def save(self, row: Row) -> bool:  # noqa: ARG002 - the protocol
@@ -46,9 +46,15 @@ class RowStream:
     def sync(self) -> None:
         """Write what is ready. It may take as long as the reader of a pipe likes, which is why a thread does it."""
         while self._ready:
-            rest = memoryview(self._ready.popleft())
+            rest = memoryview(self._ready[0][1])
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
+            self._ready.popleft()
+
+    def has_written(self, row: Row) -> bool:
+        """Whether an appended row was written whole."""
+        position = row["index"], row["repeat"]
+        return position not in self._waiting and all(position != each for each, _ in self._ready)
 
     def revise(self, earlier: EarlierRow, row: Row) -> None:
         raise AssertionError(f"a stream has no earlier row {earlier.number} to put {row['case']} in its place")
@@ -58,7 +64,7 @@ class RowStream:
 
     def end(self) -> None:
         """Give what there is, though rows between are missing."""
-        self._ready.extend(self._waiting[position] for position in sorted(self._waiting))
+        self._ready.extend((position, self._waiting[position]) for position in sorted(self._waiting))
         self._waiting.clear()
 
     def close(self, *, complete: bool) -> None:
