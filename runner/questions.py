@@ -73,7 +73,7 @@ def finding(assertion: Assertion, answers: Sequence[str]) -> Finding:
     if not answers:
         return Finding(score=0.0)  # of an output without text, which nothing is like
     vectors = [vector for answer in answers for vector in _vectors(answer)]
-    return Finding(score=max(_cosine(vectors[0], vector) for vector in vectors[1:]))
+    return Finding(score=_likeness(vectors))
 
 
 def judging_jobs(job: Job) -> Iterator[Job]:
@@ -148,9 +148,20 @@ def _vectors(answer: str) -> list[list[float]]:
                 return [vector]
             case {"embeddings": {"float": [*vectors]}} | {"embeddings": [*vectors]}:
                 return vectors
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     raise UnjudgedError(f"the reply has no embedding: {excerpt(answer)}", hint="give `model:` an embedding model")
+
+
+def _likeness(vectors: list[list[float]]) -> float:
+    """Of the first vector to that of the others which is most like it."""
+    try:
+        likeness = max(_cosine(vectors[0], vector) for vector in vectors[1:])
+    except (ArithmeticError, TypeError, ValueError):
+        likeness = math.nan
+    if not math.isfinite(likeness):
+        raise UnjudgedError("the embeddings cannot be compared", hint="give `model:` another embedding model")
+    return likeness
 
 
 def _cosine(one: list[float], other: list[float]) -> float:
@@ -176,5 +187,6 @@ def _verdict_of_judge(answer: str) -> Finding:
 
 
 def _share(score: object, otherwise: float) -> float:
-    usable = isinstance(score, int | float) and not isinstance(score, bool) and math.isfinite(score)
-    return min(1.0, max(0.0, float(score))) if usable else otherwise  # type: ignore[arg-type]
+    if isinstance(score, bool) or not isinstance(score, int | float) or not abs(score) < math.inf:
+        return otherwise
+    return float(min(1.0, max(0.0, score)))

@@ -265,6 +265,8 @@ RUBRIC_ASSERTION = Assertion(type="llm-rubric", place=Place("job.yaml", 1, 1), v
         ('{"pass": true}', True, 1.0),
         ('{"pass": false, "score": 7}', False, 1.0),
         ('{"thinking": {"pass": "no"}} {"pass": false, "score": "high"}', False, 0.0),
+        (f'{{"pass": true, "score": 1{"0" * 400}}}', True, 1.0),
+        ('{"pass": true, "score": NaN}', True, 1.0),
     ],
 )
 def test_the_judges_verdict_is_found_in_what_it_says(reply: str, passed: bool, score: float) -> None:
@@ -276,3 +278,12 @@ def test_the_judges_verdict_is_found_in_what_it_says(reply: str, passed: bool, s
 def test_what_is_no_verdict_is_an_error(reply: str) -> None:
     with pytest.raises(UnjudgedError, match="no verdict"):
         questions.finding(RUBRIC_ASSERTION, [reply])
+
+
+@pytest.mark.parametrize("numbers", ['["a"]', "[NaN]", "[1e999]", f"[1{'0' * 400}]", "[[1]]", "[1, 2]"])
+def test_embeddings_that_cannot_be_compared_are_an_error(numbers: str) -> None:
+    similar = Assertion(type="similar", place=Place("job.yaml", 1, 1), value="x")
+    with pytest.raises(UnjudgedError, match="cannot be compared"):
+        questions.finding(similar, [f'{{"embedding": {numbers}}}', '{"embedding": [1]}'])
+    with pytest.raises(UnjudgedError, match="no embedding"):
+        questions.finding(similar, ["[" * 100_000])

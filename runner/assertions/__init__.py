@@ -30,6 +30,8 @@ def evaluate(assertion: Assertion, answer: Answer) -> VerdictRecord:
         actual = None if passed else found()
     except RecursionError:
         raise UnjudgedError("the output is JSON that is nested too deeply") from None
+    except MemoryError:
+        raise UnjudgedError("it takes more memory than there is") from None
     expectation = kind.expectation(assertion)
     expected = f"output not {expectation}" if assertion.negated else f"output {expectation}"
     verdict: VerdictRecord = {  # a literal takes a third of the time that a call of VerdictRecord does
