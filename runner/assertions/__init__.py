@@ -1,7 +1,8 @@
 """Assertions: (what was asserted, what came back) -> a verdict with a reason a person can act on.
 
 Each module has the types of one family, each type as a `Kind`: how it checks, and how it words what it found. All are
-pure functions, except that `python` runs the code of the job. Libraries are imported where a type needs one.
+pure functions, except that `python` runs the code of the job. Libraries are imported where a type needs one. Except for
+`python` no check takes much longer than to read the output, see time_limit.py.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ def evaluate(assertion: Assertion, answer: Answer) -> VerdictRecord:
         actual = None if passed else found()
     except RecursionError:
         raise UnjudgedError("the output is JSON that is nested too deeply") from None
+    except MemoryError:
+        raise UnjudgedError("it takes more memory than there is") from None
     expectation = kind.expectation(assertion)
     expected = f"output not {expectation}" if assertion.negated else f"output {expectation}"
     verdict: VerdictRecord = {  # a literal takes a third of the time that a call of VerdictRecord does

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from runner.assertions import patterns, time_limit
 from runner.assertions.kinds import UnjudgedError
-from runner.assertions.wording import excerpt, shortened, spelled
+from runner.assertions.wording import excerpt, pointer, shortened, spelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -58,16 +58,7 @@ def _breach(validator: Validator, value: Any) -> str | None:
     except UnknownType as error:
         raise UnjudgedError(f"the JSON Schema has an unknown type: {spelled(error.type)}") from None
     best = best_match(errors)
-    return None if best is None else f"at {_pointer(best)}: {_told(best)}"
-
-
-def escaped(step: str | int) -> str:
-    """A step of a JSON pointer."""
-    return str(step).replace("~", "~0").replace("/", "~1")
-
-
-def _pointer(error: ValidationError) -> str:
-    return "".join(f"/{escaped(step)}" for step in error.absolute_path) or "the top"
+    return None if best is None else f"at {pointer(best.absolute_path)}: {_told(best)}"
 
 
 _SAYS_ENOUGH: Final = frozenset({"required", "additionalProperties", "dependentRequired"})  # names keys, no values
@@ -108,7 +99,7 @@ def _misfit(schema: Any) -> str | None:
     dialect = _dialect(schema)
     error = next(_applied(dialect.META_SCHEMA, dialect).iter_errors(schema), None)
     if error is not None:
-        return f"the JSON Schema is wrong at {_pointer(error)}: {_told(error)}{_older(schema, error)}"
+        return f"the JSON Schema is wrong at {pointer(error.absolute_path)}: {_told(error)}{_older(schema, error)}"
     if {"patternProperties", "unevaluatedProperties"} <= set(names):
         return "`unevaluatedProperties` beside `patternProperties` cannot be checked: write `additionalProperties`"
     return None

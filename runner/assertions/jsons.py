@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Never
 
 from runner.assertions import json_paths, json_schemas, time_limit
 from runner.assertions.kinds import Answer, Finding, Kind, UnjudgedError
-from runner.assertions.wording import counted, excerpt, spelled
+from runner.assertions.wording import counted, excerpt, pointer, spelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -121,7 +121,7 @@ def difference(expected: Any, value: Any) -> str | None:
     if differs is None:
         return None
     steps, how = differs
-    return f"{at(''.join(f'/{json_schemas.escaped(step)}' for step in reversed(steps)))}: {how}"
+    return f"at {pointer(reversed(steps))}: {how}"
 
 
 def _difference(expected: Any, value: Any) -> tuple[list[str | int], str] | None:
@@ -153,10 +153,6 @@ def _unlike_names(expected: Mapping[str, Any], value: Mapping[str, Any]) -> str 
         return f"{spelled(missing)} is missing"
     extra = next((name for name in value if name not in expected), None)
     return None if extra is None else f"{spelled(extra)} is not expected"
-
-
-def at(pointer: str) -> str:
-    return f"at {excerpt(pointer, len(pointer))[1:-1]}" if pointer else "at the top"
 
 
 def _no_json(error: ValueError) -> Finding:

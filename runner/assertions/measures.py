@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from runner.assertions.kinds import Answer, Finding, Kind, UnjudgedError, threshold_of
 from runner.assertions.wording import counted, excerpt
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from runner.records import Assertion
 
 # --- word-count ------------------------------------------------------------------------------------------------------
+
+_MOST_WORDS: Final = 1_000_000_000  # as in the schema, which sees no numbers that templates give
 
 
 def _word_count(assertion: Assertion, answer: Answer) -> Finding:
@@ -50,6 +52,8 @@ def _problem_with_bounds(assertion: Assertion) -> str | None:
         least, most = _bounds(assertion)
     except ValueError:
         return f"`{assertion.name}` takes whole numbers, not {excerpt(str(assertion.value))}"
+    if not all(0 <= bound <= _MOST_WORDS for bound in (least, most) if bound is not None):
+        return f"`{assertion.name}` takes whole numbers from 0 to {_MOST_WORDS:,}"
     if least is not None and most is not None and least > most:
         return f"`min` is {least:,} and `max` is {most:,}: no text has so many words"
     return None

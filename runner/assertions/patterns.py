@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _MAX_SIZE: Final = 50_000  # of a pattern: that many characters take half a second to compile, and up to 40 MB
 
+_MAX_TEXT: Final = 2_000_000  # characters: in longer texts `regex` looks at the clock too seldom
+
 _HINT = "repetitions within repetitions, as in (a+)+, take exponential time: write it without them"
 
 
@@ -32,6 +34,8 @@ def fullmatch(pattern: str, text: str) -> regex.Match[str] | None:
 
 
 def _timed(pattern: str, text: str, *, whole: bool) -> regex.Match[str] | None:
+    if len(text) > _MAX_TEXT:
+        raise UnjudgedError(f"a text of {len(text):,} characters is too long for a regular expression")
     compiled = _compiled(pattern)
     left = time_limit.left()
     try:
@@ -57,7 +61,7 @@ def _compiled(pattern: str) -> regex.Pattern[str]:
                     f"{excerpt(pattern)} repeats so much that it cannot be compiled: more than {_MAX_SIZE:,} characters"
                 )
             return regex.compile(translation.pattern, cache_pattern=False)
-    except (re.error, regex.error, RecursionError, OverflowError) as error:
+    except (re.error, regex.error, RecursionError, OverflowError, ValueError) as error:
         raise UnjudgedError(f"{excerpt(pattern)} is not a regular expression: {error}") from None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import copy
 import dataclasses
+import errno
 import math
 import re
 import sys
@@ -54,11 +55,11 @@ def _check(assertion: Assertion, answer: Answer) -> Finding:
         with _ALONE, redirect_stdout(sys.stderr):  # rows may go to standard output, which is one for all threads
             function = _inline(code) if where is None else _of_file(*where)
             result = function(answer.output, context)
-    except SignalledError:
+            return _judged(result, assertion.threshold)
+    except (SignalledError, KeyboardInterrupt, UnjudgedError):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # as pytest.fail raises one
         raise UnjudgedError(_raised(error, _INLINE if where is None else str(where[0])), hint=_RAISED_HINT) from error
-    return _judged(result, assertion.threshold)
 
 
 # --- the code --------------------------------------------------------------------------------------------------------
@@ -123,32 +124,44 @@ _RETURNS_HINT = "return True or False, a number, or {'pass': True, 'score': 0.5,
 
 
 def _judged(result: Any, threshold: float | None) -> Finding:
-    """As promptfoo takes it: a bool, a number (above 0, or at least the threshold), or pass, score and reason."""
+    """As promptfoo takes it: a bool, a number (above 0, or at least the threshold), or pass, score and reason.
+
+    What the result is made of may run code of the job, so nothing of it is left for later.
+    """
     if dataclasses.is_dataclass(result) and not isinstance(result, type):
         result = dataclasses.asdict(result)
     if isinstance(result, bool):
         return Finding(result, lambda: f"it returned {result}")
-    if _is_number(result):
-        holds = result > 0 if threshold is None else result >= threshold
+    score = _number(result)
+    if score is not None:
+        holds = score > 0 if threshold is None else score >= threshold
         bound = "" if threshold is None else f", and the threshold is {threshold:g}"
-        return Finding(holds, lambda: f"it returned {result:g}{bound}", float(result))
+        return Finding(holds, lambda: f"it returned {score:g}{bound}", score)
     if isinstance(result, dict):
         return _graded(result, threshold)
     raise UnjudgedError(f"the code returned {_short(result)}", hint=_RETURNS_HINT)
 
 
 def _graded(result: dict[Any, Any], threshold: float | None) -> Finding:
-    passed, score, reason = result.get("pass", result.get("pass_")), result.get("score"), result.get("reason")
-    if not isinstance(passed, bool) or not (score is None or _is_number(score)):
+    passed, reason = result.get("pass", result.get("pass_")), result.get("reason")
+    score = _number(result.get("score"))
+    if not isinstance(passed, bool) or (score is None) is not (result.get("score") is None):
         raise UnjudgedError(f"the code returned {_short(result)}", hint=_RETURNS_HINT)
     told = shortened(str(reason)) if reason else f"it returned {_short(result)}"
     if threshold is not None and score is not None and score < threshold:
         passed, told = False, f"its score {score:g} is below {threshold:g}: {told}"
-    return Finding(passed, lambda: told, None if score is None else float(score))
+    return Finding(passed, lambda: told, score)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _number(value: Any) -> float | None:
+    """The number that a value is, if it is one that a row can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _short(value: Any) -> str:
@@ -163,7 +176,15 @@ def _raised(error: BaseException, filename: str) -> str:
     line = error.lineno if isinstance(error, SyntaxError) else _line(error.__traceback__, filename)
     where = "the code" if filename == _INLINE else Path(filename).name
     at = f", line {line}" if line else ""
-    return f"{where}{at}: {type(error).__name__}" + (f": {shortened(str(error))}" if str(error) else "")
+    told = _told(error)
+    return f"{where}{at}: {type(error).__name__}" + (f": {shortened(told)}" if told else "")
+
+
+def _told(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return ""  # its own code fails
 
 
 def _line(traceback: TracebackType | None, filename: str) -> int | None:
@@ -197,7 +218,7 @@ def _problem_with_file(folder: Path, file: Path, function: str) -> str | None:
     if not paths.is_allowed(file, [folder]):
         return f"{file.name} lies outside the job file's folder"
     try:
-        tree = ast.parse(file.read_bytes(), file.name)
+        tree = _parsed(file)
     except FileNotFoundError:
         return f"there is no file {file.name} (paths start at the job file's folder: {file})"
     except OSError as error:
@@ -210,6 +231,12 @@ def _problem_with_file(folder: Path, file: Path, function: str) -> str | None:
         return None
     has = f"it has {', '.join(f'`{name}`' for name in names)}" if names else "it has none"
     return f"{file.name} has no function `{function}`: {has}"
+
+
+def _parsed(file: Path) -> ast.Module:
+    if file.exists() and not file.is_file():
+        raise OSError(errno.EINVAL, "it is no regular file")  # a pipe might never end
+    return ast.parse(file.read_bytes(), file.name)
 
 
 def _wrong(error: Exception) -> str:

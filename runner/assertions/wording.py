@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 _EXCERPT = 200  # characters of a value or an output that a reason shows
 _ITEM = 60  # characters of one value among several
@@ -35,6 +35,14 @@ def listing(texts: Sequence[str]) -> str:
 def spelled(value: Any) -> str:
     """A JSON value as JSON writes it, cut to what a person wants to read."""
     return shortened(as_json(value))
+
+
+def pointer(steps: Iterable[str | int]) -> str:
+    """Where something is in a JSON value, as a JSON pointer, of which the end says most."""
+    whole = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
+    if not whole:
+        return "the top"
+    return ("…" if len(whole) > _EXCERPT else "") + _line(whole[-_EXCERPT:])
 
 
 def as_json(value: Any) -> str:
