@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import io
 import json
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple, Protocol
 
 import pytest
 from jsonschema import Draft202012Validator
+from made_rows import ATTEMPT, ERROR
 from markdown_it import MarkdownIt
 from playwright.sync_api import Browser
 
@@ -391,7 +393,8 @@ def test_of_many_changed_questions_some_are_told_and_the_rest_counted(
     def asking(write: Callable[[int], str]) -> list[dict[str, Any]]:
         texts = {f"c{number}": write(number) for number in range(30)}
         requests = {case: {**row["request"], "messages": [{"role": "user", "text": texts[case]}]} for case in texts}
-        return [{"case": case, "key": text, "request": requests[case]} for case, text in texts.items()]
+        keys = {case: hashlib.sha256(text.encode()).hexdigest() for case, text in texts.items()}
+        return [{"case": case, "key": keys[case], "request": requests[case]} for case in texts]
 
     old, alike = side("old", *asking(lambda n: f"{n} is")), side("alike", *asking(lambda n: f"{n} was"))
     assert [(each.part, each.cases, each.varies) for each in compare(old, alike).rewordings] == [("turns", 30, True)]
@@ -520,7 +523,11 @@ def side(row: dict[str, Any], tmp_path: Path) -> Callable[..., Given]:
     """Rows of these cases: each is the row of a run with other values in some fields."""
 
     def side(name: str, *cases: dict[str, Any]) -> Given:
-        lines = [json.dumps({**row, "index": index, "status": "passed", **case}) for index, case in enumerate(cases)]
+        def whole(index: int, case: dict[str, Any]) -> str:
+            common = {**row, "index": index, **_of_status(case.get("status", "passed"), row)}
+            return json.dumps({**common, **case})
+
+        lines = [whole(index, case) for index, case in enumerate(cases)]
         path = tmp_path / f"{name}.jsonl"
         path.write_text("".join(f"{line}\n" for line in lines))
         return Given(path.name, Rows([path]))
@@ -528,12 +535,18 @@ def side(row: dict[str, Any], tmp_path: Path) -> Callable[..., Given]:
     return side
 
 
+def _of_status(status: str, row: dict[str, Any]) -> dict[str, Any]:
+    """The fields of `row` that a status has a say in."""
+    verdicts = [{**verdict, "passed": status == "passed"} for verdict in row["assertions"]]
+    return {"status": status, "assertions": verdicts, "error": ERROR if status == "error" else None}
+
+
 @pytest.fixture
 def compared(side: Any, row: dict[str, Any], hostile: str) -> Comparison:
     """Two runs in which everything that a model or a job may say is hostile; names hold only its beginning."""
     name = hostile[:1000]
     failed = {**row["assertions"][0], "passed": False, "expected": hostile, "actual": hostile, "reason": hostile}
-    error = {"code": "denied", "message": hostile, "hint": hostile, "http_status": 400, "request_id": None}
+    error = {**ERROR, "message": hostile, "hint": hostile}
     source = {"path": name, "line": 1, "row": name}
     common = {"job": f"suite {name}", "source": source, "matrix": {"tone": name}}
 
@@ -767,10 +780,7 @@ def test_what_made_a_case_fail_is_told(side: Any, row: dict[str, Any]) -> None:
     slow = failing(assertions=[verdict | {"passed": True}, latency | {"passed": False}])
     assert slow.cause == "the same question, answer and assertions: only what was measured differs"
     assert [broken.verdict["type"] for broken in slow.broken] == ["latency"]
-    error = {"code": "throttled", "message": "m", "hint": None}
-    lost = only(
-        compare(side("old", {}), side("new", {"status": "error", "output": None, "error": error})), Kind.NEWLY_IN_ERROR
-    )
+    lost = only(compare(side("old", {}), side("new", {"status": "error", "output": None})), Kind.NEWLY_IN_ERROR)
     assert lost.cause == "the same question"
     stricter = failing(assertions=[verdict | {"passed": False, "value": "y"}])
     assert stricter.cause == "the same question and answer, other assertions"
@@ -794,7 +804,9 @@ def test_of_a_case_that_still_fails_only_what_fails_now_is_told(side: Any, row: 
 
 def test_what_judges_cost_counts(side: Any) -> None:
     usage = {"input_tokens": 7, "output_tokens": 3, "cache_read_tokens": 0, "cache_write_tokens": 0}
-    judgement = {"cost_usd": 0.5, "current": True, "usage": usage, "attempts": [{"code": None}]}
+    said = {"score": None, "passed": True, "reason": "yes", "usage": usage, "cost_usd": 0.5, "latency_ms": 1}
+    asked = {"type": "llm-rubric", "key": "0", "model": "m", "endpoint": "local", "attempts": [ATTEMPT]}
+    judgement = {**asked, **said, "error": None, "current": True}
     old, new = (
         side("old", {"cost_usd": 0.25}),
         side("new", {"cost_usd": 0.25, "output": "x", "judgements": [judgement]}),
@@ -823,7 +835,7 @@ def test_the_order_of_the_outputs_of_repetitions_does_not_matter(side: Any) -> N
 def test_rows_of_earlier_versions_are_compared(side: Any, row: dict[str, Any], tmp_path: Path) -> None:
     later = ("matrix", "tags", "source", "repeats", "min_pass")
     earlier = {name: value for name, value in row.items() if name not in later}
-    (tmp_path / "old.jsonl").write_text(json.dumps({**earlier, "status": "passed"}) + "\n")
+    (tmp_path / "old.jsonl").write_text(json.dumps({**earlier, **_of_status("passed", row)}) + "\n")
     assert compare(Given("old.jsonl", Rows([tmp_path / "old.jsonl"])), side("new", {})).identical
 
 

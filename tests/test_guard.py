@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import pytest
+from made_rows import REPLY, made_row
 
 from runner import models
 from runner.cases import CaseList
@@ -30,17 +31,9 @@ def case(write_job: Any) -> Case:
 def row(status: str = "passed", *, cost: float | None = 0.001, code: str | None = None, billed: int = 0) -> Row:
     attempts = [{"code": code, "possibly_billed": False}, *[{"code": "timeout", "possibly_billed": True}] * billed]
     error = {"code": code, "message": "no", "hint": None} if status == "error" else None
-    made: dict[str, Any] = {
-        "status": status,
-        "output": None if error else "hi",
-        "replies": [] if error else [{}],
-        "usage": {},
-        "cost_usd": cost,
-        "attempts": attempts,
-        "error": error,
-        "judgements": [],
-    }
-    return cast("Row", made)
+    replies = [] if error else [REPLY]
+    output = None if error else "reply"
+    return made_row(status, cost_usd=cost, attempts=attempts, error=error, replies=replies, output=output)
 
 
 class Calls:

@@ -757,18 +757,18 @@ def test_hostile_replies_are_text(tmp_path: Path, opened: Open) -> None:
 
 def test_no_other_field_is_markup_either(tmp_path: Path, opened: Open) -> None:
     def spoilt(number: int, whole: str) -> dict[str, Any]:
-        text = whole[:10_000]
+        text = whole[:10_000] or "empty"
         name = f"{text}{number}"
         bad = row(number, reason=text, output=text)
         bad["assertions"][0] |= {"type": text, "expected": text, "actual": text, "value": text}
-        bad["attempts"][0] |= {"code": text, "message": text, "request_id": text}
+        bad["attempts"][0] |= {"message": text, "request_id": text}
         bad["replies"][0] |= {"stop_reason": text, "request_id": text}
-        error = in_error(number)["error"] | {"code": text, "message": text, "hint": text, "request_id": text}
-        image = {"path": text, "sha256": "0" * 64, "bytes": 1, "media_type": text}
+        error = in_error(number)["error"] | {"message": text, "hint": text, "request_id": text}
+        image = {"path": text, "sha256": "0" * 64, "bytes": 1, "media_type": "image/png"}
         return bad | {
             "status": "error",
             "error": error,
-            "job": text or "job",
+            "job": text,
             "case": name,
             "model": text,
             "region": text,
@@ -780,7 +780,7 @@ def test_no_other_field_is_markup_either(tmp_path: Path, opened: Open) -> None:
             "request": {
                 "system": text,
                 "messages": [{"role": "user", "text": text, "images": [image]}],
-                "inference": {"max_tokens": 1, "stop": [text]},
+                "inference": bad["request"]["inference"] | {"stop": [text]},
                 "extra": {text: text},
             },
             "source": {"path": text, "line": 1, "row": text},
