@@ -7,6 +7,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from runner import media
+from runner.media.files import MediaError
 from runner.records import Usage, exchanges
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def image_tokens(image: Image) -> int:
     """Tokens of an image by its size in pixels, as the Claude documentation counts them."""
     try:
         width, height = media.size(image)
-    except media.MediaError:  # Bedrock will say so; until then it counts as a large one
+    except MediaError:  # Bedrock will say so; until then it counts as a large one
         width = height = _IMAGE_EDGE
     shrink = min(1.0, _IMAGE_EDGE / max(width, height))
     return ceil(width * shrink / _IMAGE_PATCH) * ceil(height * shrink / _IMAGE_PATCH)

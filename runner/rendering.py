@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner import assertions, media
 from runner.errors import Problem, UsageError
+from runner.media.files import MediaError
 from runner.records import Assertion, Case, CaseFile, Message, Request, Text
 from runner.template import Templates
 
@@ -93,7 +94,7 @@ class Renderer:
             return None  # its path could not be rendered, which has been said
         try:
             return media.describe(path, self._root, allow_dirs=self._allow_dirs)
-        except media.MediaError as error:
+        except MediaError as error:
             problems.append(Problem(error.message, template.place, error.hint))
             return None
 

@@ -13,9 +13,9 @@ import PIL.features
 import PIL.Image
 import pytest
 
-from runner import media
 from runner.errors import CallError, FailureCode
-from runner.media import MAX_BYTES, MediaError, describe, read_base64, size
+from runner.media import MAX_BYTES, describe, files, read_base64, size
+from runner.media.files import MediaError
 
 if TYPE_CHECKING:
     from runner.records import Image
@@ -163,16 +163,16 @@ def test_paths_that_cannot_be(path: str, tmp_path: Path) -> None:
 
 
 def test_an_image_is_read_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    media._examine.cache_clear()
+    files._content.cache_clear()
     file = tmp_path / "red.png"
     file.write_bytes(RED_PIXEL)
     first = describe("red.png", tmp_path)
     assert describe("./red.png", tmp_path).sha256 == first.sha256
-    assert media._examine.cache_info().misses == 1
+    assert files._content.cache_info().misses == 1
 
     file.write_bytes(RED_PIXEL + b"x")
     assert describe("red.png", tmp_path).sha256 != first.sha256
-    assert media._examine.cache_info().misses == 2
+    assert files._content.cache_info().misses == 2
 
 
 def failure(image: Image) -> CallError:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner import media
 from runner.console import plain
-from runner.media import MediaError
+from runner.media.files import MediaError
 from runner.questions import judgement_of
 from runner.row_facts import cost_of, place
 from runner.words import plural
