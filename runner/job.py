@@ -11,10 +11,12 @@ from runner import job_assertions, job_checks, model_ids, schema, source, times
 from runner.errors import Place, Problem, UsageError
 from runner.job_checks import MATRIX_SETTINGS, items, thresholds_of
 from runner.records import (
+    LONGEST_SIDE,
     Api,
     CaseFile,
     CaseGlob,
     CaseSpec,
+    ImageSettings,
     Inference,
     Job,
     Rate,
@@ -187,6 +189,7 @@ class _Builder:
             turns=self._turns(),
             body=None if body is None else templates_in(body, self._document, ("body",)),
             extra=plain(data.get("extra", {})),
+            images=_images(data.get("images", {})),
             cases=self._cases(data.get("cases")),
             fixed_vars=overrides.vars,
             repeat=repeat,
@@ -254,6 +257,13 @@ def _inference(data: Mapping[str, Any]) -> Inference:
         top_p=_number(data.get("top_p")),
         top_k=_integer(data.get("top_k")),
         stop=tuple(data.get("stop", ())),
+    )
+
+
+def _images(data: Mapping[str, Any]) -> ImageSettings:
+    max_edge = data.get("max_edge")
+    return ImageSettings(
+        fit=data.get("fit") != "off", max_edge=LONGEST_SIDE if max_edge == "off" else _integer(max_edge)
     )
 
 

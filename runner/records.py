@@ -16,6 +16,8 @@ Api = Literal["invoke", "converse"]
 Role = Literal["user", "assistant"]
 Status = Literal["passed", "failed", "error"]
 
+LONGEST_SIDE = 8000  # pixels, of a picture that Bedrock takes
+
 
 # --- what a job file says --------------------------------------------------------------------------------------------
 
@@ -92,6 +94,17 @@ class Inference:
     top_p: float | None = None
     top_k: int | None = None
     stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSettings:
+    """How pictures are sent: `fit` says whether one that Bedrock does not take as it is is made to fit, or refused.
+
+    `max_edge` is what its longer side is scaled down to, in pixels; None: what the model would shrink it to anyway.
+    """
+
+    fit: bool = True
+    max_edge: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +187,7 @@ class Job:
     retry: RetrySettings
     timeout: float  # seconds, for one attempt, from connecting to the last byte read
     max_cost: float | None  # USD
+    images: ImageSettings = field(default_factory=ImageSettings)
     fixed_vars: Mapping[str, Any] = field(default_factory=dict)  # of matrix and command line: they win over a case's
     variants: tuple[Variant, ...] = ()
     matrix_place: Place | None = None

@@ -187,7 +187,6 @@ _FOREIGN: Final[Mapping[str, Mapping[str, str]]] = {
         "examples": "use `cases:`; each has `id`, `vars` and `assert`",
         "defaultTest": "put its `vars` and `assert` at the top level: they hold for every case",
         "image": "use `turns: [{user: {text: ..., images: [PATH]}}]`",
-        "images": "use `turns: [{user: {text: ..., images: [PATH]}}]`",
         "system_prompt": "use `system: text`",
         "instructions": "use `system: text`",
         "inferenceConfig": "use `inference:`",
@@ -285,13 +284,15 @@ _FOREIGN: Final[Mapping[str, Mapping[str, str]]] = {
 }
 
 
-def _where(pointer: Sequence[str | int]) -> str:
+def _where(pointer: Sequence[str | int]) -> str:  # noqa: PLR0911 - a table
     """Which kind of mapping a pointer leads to, as the tables above call them."""
     match list(pointer):
         case []:
             return "job"
         case ["inference" | "rate" | "retry" | "cases" | "matrix" | "thresholds" as name]:
             return str(name)
+        case ["images"]:  # of the job; those of a turn are a list
+            return "image settings"
         case ["turns", *inside]:
             return "turn" if len(inside) == 1 else "content"
         case [*_, "assert", int()]:
@@ -534,6 +535,8 @@ _SHAPES: Final = {
     "rate": "write `rate: {requests_per_minute: 100}`",
     "retry": "write `retry: {max_attempts: 8, max_backoff: 30s}`",
     "thresholds": 'write `{pass_rate: ">= 0.95", p95_latency: "< 8s"}`',
+    "image settings": "how they are sent is said here, as in `images: {max_edge: 1024}`; "
+    "which, in a turn: `turns: [{user: {text: ..., images: [PATH]}}]`",
 }
 
 
@@ -568,7 +571,9 @@ def _type_hint(error: _Breach, wanted: list[str], pointer: Pointer) -> str:
     if isinstance(value, str) and re.fullmatch(r"true|false|[-+]?[0-9]*\.?[0-9]+", value.strip(), re.IGNORECASE):
         return f"remove the quotes: `{value.strip()}`"
     if "string" in wanted and isinstance(value, (bool, int, float)) and pointer != ("cases",):
-        return f'quote it: `"{str(value).lower() if isinstance(value, bool) else value}"`'
+        words = error.schema.get("enum")
+        written = f'"{str(value).lower() if isinstance(value, bool) else value}"'
+        return f"write one of: {', '.join(words)}" if words else f"quote it: `{written}`"
     if wanted == ["array"] and isinstance(value, str) and pointer[-1] not in ("turns", "assert"):
         return f"write a list: `[{shorten(value)}]`"
     shape = _SHAPES.get(str(pointer[-1])) if pointer and isinstance(pointer[-1], str) else None
@@ -634,6 +639,8 @@ def _wrong_pattern(error: _Breach, pointer: Pointer, _: Document) -> Explanation
         return f"`{name}` must be a duration, not {kind(value)}", _duration_hint(value)
     if pointer == ("model",) or pointer[:2] == ("matrix", "model"):
         return f"`{shorten(value)}` cannot be a model id", _model_hint(value)
+    if pointer == ("images", "max_edge"):
+        return f"`{shorten(value)}` is no size", "write a number of pixels, as in `1024`, or `off`"
     if pointer == ("region",):
         return f"`{shorten(value)}` is not an AWS region", "write its code, as in `us-east-1`"
     return f"`{shorten(value)}` cannot name a file", (
