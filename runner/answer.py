@@ -247,7 +247,12 @@ def _describe_message(message: Message) -> dict[str, Any]:
 
 
 def _describe_image(image: Image) -> dict[str, Any]:
-    return {"path": image.path, "sha256": image.sha256, "bytes": image.bytes, "media_type": image.media_type}
+    described = {"path": image.path, "sha256": image.sha256, "bytes": image.bytes, "media_type": image.media_type}
+    if image.fit is None:
+        return described
+    fit = image.fit
+    sent = {"media_type": fit.media_type, "width": fit.width, "height": fit.height, "changes": list(fit.changes)}
+    return {**described, "sent": sent}
 
 
 def _as_turn(reply: Reply, *, number: int) -> Message:

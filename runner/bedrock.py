@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from runner import __version__, failures, media
 from runner.account import Account, Keys
+from runner.attachments import Attachments
 from runner.errors import CallError, FailureCode
 from runner.eventstream import Decoder, EventStreamError
 from runner.hints import Target
@@ -152,8 +153,9 @@ class Bedrock:
         keys: ReadOnlyCredentials | None,
     ) -> tuple[dict[str, str], _Body]:
         """The headers that are signed or sign, and the body. Reads the images."""
+        attachments = Attachments(media.content)
         try:
-            body = wire.body(case.request, messages, media.read_base64)
+            body = attachments.fill(wire.body(case.request, messages, attachments.mark))
         except ValueError as error:
             raise CallError(FailureCode.INVALID, f"the request cannot be sent: {error}") from error
         headers = dict(wire.headers(stream=case.job.stream))

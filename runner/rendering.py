@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from runner import assertions, media
+from runner import assertions, media, models
 from runner.errors import Problem, UsageError
 from runner.media.files import MediaError
 from runner.records import Assertion, Case, CaseFile, Message, Request, Text
@@ -25,11 +25,17 @@ _EMPTY_HINT = "Bedrock refuses a turn without text or images: write something, o
 
 
 class Renderer:
-    """Renders the cases of one job. Paths in the job are relative to its folder, or within one of `allow_dirs`."""
+    """Renders the cases of one job. Paths in the job are relative to its folder, or within one of `allow_dirs`.
 
-    def __init__(self, job: Job, allow_dirs: Sequence[Path] = ()) -> None:
+    With `media.look` to find images their content is not read: then the keys of cases mean nothing.
+    """
+
+    def __init__(
+        self, job: Job, allow_dirs: Sequence[Path] = (), *, find_image: Callable[..., Image] = media.describe
+    ) -> None:
         self._root = job.path.parent
         self._allow_dirs = tuple(allow_dirs)
+        self._find_image = find_image
         self._templates = Templates(self._root)
         self._rows_of = str(self._root / job.cases.path) if isinstance(job.cases, CaseFile) else ""
 
@@ -66,8 +72,11 @@ class Renderer:
         def text(template: Text) -> str:
             return self._text(template, variables, problems)
 
+        attached = sum(len(turn.images) for turn in job.turns)
+        limits = media.Limits.among(attached, max_edge=self._max_edge(job), fit=job.images.fit)
+
         def message(turn: Turn) -> Message:
-            images = [self._image(template, text(template), problems) for template in turn.images]
+            images = [self._image(template, text(template), limits, problems) for template in turn.images]
             rendered = text(turn.text)
             if not images and not rendered.strip() and not any(known.place == turn.text.place for known in problems):
                 problems.append(Problem(f"the text of this {turn.role} turn is empty", turn.text.place, _EMPTY_HINT))
@@ -89,11 +98,19 @@ class Renderer:
             problems.extend(error.problems)
             return ""
 
-    def _image(self, template: Text, path: str, problems: list[Problem]) -> Image | None:
+    def _max_edge(self, job: Job) -> int | None:
+        """What the pictures of a job are scaled down to, in pixels."""
+        if job.images.max_edge is not None:
+            return job.images.max_edge
+        facts = models.load().find(job.model)
+        return None if facts is None else facts.image_edge
+
+    def _image(self, template: Text, path: str, limits: media.Limits, problems: list[Problem]) -> Image | None:
         if any(problem.place == template.place for problem in problems):
             return None  # its path could not be rendered, which has been said
         try:
-            return media.describe(path, self._root, allow_dirs=self._allow_dirs)
+            image = self._find_image(path, self._root, allow_dirs=self._allow_dirs)
+            return replace(image, fit=media.plan(image, limits))
         except MediaError as error:
             problems.append(Problem(error.message, template.place, error.hint))
             return None
@@ -120,14 +137,15 @@ class Renderer:
 def key(model: str, request: Request, *, repeat: int) -> str:
     """SHA-256 of what is asked: the model, the rendered request, the content of its images and the repeat.
 
-    Not of how: API, streaming, region and timeouts are left out, and so are the names of image files.
+    Not of how: API, streaming, region and timeouts are left out, and so are the names of image files. An image that is
+    made to fit counts with the size that it is sent in.
     """
     inference = request.inference
     asked = {
         "model": model,
         "system": request.system,
         "messages": [
-            [message.role, message.text, [image.sha256 for image in message.images]] for message in request.messages
+            [message.role, message.text, [_content(image) for image in message.images]] for message in request.messages
         ],
         "inference": None
         if request.body is not None
@@ -137,6 +155,12 @@ def key(model: str, request: Request, *, repeat: int) -> str:
         "repeat": repeat,
     }
     return hashlib.sha256(_CANONICAL.encode(asked).encode()).hexdigest()
+
+
+def _content(image: Image) -> str | list[Any]:
+    """What decides whether two images are the same."""
+    fit = image.fit
+    return image.sha256 if fit is None else [image.sha256, fit.media_type, fit.width, fit.height]
 
 
 def _at_fault(case: Case, problems: Sequence[Problem]) -> Case:

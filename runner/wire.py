@@ -133,7 +133,7 @@ def _anthropic_content(message: Message, image_base64: ImageReader) -> str | lis
     content: list[Json] = [
         {
             "type": "image",
-            "source": {"type": "base64", "media_type": image.media_type, "data": image_base64(image)},
+            "source": {"type": "base64", "media_type": image.sent_type, "data": image_base64(image)},
         }
         for image in message.images
     ]
@@ -262,7 +262,7 @@ def _converse_content(message: Message, image_base64: ImageReader) -> list[Json]
     content: list[Json] = [
         {
             "image": {
-                "format": image.media_type.removeprefix("image/"),
+                "format": image.sent_type.removeprefix("image/"),
                 "source": {"bytes": image_base64(image)},
             }
         }

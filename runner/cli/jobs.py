@@ -8,12 +8,14 @@ import click
 
 from runner.cli import options
 from runner.console import no_command_in_json, say
+from runner.console.estimates import pictures_told
 from runner.errors import ExitCode
 from runner.words import plural
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from runner.cases import CaseList
     from runner.schema import Name
 
 
@@ -25,13 +27,32 @@ def validate(jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], quiet: boo
     """Check jobs and their cases; touches no network, needs no AWS set-up.
 
     Cases in a list are rendered; of a file of rows its structure, its ids and the columns that templates need are
-    checked.
+    checked. Every picture is looked at: what would be made to fit is told, and what would be refused (exit code 3).
     """
-    lists = options.load(jobs, allow_dirs=allow_dirs, **given)
-    if not quiet:
-        for cases in lists:
-            say(f"ok  {cases.job.path}: {plural(cases.count(), 'case')}")
-    return ExitCode.OK
+    return max(_validate(cases, quiet=quiet) for cases in options.load(jobs, allow_dirs=allow_dirs, **given))
+
+
+def _validate(cases: CaseList, *, quiet: bool) -> int:
+    """Tell what is to be said of a job that is in order, and of cases that would be in error all the same."""
+    path = cases.job.path
+    if not any(turn.images for turn in cases.job.turns):
+        if not quiet:
+            say(f"ok  {path}: {plural(cases.count(), 'case')}")
+        return ExitCode.OK
+    from runner import preflight
+
+    found = preflight.survey(cases)
+    if found.in_error:
+        say(f"{path}: {found.in_error:,} of {plural(found.cases, 'case')} cannot be asked and would be in error:")
+        for fault in found.faults:
+            say(f"    {fault}")
+        if found.in_error > len(found.faults):
+            say(f"    and {found.in_error - len(found.faults):,} more")
+    elif not quiet:
+        say(f"ok  {path}: {plural(found.cases, 'case')}")
+    if not quiet and (told := pictures_told(found.pictures.as_json())):
+        say(f"    {told}")
+    return ExitCode.INCOMPLETE if found.in_error else ExitCode.OK
 
 
 @click.command()

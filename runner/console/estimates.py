@@ -23,6 +23,8 @@ def dry_run_lines(estimate: dict[str, Any], *, max_cost: float | None) -> Iterat
             f"about {entry['input_tokens']:,} tokens in, at most {entry['max_output_tokens']:,} out, "
             + ("cost not known" if cost is None else f"at most {money(cost)}")
         )
+        if told := pictures_told(entry["pictures"]) if "pictures" in entry else None:
+            yield f"{entry['name']}: {told}"
         if entry["faults"]:
             more = ", the first: " if entry["faults"] > 1 else ": "
             told = f"{more}{entry['first_fault']}" if entry.get("first_fault") else ""
@@ -34,6 +36,20 @@ def dry_run_lines(estimate: dict[str, Any], *, max_cost: float | None) -> Iterat
     if max_cost is not None and most is not None and most > max_cost:
         yield f"that may be more than --max-cost {max_cost:g}: then the run stops before the end"
     yield "nothing was sent; input tokens are estimates, and the cost assumes that every reply is as long as it may be"
+
+
+def pictures_told(pictures: dict[str, Any]) -> str | None:
+    """`50,000 pictures: 41,210 go as they are, 8,790 are made to fit (scaled down 8,300, ...); about 61,000,000 tokens`;
+    None if there are none.
+    """
+    if not pictures["sent"]:
+        return None
+    unchanged, changed = pictures["sent"] - pictures["changed"], pictures["changed"]
+    changes = ", ".join(f"{count:,} {change}" for change, count in pictures["changes"].items())
+    parts = [f"{unchanged:,} as they are"] if unchanged else []
+    parts += [f"{changed:,} made to fit ({changes})"] if changed else []
+    cost = "" if pictures["cost_usd"] is None else f" ({money(pictures['cost_usd'])})"
+    return f"{plural(pictures['sent'], 'picture')}, sent {', '.join(parts)}; about {pictures['tokens']:,} tokens{cost}"
 
 
 def _cases(entry: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from runner.errors import FailureCode
+from runner.records import LONGEST_SIDE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -139,13 +140,22 @@ _CODE = _one_of(*FailureCode)
 _USAGE = _record(
     {"input_tokens": _COUNT, "output_tokens": _COUNT, "cache_read_tokens": _COUNT, "cache_write_tokens": _COUNT}
 )
+_FIT = _record(
+    {
+        "media_type": _one_of("image/png", "image/jpeg", "image/webp"),
+        "width": _whole(1, LONGEST_SIDE),
+        "height": _whole(1, LONGEST_SIDE),
+        "changes": _list(_text),
+    }
+)
 _IMAGE = _record(
     {
         "path": _text,
         "sha256": _SHA256,
         "bytes": _whole(1),
-        "media_type": _one_of("image/png", "image/jpeg", "image/gif", "image/webp"),
-    }
+        "media_type": _one_of(*(f"image/{kind}" for kind in ("png", "jpeg", "gif", "webp", "bmp", "tiff", "avif", "heic"))),
+    },
+    {"sent": _FIT},
 )
 _MESSAGE = _record({"role": _one_of("user", "assistant"), "text": _text}, {"images": _list(_IMAGE, least=1)})
 _INFERENCE = _record(
