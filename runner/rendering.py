@@ -93,7 +93,8 @@ class Renderer:
         if any(problem.place == template.place for problem in problems):
             return None  # its path could not be rendered, which has been said
         try:
-            return media.describe(path, self._root, allow_dirs=self._allow_dirs)
+            image = media.describe(path, self._root, allow_dirs=self._allow_dirs)
+            return replace(image, fit=media.plan(image, media.Limits(fit=False)))
         except MediaError as error:
             problems.append(Problem(error.message, template.place, error.hint))
             return None
