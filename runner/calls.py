@@ -150,5 +150,5 @@ def _reservation(case: Case, messages: Sequence[Message]) -> int:
     """The tokens that Bedrock sets aside when the call starts: its input and max_tokens."""
     from runner import estimate  # it looks at images, which takes Pillow
 
-    usage = estimate.call(case.request, messages)
+    usage = estimate.call(case.request, messages, model=case.job.model)
     return usage.input_tokens + usage.output_tokens

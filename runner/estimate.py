@@ -6,8 +6,7 @@ import json
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from runner import media
-from runner.media.files import MediaError
+from runner import models
 from runner.records import Usage, exchanges
 
 if TYPE_CHECKING:
@@ -16,11 +15,11 @@ if TYPE_CHECKING:
     from runner.records import Image, Message, Request
 
 CHARACTERS_PER_TOKEN = 4  # of English; other languages and code have more tokens
-_IMAGE_EDGE = 1568  # pixels: larger images are shrunk by the model before it looks at them
 _IMAGE_PATCH = 28  # pixels on each side of what one token covers
+_OTHER_MODELS = models.ImageFacts(edge=1568, tokens=1568)  # of which it is not known how they count
 
 
-def worst_case(request: Request) -> list[Usage]:
+def worst_case(request: Request, *, model: str) -> list[Usage]:
     """What each call of a case may use, if each answers with max_tokens.
 
     A later turn of a live conversation carries the replies before it, taken as long as they can be.
@@ -29,17 +28,17 @@ def worst_case(request: Request) -> list[Usage]:
     history: tuple[Message, ...] = ()
     for messages in exchanges(request):
         history = (*history, *messages)
-        usage = call(request, history)
+        usage = call(request, history, model=model)
         calls.append(usage + Usage(input_tokens=len(calls) * usage.output_tokens))
     return calls
 
 
-def call(request: Request, messages: Sequence[Message]) -> Usage:
+def call(request: Request, messages: Sequence[Message], *, model: str) -> Usage:
     """What one call may use: its input, estimated, and all the output it allows. Bedrock reserves the sum."""
     if request.body is not None:
         return Usage(input_tokens=text_tokens(json.dumps(request.body)), output_tokens=_limit_of_body(request.body))
     max_tokens = _limit_of_body({"max_tokens": request.inference.max_tokens, **request.extra})
-    images = sum(image_tokens(image) for message in messages for image in message.images)
+    images = sum(image_tokens(image, model) for message in messages for image in message.images)
     text = text_tokens(request.system or "") + sum(text_tokens(message.text) for message in messages)
     return Usage(input_tokens=text + images, output_tokens=max_tokens)
 
@@ -48,14 +47,12 @@ def text_tokens(text: str) -> int:
     return ceil(len(text) / CHARACTERS_PER_TOKEN)
 
 
-def image_tokens(image: Image) -> int:
-    """Tokens of an image by its size in pixels, as the Claude documentation counts them."""
-    try:
-        width, height = media.size(image)
-    except MediaError:  # Bedrock will say so; until then it counts as a large one
-        width = height = _IMAGE_EDGE
-    shrink = min(1.0, _IMAGE_EDGE / max(width, height))
-    return ceil(width * shrink / _IMAGE_PATCH) * ceil(height * shrink / _IMAGE_PATCH)
+def image_tokens(image: Image, model: str) -> int:
+    """Tokens of an image by the size in which it is sent, as the Claude documentation counts them."""
+    sent, facts = image.fit or image, models.image_facts(model) or _OTHER_MODELS
+    shrink = min(1.0, facts.edge / max(sent.width, sent.height))
+    patches = ceil(sent.width * shrink / _IMAGE_PATCH) * ceil(sent.height * shrink / _IMAGE_PATCH)
+    return min(patches, facts.tokens)
 
 
 def _limit_of_body(body: dict[str, Any]) -> int:

@@ -159,7 +159,11 @@ class Guard:
 
     def _worst_costs(self, case: Case, answered: bool) -> list[float]:  # noqa: FBT001 - of one caller
         """What each call of a case costs if its reply is as long as it may be, in USD."""
-        calls = [] if answered else [(case.job.model, usage) for usage in estimate.worst_case(case.request)]
+        calls = (
+            []
+            if answered
+            else [(case.job.model, usage) for usage in estimate.worst_case(case.request, model=case.job.model)]
+        )
         costs = [self._models.cost(model, usage) for model, usage in (*calls, *judging.worst_case(case))]
         assert None not in costs  # a run with a budget begins only where all prices are known
         return [cost for cost in costs if cost is not None]

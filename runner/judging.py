@@ -226,4 +226,4 @@ def most_used(asked: Iterable[Question]) -> Iterator[tuple[str, Usage]]:
     """The model of each call that questions take, and the most that the call may use."""
     for question in asked:
         for call in question.cases:
-            yield question.model, estimate.call(call.request, call.request.messages)
+            yield question.model, estimate.call(call.request, call.request.messages, model=question.model)

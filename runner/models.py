@@ -64,6 +64,14 @@ class ModelFacts:
         return self.price.of(usage)
 
 
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What a model shrinks images to before it looks: `edge` pixels on the longest side, and `tokens` at most."""
+
+    edge: int
+    tokens: int
+
+
 class Models:
     """The models that are known, by model id or inference profile id."""
 
@@ -131,6 +139,14 @@ def _packaged() -> Models:
 def as_of() -> str:
     """The date of the packaged table, ISO 8601."""
     return str(_table()["as_of"])
+
+
+@cache
+def image_facts(model: str) -> ImageFacts | None:
+    """What becomes of images that a model is shown, whatever its version or geography; None if it is not known."""
+    name, families = model_ids.bare(model), _table()["images"]
+    family = max((start for start in families if name.startswith(start)), key=len, default=None)
+    return ImageFacts(**families[family]) if family else None
 
 
 @cache

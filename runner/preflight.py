@@ -7,12 +7,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from runner import estimate, media
+from runner import estimate, media, models
+from runner.records import Usage
 from runner.rendering import Renderer
 
 if TYPE_CHECKING:
     from runner.cases import CaseList
-    from runner.models import ModelFacts
+    from runner.models import Models
     from runner.records import Case
 
 _MOST_FAULTS = 10  # that are kept to be told
@@ -29,17 +30,16 @@ class Pictures:
     tokens: int = 0  # an estimate
     cost_usd: float | None = 0.0  # of these tokens; None where the price is not known
 
-    def add(self, case: Case, facts: ModelFacts | None) -> None:
+    def add(self, case: Case, known: Models) -> None:
         """Count the pictures of a case that can be asked."""
+        model = case.job.model
         for message in case.request.messages:
             for image in message.images:
                 self.sent += 1
-                tokens = estimate.image_tokens(image, facts)
+                tokens = estimate.image_tokens(image, model)
                 self.tokens += tokens
-                if facts is None:
-                    self.cost_usd = None
-                elif self.cost_usd is not None:
-                    self.cost_usd += tokens * facts.price.input / 1e6
+                cost = known.cost(model, Usage(input_tokens=tokens))
+                self.cost_usd = None if cost is None or self.cost_usd is None else self.cost_usd + cost
                 if image.fit is not None:
                     self.changed += 1
                     self.changes.update({_DETAIL.sub("", change) for change in image.fit.changes})
@@ -68,16 +68,13 @@ class Preflight:
 
 def survey(cases: CaseList) -> Preflight:
     """Look at all pictures of a job, at their headers alone. Takes some 0.5 ms a picture, and no memory."""
-    from runner import models
-
     known = models.load()
-    facts = {variant.job.model: known.find(variant.job.model) for variant in cases.variants}
     renderer = Renderer(cases.job, cases.allow_dirs, find_image=media.look)
     found = Preflight()
     for case in map(renderer.case, cases):
         found.cases += 1
         if case.fault is None:
-            found.pictures.add(case, facts[case.job.model])
+            found.pictures.add(case, known)
             continue
         found.in_error += 1
         if len(found.faults) < _MOST_FAULTS:

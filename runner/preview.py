@@ -105,9 +105,10 @@ def _estimate(cases: CaseList, known: Models, earlier: Earlier | None) -> dict[s
             faults.append(case.fault.message)
             continue
         else:
-            pictures.add(case, models[case.job.model])
+            pictures.add(case, known)
             most = chain(
-                ((case.job.model, worst) for worst in estimate.worst_case(case.request)), judging.worst_case(case)
+                ((case.job.model, worst) for worst in estimate.worst_case(case.request, model=case.job.model)),
+                judging.worst_case(case),
             )
         for model, worst in most:
             calls += 1

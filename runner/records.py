@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 Api = Literal["invoke", "converse"]
 Role = Literal["user", "assistant"]
 Status = Literal["passed", "failed", "error"]
+Colours = Literal["grey", "palette", "rgb", "cmyk"]
 
 LONGEST_SIDE = 8000  # pixels, of a picture that Bedrock takes
 
@@ -200,14 +201,42 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """What is sent instead of an image as it is. `changes` says in words what is done to it, for people."""
+
+    media_type: str  # image/png, image/jpeg or image/webp
+    width: int
+    height: int
+    changes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """An image on disk. Its bytes are read when they are sent; `sha256` says which bytes were meant."""
+    """An image on disk. Its bytes are read when they are sent; `sha256` says which bytes were meant.
+
+    All but the digest is known from its header alone. It is sent as it is unless there is a `fit`.
+    """
 
     path: str  # as the job file wrote it
     file: Path  # resolved
-    sha256: str
+    sha256: str  # empty where it was only looked at
     bytes: int
-    media_type: str  # image/png, image/jpeg, image/gif or image/webp, by content
+    media_type: str  # by content: image/png, jpeg, gif, webp, bmp, tiff, avif or heic
+    width: int  # in pixels, upright
+    height: int
+    orientation: int = 1  # as EXIF counts, 1 to 8: how it has to be turned
+    colours: Colours = "rgb"
+    bits: int = 8  # of a channel
+    transparent: bool = False
+    several: bool = False  # an animation, or pages
+    progressive: bool = False  # a JPEG that can't be decoded piece by piece
+    stamp: tuple[int, ...] | None = None  # what its file looked like; None where that can't tell if it has changed
+    fit: Fit | None = None
+
+    @property
+    def sent_type(self) -> str:
+        """The media type of what is sent: image/png, image/jpeg, image/gif or image/webp."""
+        return self.fit.media_type if self.fit else self.media_type
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -102,8 +102,8 @@ class Renderer:
         """What the pictures of a job are scaled down to, in pixels."""
         if job.images.max_edge is not None:
             return job.images.max_edge
-        facts = models.load().find(job.model)
-        return None if facts is None else facts.image_edge
+        facts = models.image_facts(job.model)
+        return None if facts is None else facts.edge
 
     def _image(self, template: Text, path: str, limits: media.Limits, problems: list[Problem]) -> Image | None:
         if any(problem.place == template.place for problem in problems):

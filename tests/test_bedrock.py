@@ -29,6 +29,7 @@ from runner.retry import call_with_retries
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+RED_PIXEL = (Path(__file__).parent.parent / "prompts" / "images" / "red-pixel.png").read_bytes()
 PLACE = Place("job.yaml", 1, 1)
 MODEL = "anthropic.claude-3-5-sonnet-20241022-v2:0"
 SECRET = "wJalrXUtnFEMI/K7MDENG"
@@ -301,7 +302,7 @@ def test_a_call_leaves_nothing_for_the_garbage_collector() -> None:
 
 def test_an_image_is_read_when_it_is_sent(tmp_path: Path) -> None:
     picture = tmp_path / "red.png"
-    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(2_000_000))  # large enough to be sent in pieces
+    picture.write_bytes(RED_PIXEL + bytes(2_000_000))  # large enough to be sent in pieces
     image = media.describe("red.png", tmp_path)
     case = case_of(request=Request(messages=(Message(role="user", text="colour?", images=(image,)),)))
 
@@ -313,7 +314,7 @@ def test_an_image_is_read_when_it_is_sent(tmp_path: Path) -> None:
     block = json.loads(asyncio.run(run()))["messages"][0]["content"][0]
     assert base64.b64decode(block["source"]["data"]) == picture.read_bytes()
 
-    picture.write_bytes(b"\x89PNG\r\n\x1a\n")
+    picture.write_bytes(RED_PIXEL)
     error = failure(case, b"")
     assert error.code is FailureCode.INPUT
     assert "has changed" in error.message

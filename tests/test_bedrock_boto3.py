@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 KEY, SECRET, TOKEN = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCY", "FwoGZXIvYXdzE//token=="
+RED_PIXEL = (Path(__file__).parent.parent / "prompts" / "images" / "red-pixel.png").read_bytes()
 MODEL = "anthropic.claude-3-5-sonnet-20241022-v2:0"
 ARN = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123"
 PLACE = Place("job.yaml", 1, 1)
@@ -143,7 +144,7 @@ def failure(case: Case, connection: Connection | None = None) -> CallError:
 
 
 def picture(folder: Path) -> Request:
-    (folder / "red.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)))
+    (folder / "red.png").write_bytes(RED_PIXEL + bytes(range(256)))
     image = media.describe("red.png", folder)
     return Request(
         system="Sei kurz. ✓",

@@ -19,7 +19,7 @@ from runner.wire import (
     Wire,
 )
 
-IMAGE = Image(path="red.png", file=Path("red.png"), sha256="00", bytes=3, media_type="image/png")
+IMAGE = Image(path="red.png", file=Path("red.png"), sha256="00", bytes=3, media_type="image/png", width=1, height=1)
 USER = Message(role="user", text="hello")
 ASSISTANT = Message(role="assistant", text="hi")
 CLAUDE = "us.anthropic.claude-haiku-4-5-20251001-v1:0"

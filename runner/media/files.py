@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import stat
+import time
+from contextlib import contextmanager
 from functools import lru_cache
-from hashlib import sha256
+from hashlib import file_digest
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Never
+from typing import TYPE_CHECKING, NamedTuple, Never
 
 from runner import paths
 from runner.errors import CallError, FailureCode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from io import BufferedReader
 
 _HEAD = 64
-_CHUNK = 1024 * 1024
+_CLOCK_NS = 2_000_000_000  # the coarsest clock of a file system counts in 2 seconds
 _NO_FOLDERS = tuple(Path(folder) for folder in ("/proc", "/sys", "/dev"))  # their files are no documents of anyone's
 
 
@@ -37,13 +40,19 @@ class Found(NamedTuple):
     bytes: int
     mtime_ns: int
     inode: int
+    ctime_ns: int
 
 
 class Content(NamedTuple):
-    """What is known of a file's content: its first 64 bytes, and the SHA-256 of all."""
+    """What is known of a file's content: its first 64 bytes, and the SHA-256 of all.
+
+    A file that still has this `stamp` still has this content. None where the file was written so shortly before it was
+    read that it could be written again without a clock showing it.
+    """
 
     head: bytes
     sha256: str
+    stamp: tuple[int, ...] | None
 
 
 def find(path: str, root: Path, *, allow_dirs: Sequence[Path] = (), what: str = "image") -> Found:
@@ -61,18 +70,18 @@ def find(path: str, root: Path, *, allow_dirs: Sequence[Path] = (), what: str = 
         raise MediaError(f"{path!r} is {kind}, not a file", f"name the {what} file itself")
     if status.st_size == 0:
         raise MediaError(f"the {what} {path!r} is empty")
-    return Found(path, file, status.st_size, status.st_mtime_ns, status.st_ino)
+    return Found(path, file, status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
 
 
 def content(found: Found, *, what: str = "image") -> Content:
     """What the file has in it. One that looks as before is not read again. Raises MediaError if it can't be read."""
     try:
-        return _content(found.file, found.mtime_ns, found.bytes, found.inode)
+        return _content(found.file, found.bytes, found.mtime_ns, found.inode, found.ctime_ns)
     except OSError as error:
         refuse_unreadable(found.path, found.file, error, what=what)
 
 
-def open_regular(file: Path) -> BinaryIO:
+def open_regular(file: Path) -> BufferedReader:
     """The file, open for reading. OSError if it is no regular file by now: one that is a pipe would never end."""
     stream = os.fdopen(os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")
     if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
@@ -81,24 +90,40 @@ def open_regular(file: Path) -> BinaryIO:
     raise OSError(None, "it is no regular file any more")
 
 
-def read(path: str, file: Path, *, digest: str, what: str = "image") -> bytes:
+def read(path: str, file: Path, *, digest: str, stamp: tuple[int, ...] | None = None, what: str = "image") -> bytes:
     """The content of a file that a request names. Raises CallError (input) if it can't be read or has changed."""
+    with unchanged(path, file, digest=digest, stamp=stamp, what=what) as stream:
+        return stream.read()
+
+
+@contextmanager
+def unchanged(
+    path: str, file: Path, *, digest: str, stamp: tuple[int, ...] | None = None, what: str = "image"
+) -> Iterator[BufferedReader]:
+    """A file that a request names, open for reading. Raises CallError (input) if it can't be read or has changed.
+
+    It is as it was if its `stamp` is; without one its content is hashed and compared with `digest`.
+    """
     try:
         with open_regular(file) as stream:
-            found = stream.read()
+            before = _stamp(os.fstat(stream.fileno()))
+            same = before == stamp if stamp else file_digest(stream, "sha256").hexdigest() == digest
+            stream.seek(0)
+            if same:
+                yield stream
+                same = _stamp(os.fstat(stream.fileno())) == before
     except OSError as error:
         raise CallError(
             FailureCode.INPUT,
             f"the {what} {path!r} can no longer be read: {error.strerror}",
             hint="put the file back and run the same command again",
         ) from error
-    if sha256(found).hexdigest() != digest:
+    if not same:
         raise CallError(
             FailureCode.INPUT,
             f"the {what} {path!r} has changed since the run began",
             hint="run the same command again: what changed is called anew",
         )
-    return found
 
 
 def refuse_unreadable(path: str, file: Path, error: Exception, *, what: str) -> Never:
@@ -128,12 +153,16 @@ def _resolve(path: str, root: Path, *, allow_dirs: Sequence[Path], what: str) ->
 
 
 @lru_cache(maxsize=4096)
-def _content(file: Path, mtime_ns: int, size: int, inode: int) -> Content:  # noqa: ARG001 - part of the key
+def _content(file: Path, *looks: int) -> Content:  # noqa: ARG001 - part of the key
     """The content of a file, kept as long as the file looks the same."""
-    digest = sha256()
     with open_regular(file) as stream:
+        status = os.fstat(stream.fileno())
+        settled = time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _CLOCK_NS
         head = stream.read(_HEAD)
-        digest.update(head)
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return Content(head, digest.hexdigest())
+        stream.seek(0)
+        digest = file_digest(stream, "sha256").hexdigest()
+    return Content(head, digest, _stamp(status) if settled else None)
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino

@@ -153,7 +153,9 @@ _IMAGE = _record(
         "path": _text,
         "sha256": _SHA256,
         "bytes": _whole(1),
-        "media_type": _one_of(*(f"image/{kind}" for kind in ("png", "jpeg", "gif", "webp", "bmp", "tiff", "avif", "heic"))),
+        "media_type": _one_of(
+            *(f"image/{kind}" for kind in ("png", "jpeg", "gif", "webp", "bmp", "tiff", "avif", "heic"))
+        ),
     },
     {"sent": _FIT},
 )

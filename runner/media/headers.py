@@ -1,0 +1,274 @@
+"""What the headers of a PNG, JPEG, GIF or WebP say, and whether the file is whole. No pixel is decoded."""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from runner.records import Colours
+
+_CHUNK = 1024 * 1024
+_MOST_PARTS = 1_000_000  # a file in more parts than that is made to keep its reader busy
+_END_OF_JPEG = b"\xff\xd9"
+_BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})  # of a JPEG, with no length after them
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_COLOURS_OF_JPEG: dict[int, Colours] = {1: "grey", 4: "cmyk"}  # by the number of its channels
+_COLOURS_OF_PNG: dict[int, Colours] = {0: "grey", 3: "palette", 4: "grey"}  # by its colour type
+_ORIENTATION = 0x0112
+_CUT_SHORT = "it is cut short"
+
+
+class Header(NamedTuple):
+    """What a picture is like, as its file says. `width` and `height` are as stored: not turned upright."""
+
+    width: int
+    height: int
+    orientation: int = 1  # as EXIF counts, 1 to 8
+    colours: Colours = "rgb"
+    bits: int = 8  # of a channel
+    transparent: bool = False
+    several: bool = False  # an animation
+    progressive: bool = False  # a JPEG whose pixels are there only when all of it is decoded
+
+
+class DamagedError(Exception):
+    """The file is not what its first bytes say; the text says what is wrong with it."""
+
+
+def read(stream: BinaryIO, media_type: str) -> Header:
+    """The header of a png, jpeg, gif or webp file. Raises DamagedError, or OSError if it can't be read."""
+    size = os.fstat(stream.fileno()).st_size
+    try:
+        header = _READERS[media_type](stream, size)
+    except (struct.error, IndexError) as error:
+        raise DamagedError(_CUT_SHORT) from error
+    if not header.width or not header.height:
+        raise DamagedError(f"it has {header.width}x{header.height} pixels")
+    return header
+
+
+def orientation(exif: bytes) -> int:
+    """The orientation that EXIF data give, from 1 to 8; 1, which is upright, where they give none."""
+    exif = exif.removeprefix(b"Exif\0\0")
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
+    if order is None:
+        return 1
+    try:
+        (start,) = struct.unpack_from(f"{order}I", exif, 4)
+        (count,) = struct.unpack_from(f"{order}H", exif, start)
+        for entry in range(start + 2, start + 2 + 12 * count, 12):
+            tag, kind = struct.unpack_from(f"{order}HH", exif, entry)
+            if tag == _ORIENTATION:
+                (found,) = struct.unpack_from(f"{order}{'I' if kind == 4 else 'H'}", exif, entry + 8)
+                return found if 1 <= found <= 8 else 1
+    except struct.error:
+        pass
+    return 1
+
+
+# --- JPEG ------------------------------------------------------------------------------------------------------------
+
+
+def _jpeg(stream: BinaryIO, size: int) -> Header:
+    stream.seek(2)
+    header, upright = None, 1
+    for marker, length in _segments(stream):
+        if marker in _FRAMES:
+            bits, height, width, channels = struct.unpack(">BHHB", stream.read(6))
+            header = Header(
+                width=width,
+                height=height,
+                colours=_COLOURS_OF_JPEG.get(channels, "rgb"),
+                bits=bits,
+                progressive=marker in _PROGRESSIVE,
+            )
+        elif marker == 0xE1 and upright == 1 and length > 6 and stream.read(6) == b"Exif\0\0":
+            upright = orientation(stream.read(length - 6))
+        elif marker == 0xDA:
+            break
+    if header is None:
+        raise DamagedError("it has no picture in it")
+    _find_end_of_jpeg(stream, size)
+    return header._replace(orientation=upright)
+
+
+def _segments(stream: BinaryIO) -> Iterator[tuple[int, int]]:
+    """The marker and length of each segment, with the stream at its content; the last is the start of the scan."""
+    for _ in range(_MOST_PARTS):
+        byte = stream.read(1)
+        if byte != b"\xff":
+            if not byte:
+                raise DamagedError(_CUT_SHORT)
+            continue  # what stands between segments is passed over, as decoders do
+        while byte == b"\xff":
+            byte = stream.read(1)
+        marker = byte[0]
+        if marker == 0xD9:
+            raise DamagedError("it ends before its picture begins")
+        if marker == 0 or marker in _BARE_MARKERS:
+            continue
+        length = int.from_bytes(stream.read(2), "big") - 2
+        if length < 0:
+            raise DamagedError(_CUT_SHORT)
+        after = stream.tell() + length
+        yield marker, length
+        stream.seek(after)
+    raise DamagedError("its header has no end")
+
+
+def _find_end_of_jpeg(stream: BinaryIO, size: int) -> None:
+    """See that the picture has an end. Often it is the file's; else zeros, a film or another picture follow it."""
+    start = stream.tell()
+    stream.seek(max(start, size - 2))
+    if stream.read(2) == _END_OF_JPEG:
+        return
+    stream.seek(start)
+    before = b""
+    while piece := stream.read(_CHUNK):
+        if _END_OF_JPEG in before + piece:
+            return
+        before = piece[-1:]
+    raise DamagedError(_CUT_SHORT)
+
+
+# --- PNG -------------------------------------------------------------------------------------------------------------
+
+
+def _png(stream: BinaryIO, size: int) -> Header:
+    stream.seek(8)
+    header = None
+    for kind, length in _png_chunks(stream, size):
+        if header is None:
+            if kind != b"IHDR":
+                raise DamagedError("it does not begin with a header")
+            width, height, bits, colour = struct.unpack(">IIBB", stream.read(10))
+            header = Header(
+                width=width,
+                height=height,
+                colours=_COLOURS_OF_PNG.get(colour, "rgb"),
+                bits=bits,
+                transparent=colour in {4, 6},
+            )
+        elif kind == b"tRNS":
+            header = header._replace(transparent=True)
+        elif kind == b"acTL":
+            header = header._replace(several=True)
+        elif kind == b"eXIf" and length < _CHUNK:
+            header = header._replace(orientation=orientation(stream.read(length)))
+        elif kind == b"IEND":
+            return header
+    raise DamagedError(_CUT_SHORT)
+
+
+def _png_chunks(stream: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
+    """The kind and length of each chunk that is there whole, with the stream at its content."""
+    for _ in range(_MOST_PARTS):
+        length, kind = struct.unpack(">I4s", stream.read(8))
+        after = stream.tell() + length + 4
+        if after > size:
+            raise DamagedError(_CUT_SHORT)
+        yield kind, length
+        stream.seek(after)
+    raise DamagedError("it has no end")
+
+
+# --- GIF -------------------------------------------------------------------------------------------------------------
+
+
+def _gif(stream: BinaryIO, size: int) -> Header:
+    stream.seek(size - 1)
+    has_trailer = stream.read(1) == b";"
+    stream.seek(6)
+    width, height, flags = struct.unpack("<HHB2x", stream.read(7))
+    _skip_gif_palette(stream, flags)
+    header, pictures = Header(width=width, height=height, colours="palette"), 0
+    for _ in range(_MOST_PARTS):
+        kind = stream.read(1)
+        if kind == b"!":
+            if stream.read(1) == b"\xf9" and not pictures:
+                header = header._replace(transparent=bool(stream.read(2)[1] & 1))
+                stream.seek(-2, os.SEEK_CUR)
+        elif kind == b",":
+            left, top, wide, high, flags = struct.unpack("<HHHHB", stream.read(9))
+            pictures += 1
+            if pictures == 1:
+                header = header._replace(width=max(width, left + wide), height=max(height, top + high))
+            else:
+                header = header._replace(several=True)
+                if has_trailer:
+                    return header
+            _skip_gif_palette(stream, flags)
+            stream.seek(1, os.SEEK_CUR)
+        elif kind in {b"", b";", b"\0"} and pictures:  # some writers leave out the last byte
+            return header
+        else:
+            break
+        _skip_gif_data(stream, size)
+    raise DamagedError(_CUT_SHORT if stream.tell() >= size else "what it holds is no GIF")
+
+
+def _skip_gif_palette(stream: BinaryIO, flags: int) -> None:
+    if flags & 0x80:
+        stream.seek(3 * 2 ** ((flags & 7) + 1), os.SEEK_CUR)
+
+
+def _skip_gif_data(stream: BinaryIO, size: int) -> None:
+    for _ in range(_MOST_PARTS):
+        length = stream.read(1)
+        if length == b"\0":
+            return
+        if not length or stream.seek(length[0], os.SEEK_CUR) > size:
+            break
+    raise DamagedError(_CUT_SHORT)
+
+
+# --- WebP ------------------------------------------------------------------------------------------------------------
+
+
+def _webp(stream: BinaryIO, size: int) -> Header:
+    stream.seek(4)
+    length, kind = struct.unpack("<I4x4s4x", stream.read(16))
+    if length + 8 > size:
+        raise DamagedError(_CUT_SHORT)
+    start = stream.read(10)
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", start, 6)
+        return Header(width=width & 0x3FFF, height=height & 0x3FFF)
+    if kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", start, 1)
+        return Header(width=(bits & 0x3FFF) + 1, height=(bits >> 14 & 0x3FFF) + 1, transparent=bool(bits >> 28 & 1))
+    if kind != b"VP8X":
+        raise DamagedError("it has no picture in it")
+    flags = start[0]
+    return Header(
+        width=int.from_bytes(start[4:7], "little") + 1,
+        height=int.from_bytes(start[7:10], "little") + 1,
+        transparent=bool(flags & 0x10),
+        several=bool(flags & 0x02),
+        orientation=_orientation_of_webp(stream, length + 8) if flags & 0x08 else 1,
+    )
+
+
+def _orientation_of_webp(stream: BinaryIO, end: int) -> int:
+    stream.seek(12)
+    for _ in range(_MOST_PARTS):
+        if stream.tell() + 8 > end:
+            break
+        kind, length = struct.unpack("<4sI", stream.read(8))
+        if kind == b"EXIF":
+            return orientation(stream.read(min(length, _CHUNK)))
+        stream.seek(length + length % 2, os.SEEK_CUR)
+    return 1
+
+
+_READERS: dict[str, Callable[[BinaryIO, int], Header]] = {
+    "image/jpeg": _jpeg,
+    "image/png": _png,
+    "image/gif": _gif,
+    "image/webp": _webp,
+}

@@ -1,0 +1,61 @@
+"""What an image of a job is, from its name to all that is known of it before it is decoded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from runner.media import files, headers, kinds, pictures
+from runner.media.files import MediaError
+from runner.records import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_HEAD = 64
+
+
+def describe(path: str, root: Path, *, allow_dirs: Sequence[Path] = ()) -> Image:
+    """Find the image that a job in folder `root` calls `path`, and say what it is. Raises MediaError.
+
+    A file that has not changed since it was described before is not read again.
+    """
+    found = files.find(path, root, allow_dirs=allow_dirs)
+    content = files.content(found)
+    return replace(_look(found), sha256=content.sha256, stamp=content.stamp)
+
+
+def look(path: str, root: Path, *, allow_dirs: Sequence[Path] = ()) -> Image:
+    """What `describe` says but for the digest, which is empty: most of the file is not read. Raises MediaError."""
+    return _look(files.find(path, root, allow_dirs=allow_dirs))
+
+
+def _look(found: files.Found) -> Image:
+    try:
+        with files.open_regular(found.file) as stream:
+            media_type = kinds.of_image(found.path, stream.read(_HEAD))
+            sendable = media_type in kinds.SENDABLE
+            header = headers.read(stream, media_type) if sendable else pictures.header(stream, media_type)
+    except headers.DamagedError as error:
+        raise MediaError(f"the image {found.path!r} is damaged: {error}", "put a whole file in its place") from error
+    except pictures.UnsupportedError as error:
+        raise MediaError(f"the image {found.path!r} is {kinds.NAMES[media_type]}: {error}", error.hint) from error
+    except OSError as error:
+        files.refuse_unreadable(found.path, found.file, error, what="image")
+    across = header.orientation >= 5
+    return Image(
+        path=found.path,
+        file=found.file,
+        sha256="",
+        bytes=found.bytes,
+        media_type=media_type,
+        width=header.height if across else header.width,
+        height=header.width if across else header.height,
+        orientation=header.orientation,
+        colours=header.colours,
+        bits=header.bits,
+        transparent=header.transparent,
+        several=header.several,
+        progressive=header.progressive,
+    )

@@ -1,0 +1,145 @@
+"""What Bedrock takes of an image, and what is sent instead of one that it would not take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING
+
+from runner.media import kinds
+from runner.media.files import MediaError
+from runner.records import Fit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from runner.records import Image
+
+MAX_BYTES = 3_932_160  # 3.75 MB of raw bytes, which are 5 MiB of base64
+MAX_PIXELS = 89_478_485  # that are decoded; the bound that Pillow sets itself
+_MAX_JPEG_PIXELS = 3 * MAX_PIXELS  # its decoder gives them at reduced scale: telephones take 200 megapixels
+
+_MAX_SIDE = 8000
+_MAX_SIDE_AMONG_MANY = 2000
+_MANY = 20  # images and documents of a request: with more, each image must be smaller
+_MOST_ENCODED_PIXELS = 16_000_000  # of a photograph that is to fit into the bytes above
+
+_WORST_PNG = 0.98  # of the limit: noise makes a PNG a little larger than its pixels
+
+_OR_FIT = "or leave out `fit: off`: then it is made to fit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What an image may have: bytes, and pixels on its longest side.
+
+    `max_side` is Bedrock's own limit, `max_edge` what larger ones are scaled down to. Without `fit` nothing is changed,
+    and what Bedrock would refuse is refused here.
+    """
+
+    max_bytes: int = MAX_BYTES
+    max_side: int = _MAX_SIDE
+    max_edge: int | None = None
+    fit: bool = True
+
+    @classmethod
+    def among(cls, attachments: int, *, max_edge: int | None = None, fit: bool = True) -> Limits:
+        """The limits for each image of a request with so many images and documents."""
+        side = _MAX_SIDE if attachments <= _MANY else _MAX_SIDE_AMONG_MANY
+        return cls(max_side=side, max_edge=max_edge, fit=fit)
+
+    @property
+    def edge(self) -> int:
+        """The longest side of what is sent, in pixels."""
+        return min(self.max_side, self.max_edge or self.max_side)
+
+
+def plan(image: Image, limits: Limits) -> Fit | None:
+    """What is sent instead of `image`; None if it goes byte for byte. The same for the same file and limits.
+
+    Raises MediaError for what cannot be made to fit, or must not be.
+    """
+    if not limits.fit:
+        _refuse_beyond(image, limits)
+        return None
+    longest = max(image.width, image.height)
+    if _passes(image) and image.bytes <= limits.max_bytes and longest <= limits.edge:
+        return None
+    refuse_too_many_pixels(image)
+    width, height = _scaled(image.width, image.height, min(1, limits.edge / longest))
+    media_type = _media_type(image, width * height, limits)
+    if media_type != "image/png":
+        width, height = _scaled(width, height, min(1, sqrt(_MOST_ENCODED_PIXELS / (width * height))))
+    return Fit(
+        media_type=media_type, width=width, height=height, changes=tuple(_changes(image, limits, (width, height)))
+    )
+
+
+def _passes(image: Image) -> bool:
+    """Whether any model sees the image as people do."""
+    return image.media_type in kinds.SENDABLE and image.colours != "cmyk" and image.bits <= 8 and image.orientation == 1
+
+
+def _scaled(width: int, height: int, scale: float) -> tuple[int, int]:
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _media_type(image: Image, pixels: int, limits: Limits) -> str:
+    """PNG for drawings and scans as long as even the worst of them would fit. Of the others WebP has transparency."""
+    drawn = image.media_type != "image/jpeg" and image.colours in {"grey", "palette"}
+    channels = (1 if image.colours == "grey" else 3) + image.transparent
+    if (drawn or image.transparent) and pixels * channels <= limits.max_bytes * _WORST_PNG:
+        return "image/png"
+    return "image/webp" if image.transparent else "image/jpeg"
+
+
+def _changes(image: Image, limits: Limits, size: tuple[int, int]) -> Iterator[str]:
+    """What is done to the image, in words."""
+    if image.media_type not in kinds.SENDABLE:
+        yield f"converted from {image.media_type.removeprefix('image/')}"
+    if image.several:
+        yield "the first of its pages" if image.media_type == "image/tiff" else "the first of its frames"
+    if image.colours == "cmyk":
+        yield "CMYK to RGB"
+    if image.bits > 8:
+        yield f"{image.bits} bits a channel to 8"
+    if image.orientation != 1:
+        yield "turned upright"
+    if size != (image.width, image.height):
+        yield f"scaled down from {image.width}x{image.height}"
+    if image.bytes > limits.max_bytes and max(image.width, image.height) <= limits.edge:
+        found, most = image.bytes / 1e6, limits.max_bytes / 1e6
+        yield f"recompressed: {found:.1f} MB is more than the {most:.1f} MB that Bedrock takes"
+
+
+def _refuse_beyond(image: Image, limits: Limits) -> None:
+    """Raise MediaError for what Bedrock would refuse."""
+    if image.media_type not in kinds.SENDABLE:
+        raise MediaError(
+            f"the image {image.path!r} is {kinds.NAMES[image.media_type]}; Bedrock takes png, jpeg, gif and webp",
+            f"convert it, {_OR_FIT}",
+        )
+    if image.bytes > limits.max_bytes:
+        raise MediaError(
+            f"the image {image.path!r} has {image.bytes:,} bytes; Bedrock takes at most {limits.max_bytes:,}",
+            f"scale it down, {_OR_FIT}",
+        )
+    if max(image.width, image.height) > limits.max_side:
+        most = f"at most {limits.max_side} a side"
+        where = f" in a request with more than {_MANY} images and documents" if limits.max_side < _MAX_SIDE else ""
+        raise MediaError(
+            f"the image {image.path!r} has {image.width}x{image.height} pixels; Bedrock takes {most}{where}",
+            f"scale it down, {_OR_FIT}",
+        )
+
+
+def refuse_too_many_pixels(image: Image) -> None:
+    """Raise MediaError for an image that would take too much memory to decode."""
+    whole = image.progressive or image.media_type != "image/jpeg"
+    most = MAX_PIXELS if whole else _MAX_JPEG_PIXELS
+    if image.width * image.height > most:
+        raise MediaError(
+            f"the image {image.path!r} has {image.width}x{image.height} pixels; "
+            f"of more than {most // 1_000_000} million none can be scaled down here",
+            "scale it down with another program",
+        )

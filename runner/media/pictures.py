@@ -1,0 +1,184 @@
+"""Pictures as Pillow decodes them. Each is opened as what its content says it is: no other decoder sees it."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from importlib import import_module
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from runner.media.headers import DamagedError, Header
+
+if TYPE_CHECKING:
+    import PIL.Image
+    import PIL.ImageFile
+
+    from runner.records import Colours, Image
+
+_READERS = {
+    "image/png": ("PIL.PngImagePlugin", "PngImageFile"),
+    "image/jpeg": ("PIL.JpegImagePlugin", "JpegImageFile"),
+    "image/gif": ("PIL.GifImagePlugin", "GifImageFile"),
+    "image/webp": ("PIL.WebPImagePlugin", "WebPImageFile"),
+    "image/bmp": ("PIL.BmpImagePlugin", "BmpImageFile"),
+    "image/tiff": ("PIL.TiffImagePlugin", "TiffImageFile"),
+    "image/avif": ("PIL.AvifImagePlugin", "AvifImageFile"),
+    "image/heic": ("pillow_heif", "HeifImageFile"),
+}
+_COLOURS: dict[str, Colours] = {
+    **dict.fromkeys(("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"), "grey"),
+    **dict.fromkeys(("P", "PA"), "palette"),
+    "CMYK": "cmyk",
+}
+_BITS = {"I": 32, "F": 32, "I;16": 16, "I;16B": 16, "I;16L": 16, "I;16N": 16}
+_ORIENTATION = 0x0112
+_LARGEST_PROFILE = 65_536  # bytes
+_TURNS = ("", "FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
+_TURNED = {"image/tiff", "image/heic"}
+_SILENT = logging.NullHandler()
+_INSTALL = {
+    "image/heic": "pip install 'bedrock-run[heic]', or convert it to jpeg",
+    "image/avif": "install a Pillow that reads AVIF (pip install --upgrade pillow), or convert it to jpeg",
+}
+
+
+class UnsupportedError(Exception):
+    """What would read such pictures is not installed; `hint` says how to get it."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+def opened(stream: BinaryIO, media_type: str) -> PIL.ImageFile.ImageFile:
+    """The picture in `stream`, of which no pixel is decoded yet.
+
+    Raises UnsupportedError, and what Pillow raises: on damaged data that may be any exception, now or later.
+    """
+    module, name = _READERS[media_type]
+    # Pillow tells of what is odd about a picture. It is a warning to no one who sees a terminal here.
+    warnings.filterwarnings("ignore", module=r"PIL\.|pillow_heif")
+    logging.getLogger("PIL").addHandler(_SILENT)
+    try:
+        reader = getattr(import_module(module), name)
+    except ImportError as error:
+        raise UnsupportedError("nothing that reads it is installed", _INSTALL[media_type]) from error
+    stream.seek(0)
+    picture: PIL.ImageFile.ImageFile = reader(stream)
+    return picture
+
+
+def header(stream: BinaryIO, media_type: str) -> Header:
+    """What Pillow says of a picture before it decodes it. Raises DamagedError and UnsupportedError."""
+    try:
+        picture = opened(stream, media_type)
+        return Header(
+            width=picture.width,
+            height=picture.height,
+            orientation=_orientation(picture, media_type),
+            colours=_COLOURS.get(picture.mode, "rgb"),
+            bits=_BITS.get(picture.mode, 8),
+            transparent=picture.has_transparency_data,
+            several=bool(getattr(picture, "is_animated", False)),
+        )
+    except UnsupportedError:
+        raise
+    except Exception as error:  # decoders raise anything on damaged data
+        raise DamagedError(reason(error)) from error
+
+
+def reason(error: Exception) -> str:
+    """What Pillow says is wrong, in one line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _orientation(picture: PIL.ImageFile.ImageFile, media_type: str) -> int:
+    """How it is still to be turned once it is decoded: decoders of TIFF and HEIC turn it themselves."""
+    found = picture.getexif().get(_ORIENTATION, 1) if media_type not in _TURNED else 1
+    return found if found in range(2, 9) else 1
+
+
+# --- decoded ---------------------------------------------------------------------------------------------------------
+
+
+def scaled(stream: BinaryIO, image: Image, size: tuple[int, int]) -> PIL.Image.Image:
+    """The image upright, of that size, with 8 bits a channel: grey, RGB or a palette, with transparency if it has any.
+
+    Of what its file said besides it keeps the colour profile. Raises whatever Pillow raises.
+    """
+    from PIL.Image import Resampling, Transpose
+
+    across = image.orientation >= 5
+    stored, target = ((image.height, image.width), size[::-1]) if across else ((image.width, image.height), size)
+    picture: PIL.Image.Image
+    with opened(stream, image.media_type) as picture:
+        if picture.size != stored:  # what has been judged is the size that is told
+            raise DamagedError("it says two sizes of itself")
+        picture.draft(None, target)  # a JPEG is decoded at about the size that is wanted
+        picture.load()
+    picture = _of_8_bits(picture)
+    if picture.size != target:
+        picture = _with_whole_channels(picture).resize(target, Resampling.LANCZOS, reducing_gap=2.0)
+    picture = _in_rgb(picture)
+    turn = _TURNS[image.orientation - 1]
+    return picture.transpose(Transpose[turn]) if turn else picture
+
+
+def _of_8_bits(picture: PIL.Image.Image) -> PIL.Image.Image:
+    """A picture in shades of more than 8 bits as one of 8. What has no white of its own gets its lightest as white."""
+    bits = _BITS.get(picture.mode, 8)
+    if bits == 8:
+        return picture
+    wide = picture if picture.mode in {"I", "F"} else picture.convert("I")
+    low, high = (0, 65535) if bits == 16 else cast("tuple[float, float]", wide.getextrema())
+    scale = 255 / (high - low) if high > low else 0.0
+    return wide.point(lambda shade: shade * scale - low * scale).convert("L")
+
+
+def _with_whole_channels(picture: PIL.Image.Image) -> PIL.Image.Image:
+    """The picture in a form in which its pixels can be averaged: not as numbers of a palette, nor as black or white."""
+    if picture.has_transparency_data:
+        return picture.convert("LA" if picture.mode in {"1", "L", "LA", "La"} else "RGBA")
+    if picture.mode == "1":
+        return picture.convert("L")
+    return picture.convert("RGB") if picture.mode in {"P", "PA"} else picture
+
+
+def _in_rgb(picture: PIL.Image.Image) -> PIL.Image.Image:
+    """The picture as a PNG or JPEG for screens can hold it, and only its colour profile left of what was said of it."""
+    profile = picture.info.get("icc_profile") or b""
+    made = picture
+    if picture.mode in {"CMYK", "LAB"}:
+        made = _from_profile(picture, profile)
+    elif picture.mode not in {"1", "L", "LA", "P", "RGB", "RGBA"} or (
+        picture.mode != "P" and "transparency" in picture.info
+    ):
+        made = _with_whole_channels(picture)
+        made = made if made.mode in {"LA", "RGBA"} else made.convert("RGB")
+    kept = ["transparency"] if made.mode == "P" else []
+    if profile[16:20] == (b"GRAY" if made.mode in {"L", "LA"} else b"RGB ") and len(profile) <= _LARGEST_PROFILE:
+        kept.append("icc_profile")
+    made.info = {name: made.info[name] for name in kept if name in made.info}
+    return made
+
+
+def _from_profile(picture: PIL.Image.Image, profile: bytes) -> PIL.Image.Image:
+    """A picture in inks or in L*a*b* as RGB, by the profile that it brings if that can be used."""
+    from PIL import ImageCms
+
+    screen = ImageCms.createProfile("sRGB")
+    if picture.mode == "LAB":
+        return _converted(picture, ImageCms.createProfile("LAB"), screen)
+    try:
+        return _converted(picture, ImageCms.ImageCmsProfile(BytesIO(profile)), screen)
+    except (ImageCms.PyCMSError, OSError):  # none, or a damaged one
+        return picture.convert("RGB")
+
+
+def _converted(picture: PIL.Image.Image, source: Any, target: Any) -> PIL.Image.Image:
+    from PIL import ImageCms
+
+    made = ImageCms.profileToProfile(picture, source, target, outputMode="RGB")
+    assert made is not None  # it is not changed in place
+    return made
