@@ -39,7 +39,7 @@ def dry_run_lines(estimate: dict[str, Any], *, max_cost: float | None) -> Iterat
 
 
 def pictures_told(pictures: dict[str, Any]) -> str | None:
-    """`50,000 pictures: 41,210 go as they are, 8,790 are made to fit (scaled down 8,300, ...); about 61,000,000 tokens`;
+    """`5,000 pictures, sent 4,100 as they are, 900 made to fit (850 scaled down, ...); about 9,000,000 tokens ($9.00)`;
     None if there are none.
     """
     if not pictures["sent"]:
