@@ -39,13 +39,13 @@ def dry_run_lines(estimate: dict[str, Any], *, max_cost: float | None) -> Iterat
 
 
 def pictures_told(pictures: dict[str, Any]) -> str | None:
-    """`5,000 pictures, sent 4,100 as they are, 900 made to fit (850 scaled down, ...); about 9,000,000 tokens ($9.00)`;
+    """`5,000 pictures, sent 4,100 as they are, 900 made to fit (scaled down: 850, ...); about 9,000,000 tokens`;
     None if there are none.
     """
     if not pictures["sent"]:
         return None
     unchanged, changed = pictures["sent"] - pictures["changed"], pictures["changed"]
-    changes = ", ".join(f"{count:,} {change}" for change, count in pictures["changes"].items())
+    changes = ", ".join(f"{change}: {count:,}" for change, count in pictures["changes"].items())
     parts = [f"{unchanged:,} as they are"] if unchanged else []
     parts += [f"{changed:,} made to fit ({changes})"] if changed else []
     cost = "" if pictures["cost_usd"] is None else f" ({money(pictures['cost_usd'])})"

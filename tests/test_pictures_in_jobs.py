@@ -1,0 +1,180 @@
+"""Folders of pictures as people have them, through the whole command: what is sent, what is refused, what is kept."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import pytest
+
+PHOTOGRAPHS = Path(__file__).parent.parent / "prompts" / "images"
+JOB = """
+    model: us.anthropic.claude-haiku-4-5-20251001-v1:0
+    turns:
+      - user: {{text: What is this?, images: ["{{{{ file.path }}}}"]}}
+    cases: {{glob: "photos/*"}}
+    {more}
+"""
+
+
+@pytest.fixture
+def album(tmp_path: Path, write_job: Any) -> Any:
+    """Writes a job about the folder `photos`; returns what puts files there."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+
+    def job(more: str = "") -> Path:
+        path: Path = write_job(JOB.format(more=more), name="album.yaml")
+        return path
+
+    job()
+    return job
+
+
+def saved(path: Path, picture: PIL.Image.Image, **how: Any) -> None:
+    picture.save(path, **how)
+
+
+def oriented(orientation: int) -> PIL.Image.Exif:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+@pytest.fixture
+def photos(tmp_path: Path, album: Any) -> Path:
+    """A folder from phones, scanners and the web, of which some are broken."""
+    folder = tmp_path / "photos"
+    red = PIL.Image.new("RGB", (400, 200), "red")
+    saved(folder / "as-it-is.png", red)
+    saved(folder / "bitmap.bmp", red)
+    saved(folder / "cmyk.jpg", red.convert("CMYK"))
+    saved(folder / "large.jpg", red.resize((4000, 3000)))
+    saved(folder / "lying.jpg", red, exif=oriented(6))
+    saved(
+        folder / "scan.tif", PIL.Image.new("L", (300, 100)), save_all=True, append_images=[PIL.Image.new("L", (9, 9))]
+    )
+    saved(folder / "sixteen.png", PIL.Image.new("I;16", (30, 20), 60_000))
+    shutil.copy(PHOTOGRAPHS / "cat.jpg", folder / "wrong name.png")
+    whole = (PHOTOGRAPHS / "rocket.jpg").read_bytes()
+    (folder / "broken.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "page.jpg").write_text("<!doctype html><title>404</title>")
+    (folder / "empty.jpg").touch()
+    return folder
+
+
+def described(row: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = row["request"]["messages"][0]["images"][0]
+    return found
+
+
+@pytest.mark.usefixtures("photos")
+def test_every_picture_is_sent_made_to_fit_or_refused_for_a_true_reason(bedrock_run: Any, rows: Any) -> None:
+    done = bedrock_run("--local", "album.yaml")
+    assert done.returncode == 3, done.stderr
+    found = {Path(row["case"]).name: row for row in rows("album")}
+    sent = {name: (described(row).get("sent") or {}).get("changes") for name, row in found.items() if not row["error"]}
+    assert sent == {
+        "as-it-is.png": None,
+        "bitmap.bmp": ["converted from bmp"],
+        "cmyk.jpg": ["CMYK to RGB"],
+        "large.jpg": ["scaled down from 4000x3000"],
+        "lying.jpg": ["turned upright"],
+        "scan.tif": ["converted from tiff", "the first of its pages"],
+        "sixteen.png": ["16 bits a channel to 8"],
+        "wrong name.png": None,
+    }
+    sizes = {
+        "as-it-is.png": "400x200 pixels, red",
+        "bitmap.bmp": "400x200 pixels, red",
+        "cmyk.jpg": "400x200",
+    }
+    sizes |= {"large.jpg": "1568x1176 pixels, red", "lying.jpg": "200x400 pixels, red", "scan.tif": "300x100 pixels"}
+    for name, told in sizes.items():
+        assert f"The image is {told}" in found[name]["output"], found[name]["output"]
+    errors = {name: row["error"]["message"] for name, row in found.items() if row["error"]}
+    assert errors.keys() == {"broken.jpg", "empty.jpg", "page.jpg"}
+    assert "cut short" in errors["broken.jpg"]
+    assert "is empty" in errors["empty.jpg"]
+    assert "an HTML page" in errors["page.jpg"]
+    assert not any(row["attempts"] for row in found.values() if row["error"])
+
+
+@pytest.mark.usefixtures("photos")
+def test_what_would_become_of_pictures_is_told_before_anything_is_sent(bedrock_run: Any) -> None:
+    checked = bedrock_run("validate", "album.yaml")
+    assert checked.returncode == 3
+    assert "3 of 11 cases cannot be asked and would be in error" in checked.stderr
+    assert "the image 'photos/broken.jpg' is damaged: it is cut short" in checked.stderr
+    told = "8 pictures, sent 2 as they are, 6 made to fit (converted from bmp: 1, CMYK to RGB: 1, scaled down: 1"
+    assert told in checked.stderr
+    planned = json.loads(bedrock_run("--dry-run", "--json", "album.yaml").stdout)["jobs"][0]
+    assert planned["faults"] == 3
+    assert (planned["pictures"]["sent"], planned["pictures"]["changed"]) == (8, 6)
+    assert planned["pictures"]["tokens"] < planned["input_tokens"]
+    assert told in bedrock_run("--dry-run", "album.yaml").stderr
+
+
+@pytest.mark.usefixtures("photos")
+def test_nothing_is_changed_where_the_job_says_so(album: Any, bedrock_run: Any, rows: Any) -> None:
+    album("images: {fit: off}")
+    assert bedrock_run("--local", "album.yaml").returncode == 3
+    found = {Path(row["case"]).name: row for row in rows("album")}
+    assert not any("sent" in described(row) for row in found.values() if not row["error"])
+    assert "400x200" in found["lying.jpg"]["output"]
+    assert "4000x3000" in found["large.jpg"]["output"]
+    error = found["bitmap.bmp"]["error"]
+    assert "a BMP; Bedrock takes png, jpeg, gif and webp" in error["message"]
+    assert "`fit: off`" in error["hint"]
+
+
+def test_a_size_of_one_s_own_goes_before_the_model_s(album: Any, bedrock_run: Any, rows: Any, tmp_path: Path) -> None:
+    saved(tmp_path / "photos" / "a.jpg", PIL.Image.new("RGB", (4000, 3000), "blue"))
+    for more, size in {"images: {max_edge: 500}": "500x375", "images: {max_edge: off}": "4000x3000"}.items():
+        album(more)
+        assert bedrock_run("--local", "album.yaml").returncode == 0
+        assert size in rows("album")[0]["output"]
+
+
+def test_a_renamed_picture_is_kept_and_a_replaced_one_is_called(
+    album: Any, bedrock_run: Any, rows: Any, tmp_path: Path
+) -> None:
+    assert album
+    folder = tmp_path / "photos"
+    for colour in ("red", "blue", "green"):
+        saved(folder / f"{colour}.jpg", PIL.Image.new("RGB", (3000, 2000), colour))
+    assert bedrock_run("--local", "album.yaml").returncode == 0
+    (folder / "red.jpg").rename(folder / "renamed.jpg")
+    saved(folder / "blue.jpg", PIL.Image.new("RGB", (3000, 2000), "white"))
+    done = bedrock_run("--local", "album.yaml")
+    assert "2 kept" in done.stderr
+    assert "1 called" in done.stderr
+    assert [(row["case"], row["output"].split("pixels, ")[1].split(".")[0]) for row in rows("album")] == [
+        ("photos/blue.jpg", "white"),
+        ("photos/green.jpg", "green"),
+        ("photos/renamed.jpg", "red"),
+    ]
+
+
+def test_a_smaller_size_concerns_only_pictures_that_are_larger(album: Any, bedrock_run: Any, tmp_path: Path) -> None:
+    saved(tmp_path / "photos" / "small.jpg", PIL.Image.new("RGB", (300, 200), "red"))
+    saved(tmp_path / "photos" / "large.jpg", PIL.Image.new("RGB", (3000, 2000), "red"))
+    bedrock_run("--local", "album.yaml")
+    album("images: {max_edge: 1000}")
+    done = bedrock_run("--local", "album.yaml")
+    assert "1 kept" in done.stderr
+    assert "1 called" in done.stderr
+
+
+def test_pictures_of_a_request_with_many_are_smaller(
+    write_job: Any, bedrock_run: Any, rows: Any, tmp_path: Path
+) -> None:
+    saved(tmp_path / "large.png", PIL.Image.new("L", (2100, 50)))
+    images = ", ".join(["large.png"] * 21)
+    write_job(f"name: many\nturns: [{{user: {{text: x, images: [{images}]}}}}]\nimages: {{max_edge: off}}")
+    assert bedrock_run("--local", "job.yaml").returncode == 0
+    (row,) = rows("many")
+    assert {image["sent"]["width"] for image in row["request"]["messages"][0]["images"]} == {2000}
