@@ -232,7 +232,7 @@ def test_a_killed_run_loses_nothing_that_it_has_counted(
     chance = random.Random(concurrency)
     limit = [] if concurrency is None else ["-j", str(concurrency)]
     done = seen = 0
-    while done < kills:
+    while done < kills or not seen:
         shutil.rmtree(runs.file.parent, ignore_errors=True)
         before, killed, counted = len(server.log), 0, set[str]()
         for _ in range(5):
@@ -253,7 +253,6 @@ def test_a_killed_run_loses_nothing_that_it_has_counted(
         seen += len(counted)
         runs.goes_on(server, cases=80, calls=80 - len(stored))
         assert all(row["output"].endswith(f" {row['index']}") for row in runs.rows())
-    assert seen, "else nothing was tried"
 
 
 @pytest.mark.parametrize("count", [300, pytest.param(5_000, marks=pytest.mark.slow)])
