@@ -157,7 +157,7 @@ def _png(stream: BinaryIO, size: int) -> Header:
         elif kind == b"tRNS":
             header = header._replace(transparent=True)
         elif kind == b"acTL":
-            header = header._replace(several=True)
+            header = header._replace(several=int.from_bytes(stream.read(4), "big") > 1)
         elif kind == b"eXIf" and length < _CHUNK:
             header = header._replace(orientation=orientation(stream.read(length)))
         elif kind == b"IEND":
@@ -204,12 +204,14 @@ def _gif(stream: BinaryIO, size: int) -> Header:
                     return header
             _skip_gif_palette(stream, flags)
             stream.seek(1, os.SEEK_CUR)
-        elif kind in {b"", b";", b"\0"} and pictures:  # some writers leave out the last byte
+        elif kind in {b"", b";"}:  # some writers leave out the last byte
+            if not pictures:
+                raise DamagedError("it has no picture in it")
             return header
         else:
-            break
+            continue  # what stands between blocks is passed over, as decoders do
         _skip_gif_data(stream, size)
-    raise DamagedError(_CUT_SHORT if stream.tell() >= size else "what it holds is no GIF")
+    raise DamagedError("it has no end")
 
 
 def _skip_gif_palette(stream: BinaryIO, flags: int) -> None:

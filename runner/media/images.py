@@ -39,8 +39,9 @@ def _look(found: files.Found) -> Image:
             header = headers.read(stream, media_type) if sendable else pictures.header(stream, media_type)
     except headers.DamagedError as error:
         raise MediaError(f"the image {found.path!r} is damaged: {error}", "put a whole file in its place") from error
-    except pictures.UnsupportedError as error:
-        raise MediaError(f"the image {found.path!r} is {kinds.NAMES[media_type]}: {error}", error.hint) from error
+    except pictures.UnreadableError as error:
+        kind = kinds.NAMES[media_type]
+        raise MediaError(f"the image {found.path!r} is {kind} that cannot be read: {error}", error.hint) from error
     except OSError as error:
         files.refuse_unreadable(found.path, found.file, error, what="image")
     across = header.orientation >= 5

@@ -140,6 +140,6 @@ def refuse_too_many_pixels(image: Image) -> None:
     if image.width * image.height > most:
         raise MediaError(
             f"the image {image.path!r} has {image.width}x{image.height} pixels; "
-            f"of more than {most // 1_000_000} million none can be scaled down here",
+            f"{kinds.NAMES[image.media_type]} may have {most // 1_000_000} million to be made to fit",
             "scale it down with another program",
         )

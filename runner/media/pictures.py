@@ -8,7 +8,7 @@ from importlib import import_module
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from runner.media.headers import DamagedError, Header
+from runner.media.headers import Header
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -37,14 +37,11 @@ _LARGEST_PROFILE = 65_536  # bytes
 _TURNS = ("", "FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
 _TURNED = {"image/tiff", "image/heic"}
 _SILENT = logging.NullHandler()
-_INSTALL = {
-    "image/heic": "pip install 'bedrock-run[heic]', or convert it to jpeg",
-    "image/avif": "install a Pillow that reads AVIF (pip install --upgrade pillow), or convert it to jpeg",
-}
+_INSTALL = "pip install 'bedrock-run[heic]', or convert it to jpeg"
 
 
-class UnsupportedError(Exception):
-    """What would read such pictures is not installed; `hint` says how to get it."""
+class UnreadableError(Exception):
+    """A picture is damaged, or of a kind that nothing installed here reads; `hint` says what to do."""
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
@@ -54,7 +51,7 @@ class UnsupportedError(Exception):
 def opened(stream: BinaryIO, media_type: str) -> PIL.ImageFile.ImageFile:
     """The picture in `stream`, of which no pixel is decoded yet.
 
-    Raises UnsupportedError, and what Pillow raises: on damaged data that may be any exception, now or later.
+    Raises UnreadableError, and what Pillow raises: on damaged data that may be any exception, now or later.
     """
     module, name = _READERS[media_type]
     # Pillow tells of what is odd about a picture. It is a warning to no one who sees a terminal here.
@@ -63,14 +60,14 @@ def opened(stream: BinaryIO, media_type: str) -> PIL.ImageFile.ImageFile:
     try:
         reader = getattr(import_module(module), name)
     except ImportError as error:
-        raise UnsupportedError("nothing that reads it is installed", _INSTALL[media_type]) from error
+        raise UnreadableError("nothing that reads it is installed", _INSTALL) from error
     stream.seek(0)
     picture: PIL.ImageFile.ImageFile = reader(stream)
     return picture
 
 
 def header(stream: BinaryIO, media_type: str) -> Header:
-    """What Pillow says of a picture before it decodes it. Raises DamagedError and UnsupportedError."""
+    """What Pillow says of a picture before it decodes it. Raises UnreadableError."""
     try:
         picture = opened(stream, media_type)
         return Header(
@@ -82,10 +79,10 @@ def header(stream: BinaryIO, media_type: str) -> Header:
             transparent=picture.has_transparency_data,
             several=bool(getattr(picture, "is_animated", False)),
         )
-    except UnsupportedError:
+    except UnreadableError:
         raise
     except Exception as error:  # decoders raise anything on damaged data
-        raise DamagedError(reason(error)) from error
+        raise UnreadableError(reason(error), "convert it to png or jpeg with another program") from error
 
 
 def reason(error: Exception) -> str:
@@ -114,7 +111,7 @@ def scaled(stream: BinaryIO, image: Image, size: tuple[int, int]) -> PIL.Image.I
     picture: PIL.Image.Image
     with opened(stream, image.media_type) as picture:
         if picture.size != stored:  # what has been judged is the size that is told
-            raise DamagedError("it says two sizes of itself")
+            raise UnreadableError("it says two sizes of itself", "save it anew with another program")
         picture.draft(None, target)  # a JPEG is decoded at about the size that is wanted
         picture.load()
     picture = _of_8_bits(picture)
@@ -130,6 +127,8 @@ def _of_8_bits(picture: PIL.Image.Image) -> PIL.Image.Image:
     bits = _BITS.get(picture.mode, 8)
     if bits == 8:
         return picture
+    if "transparency" in picture.info:
+        picture.info["transparency"] >>= 8
     wide = picture if picture.mode in {"I", "F"} else picture.convert("I")
     low, high = (0, 65535) if bits == 16 else cast("tuple[float, float]", wide.getextrema())
     scale = 255 / (high - low) if high > low else 0.0
