@@ -3,7 +3,8 @@
 - `call`, `stream`: client CPU beside a bare boto3 loop that makes the same calls. What starting costs is taken off by
   running each contender with one call as well. They take turns, and the median of the rounds counts. 30 s each.
 - `startup`: one case, up to its request and from start to end, beside a minimal boto3 script. 30 s.
-- `images`: peak memory of 300 cases with an image of 1 MB each. 20 s.
+- `images`: 300 cases with an image of 1 MB each: peak memory, and CPU beside a loop that reads, encodes, signs and
+  sends the same files. 60 s.
 - `quota`: time and throttled calls under a quota that nobody tells the client. 30 s.
 - `latency`: time of calls whose latencies vary, without a quota, beside the ideal with the same latencies. 30 s.
 - `million`: peak memory of a job of 1,000,000 cases, all of them called. 10 minutes; less with `--cases`.
@@ -72,6 +73,35 @@ body = json.dumps({{"anthropic_version": "bedrock-2023-05-31", "max_tokens": 102
                    "messages": [{{"role": "user", "content": "Question number 0?"}}]}})
 response = client.invoke_model(modelId="{MODEL}", body=body)
 print(json.loads(response["body"].read())["content"][0]["text"])
+"""
+
+# What one writes who has pictures to send and no tool: read, encode, sign and send, 16 at once.
+IMAGES_BY_HAND = f"""
+import asyncio, base64, json, os, sys, aiohttp
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+url = os.environ["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"] + "/model/{MODEL.replace(":", "%3A")}/invoke"
+signer = SigV4Auth(Credentials("any", "any"), "bedrock", "us-east-1")
+async def send(http, path):
+    with open(path, "rb") as file:
+        data = base64.b64encode(file.read()).decode()
+    image = {{"type": "image", "source": {{"type": "base64", "media_type": "image/jpeg", "data": data}}}}
+    content = [image, {{"type": "text", "text": "What is it?"}}]
+    body = json.dumps({{"anthropic_version": "bedrock-2023-05-31", "max_tokens": 1024,
+                       "messages": [{{"role": "user", "content": content}}]}}).encode()
+    request = AWSRequest("POST", url, data=body, headers={{"Content-Type": "application/json"}})
+    signer.add_auth(request)
+    async with http.post(url, data=body, headers=dict(request.headers)) as response:
+        assert (await response.json())["content"]
+async def main(paths):
+    paths = iter(paths)
+    async def work(http):
+        for path in paths:
+            await send(http, path)
+    async with aiohttp.ClientSession() as http:
+        await asyncio.gather(*(work(http) for _ in range(16)))
+asyncio.run(main(sys.argv[1:]))
 """
 
 
@@ -338,7 +368,7 @@ def startup(bench: Bench) -> Iterator[Figure]:
         )
 
 
-# --- memory of images ------------------------------------------------------------------------------------------------
+# --- images that are sent as they are --------------------------------------------------------------------------------
 
 
 def images(bench: Bench) -> Iterator[Figure]:
@@ -366,6 +396,27 @@ def images(bench: Bench) -> Iterator[Figure]:
             detail=f"{size / 1e6:.2f} MB each, {server.seen.most_in_flight} at once",
             target=150,
         )
+    files = [str(file) for file in sorted(folder.iterdir())]
+
+    def by_hand(count: int) -> list[str]:
+        return [sys.executable, "-c", IMAGES_BY_HAND, *files[:count]]
+
+    def ours(count: int) -> list[str]:
+        output = tempfile.mkdtemp(dir=bench.folder)
+        return bedrock_run(job, Path(output), "-j", "16", "--limit", str(count))
+
+    with service() as server:
+        times = [
+            [cpu_of_one(Contender(command.__name__, command), len(files), server.url) for command in (by_hand, ours)]
+            for _ in range(bench.rounds)
+        ]
+    yield Figure(
+        name="300 images, CPU -j 16",
+        value=median(own / hand for hand, own in times),
+        unit="of reading, encoding and sending",
+        detail=f"{median(own for _, own in times) * 1000:.2f} ms an image",
+        target=1.2,
+    )
 
 
 # --- time under a quota, and with latencies that vary ----------------------------------------------------------------
