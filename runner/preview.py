@@ -6,8 +6,9 @@ import json
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from runner import estimate, judging, media, wire
+from runner import estimate, judging, wire
 from runner.errors import UsageError
+from runner.media import attachments
 from runner.questions import judging_jobs
 from runner.records import Usage, exchanges
 from runner.rendering import Renderer
@@ -45,7 +46,7 @@ def _rendered(cases: CaseList) -> Iterator[Case]:
 def _request(case: Case) -> dict[str, Any]:
     first, *later = exchanges(case.request)
     carrier = wire.wire_for(case)
-    body = carrier.body(case.request, first, media.read_base64)
+    body = carrier.body(case.request, first, attachments.read_base64)
     described: dict[str, Any] = {
         "job": case.job.name,
         "case": case.id,

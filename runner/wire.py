@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 import orjson
 
 from runner import model_ids
-from runner.records import Reply, Usage
+from runner.media import rules
+from runner.media.formats import bedrock_name
+from runner.records import Reply, S3Object, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from runner.eventstream import Event
-    from runner.records import Case, Image, Message, Request
+    from runner.records import Case, DiskFile, Document, Image, Message, Request, Video
 
-    ImageReader = Callable[[Image], str]
+    FileReader = Callable[[Image | DiskFile], str]
     Json = dict[str, Any]
 
 ANTHROPIC_VERSION = "bedrock-2023-05-31"
@@ -74,8 +76,8 @@ class Wire(Protocol):
     def headers(self, *, stream: bool) -> Mapping[str, str]:
         """The headers that depend on the API."""
 
-    def body(self, request: Request, messages: Sequence[Message], image_base64: ImageReader) -> bytes:
-        """The request's body. `image_base64` gives the content of an image. Raises ValueError if it can't be sent."""
+    def body(self, request: Request, messages: Sequence[Message], read_base64: FileReader) -> bytes:
+        """The request's body. `read_base64` gives the content of a file. Raises ValueError if it can't be sent."""
 
     def reply(self, payload: bytes, headers: Mapping[str, str]) -> Reply:
         """Read a reply that came in one piece; `headers` are the response's. Raises IncompleteReply."""
@@ -103,13 +105,13 @@ class InvokeWire:
     def headers(self, *, stream: bool) -> Mapping[str, str]:
         return {"Content-Type": _JSON, "X-Amzn-Bedrock-Accept" if stream else "Accept": _JSON}
 
-    def body(self, request: Request, messages: Sequence[Message], image_base64: ImageReader) -> bytes:
+    def body(self, request: Request, messages: Sequence[Message], read_base64: FileReader) -> bytes:
         inference = request.inference
         body: Json = {"anthropic_version": ANTHROPIC_VERSION, "max_tokens": inference.max_tokens}
         if request.system is not None:
             body["system"] = request.system
         body["messages"] = [
-            {"role": message.role, "content": _anthropic_content(message, image_base64)}
+            {"role": message.role, "content": _anthropic_content(message, read_base64)}
             for message in _alternating(messages)
         ]
         for name in ("temperature", "top_p", "top_k"):
@@ -127,19 +129,32 @@ class InvokeWire:
         return _AnthropicStream()
 
 
-def _anthropic_content(message: Message, image_base64: ImageReader) -> str | list[Json]:
-    if not message.images:
+def _anthropic_content(message: Message, read_base64: FileReader) -> str | list[Json]:
+    """What is to be looked at comes before the text, as Anthropic advises."""
+    if not message.attached:
         return message.text
-    content: list[Json] = [
-        {
-            "type": "image",
-            "source": {"type": "base64", "media_type": image.media_type, "data": image_base64(image)},
-        }
-        for image in message.images
-    ]
+    if message.video:
+        raise ValueError("Anthropic's request has no place for a video")
+    content = [_anthropic_document(document, read_base64) for document in message.documents]
+    content += [{"type": "image", "source": _anthropic_source(image, read_base64)} for image in message.images]
     if message.text:  # an empty text block would be refused
         content.append({"type": "text", "text": message.text})
     return content
+
+
+def _anthropic_document(document: Document, read_base64: FileReader) -> Json:
+    """A PDF as it is, and any kind of text as plain text: there is no other."""
+    source = _anthropic_source(document.content, read_base64)
+    if source["media_type"].startswith("text/"):
+        text = a2b_base64(source["data"]).decode("utf-8-sig")
+        source = {"type": "text", "media_type": "text/plain", "data": text}
+    return {"type": "document", "source": source, "title": document.name}
+
+
+def _anthropic_source(file: Image | DiskFile | S3Object, read_base64: FileReader) -> Json:
+    if isinstance(file, S3Object):
+        raise ValueError("Anthropic's request cannot name an object in S3")  # noqa: TRY004 - as all that can't be sent
+    return {"type": "base64", "media_type": file.media_type, "data": read_base64(file)}
 
 
 def _anthropic_reply(reply: Json, headers: Mapping[str, str]) -> Reply:
@@ -221,6 +236,7 @@ class ConverseWire:
     """The Converse API, the same for every model."""
 
     def __init__(self, model: str) -> None:
+        self._model = model
         self._provider = model_ids.provider(model)
 
     def operation(self, *, stream: bool) -> str:
@@ -229,10 +245,11 @@ class ConverseWire:
     def headers(self, *, stream: bool) -> Mapping[str, str]:  # noqa: ARG002 - the same either way
         return {"Content-Type": _JSON}
 
-    def body(self, request: Request, messages: Sequence[Message], image_base64: ImageReader) -> bytes:
+    def body(self, request: Request, messages: Sequence[Message], read_base64: FileReader) -> bytes:
+        cites = self._cites(messages)
         body: Json = {
             "messages": [
-                {"role": message.role, "content": _converse_content(message, image_base64)}
+                {"role": message.role, "content": _converse_content(message, read_base64, cites=cites)}
                 for message in _alternating(messages)
             ]
         }
@@ -249,6 +266,15 @@ class ConverseWire:
     def stream(self) -> ReplyStream:
         return _ConverseStream()
 
+    def _cites(self, messages: Sequence[Message]) -> bool:
+        """Whether the model is to cite from the documents, without which Converse shows Claude no page of a PDF. Claude
+        takes that for all documents of a request or for none.
+        """
+        documents = (document.content for message in messages for document in message.documents)
+        return rules.sees_pages_by_citing(self._model) and any(
+            content.media_type == "application/pdf" for content in documents
+        )
+
     def _top_k(self, top_k: int | None) -> Json:
         """Converse has no field for top_k; each family has its own."""
         if top_k is None:
@@ -258,19 +284,25 @@ class ConverseWire:
         return {"k" if self._provider == "cohere" else "top_k": top_k}
 
 
-def _converse_content(message: Message, image_base64: ImageReader) -> list[Json]:
-    content: list[Json] = [
-        {
-            "image": {
-                "format": image.media_type.removeprefix("image/"),
-                "source": {"bytes": image_base64(image)},
-            }
-        }
-        for image in message.images
-    ]
+def _converse_content(message: Message, read_base64: FileReader, *, cites: bool) -> list[Json]:
+    """What is to be looked at comes before the text, as the makers of Claude and of Nova advise."""
+    content: list[Json] = []
+    for document in message.documents:
+        named = {"name": document.name, **_converse_file(document.content, read_base64)}
+        content.append({"document": {**named, "citations": {"enabled": True}} if cites else named})
+    content += [{"image": _converse_file(image, read_base64)} for image in message.images]
+    if message.video:
+        content.append({"video": _converse_file(message.video, read_base64)})
     if message.text or not content:
         content.append({"text": message.text})
     return content
+
+
+def _converse_file(file: Image | Video, read_base64: FileReader) -> Json:
+    name = bedrock_name(file.media_type)
+    if isinstance(file, S3Object):
+        return {"format": name, "source": {"s3Location": {"uri": file.path}}}
+    return {"format": name, "source": {"bytes": read_base64(file)}}
 
 
 def _inference_config(request: Request) -> Json:
@@ -287,9 +319,17 @@ def _inference_config(request: Request) -> Json:
 
 def _converse_reply(reply: Json, headers: Mapping[str, str]) -> Reply:
     message = _object(_object(reply, "output", "reply"), "message", "reply's output")
-    text = "".join(_text_of(block) for block in _content(message) if "text" in block)
+    text = "".join(map(_converse_text, _content(message)))
     usage = _converse_usage(reply.get("usage")) or _header_usage(headers)
     return Reply(text=_sound(text), stop_reason=_stop_reason(reply, "stopReason"), usage=usage)
+
+
+def _converse_text(block: Json) -> str:
+    """The text of a block. Where the model cites a document, its text is in parts inside."""
+    if "citationsContent" in block:
+        parts = _content(_object(block, "citationsContent", "block"))
+        return "".join(_text_of(part) for part in parts if "text" in part)
+    return _text_of(block) if "text" in block else ""
 
 
 def _converse_usage(usage: Any) -> Usage | None:
@@ -342,7 +382,7 @@ class _ConverseStream:
 class RawInvokeWire(InvokeWire):
     """A body that the job wrote itself, for any model. The reply's text is looked for where the families have it."""
 
-    def body(self, request: Request, messages: Sequence[Message], image_base64: ImageReader) -> bytes:  # noqa: ARG002 - the body is all there is
+    def body(self, request: Request, messages: Sequence[Message], read_base64: FileReader) -> bytes:  # noqa: ARG002 - the body is all there is
         return _dumps(request.body)
 
     def reply(self, payload: bytes, headers: Mapping[str, str]) -> Reply:

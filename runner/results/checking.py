@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from runner.errors import FailureCode
+from runner.media import formats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -139,15 +140,14 @@ _CODE = _one_of(*FailureCode)
 _USAGE = _record(
     {"input_tokens": _COUNT, "output_tokens": _COUNT, "cache_read_tokens": _COUNT, "cache_write_tokens": _COUNT}
 )
-_IMAGE = _record(
-    {
-        "path": _text,
-        "sha256": _SHA256,
-        "bytes": _whole(1),
-        "media_type": _one_of("image/png", "image/jpeg", "image/gif", "image/webp"),
-    }
+_FILE: Mapping[str, Check] = {"path": _text, "sha256": _maybe(_SHA256), "bytes": _maybe(_whole(1))}
+_IMAGE = _record({**_FILE, "media_type": _one_of(*formats.IMAGES.values())})
+_DOCUMENT = _record({**_FILE, "media_type": _one_of(*formats.DOCUMENTS.values()), "name": _text})
+_VIDEO = _record({**_FILE, "media_type": _one_of(*formats.VIDEOS.values())})
+_MESSAGE = _record(
+    {"role": _one_of("user", "assistant"), "text": _text},
+    {"images": _list(_IMAGE, least=1), "documents": _list(_DOCUMENT, least=1), "video": _VIDEO},
 )
-_MESSAGE = _record({"role": _one_of("user", "assistant"), "text": _text}, {"images": _list(_IMAGE, least=1)})
 _INFERENCE = _record(
     {
         "max_tokens": _whole(1),
