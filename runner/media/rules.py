@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 MOST_DOCUMENTS: Final = 5  # of a request through Converse; those in S3 do not count
 NO_VIDEO_HINT: Final = "Amazon Nova Lite, Pro and Premier take one, as in `model: amazon.nova-lite-v1:0`"
 
-_MIB: Final = 1024 * 1024
 _MOST_BYTES_OF_DOCUMENT: Final = 4_718_592  # 4.5 MiB
-_MOST_BYTES_INVOKED: Final = 25_000_000
 _BEFORE_CLAUDE_4: Final = ("anthropic.claude-3", "anthropic.claude-v", "anthropic.claude-instant")
 _WITHOUT_CITATIONS: Final = (
     *("anthropic.claude-3-haiku", "anthropic.claude-3-sonnet", "anthropic.claude-3-opus"),
@@ -49,10 +47,8 @@ def most_bytes(model: str, api: Api) -> int | None:
     """How many bytes a request may have as it is sent, files in base64; None if it is not known."""
     provider = model_ids.provider(model)
     if provider == "anthropic":
-        return 20 * _MIB
-    if api == "invoke":
-        return _MOST_BYTES_INVOKED
-    return 25 * _MIB if provider == "amazon" else None
+        return 20 * 1024 * 1024
+    return 25_000_000 if api == "invoke" or provider == "amazon" else None
 
 
 def check(file: DiskFile | S3Object, *, model: str, api: Api) -> None:
