@@ -107,10 +107,10 @@ def _office(folder: str, name: str) -> Callable[[Path, bytes], tuple[str, str] |
             return _not_a(name, head)
         try:
             with zipfile.ZipFile(file) as archive:
-                entries = archive.namelist()
+                entries = [entry.replace("\\", "/").lower() for entry in archive.namelist()]  # as Office reads them
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
             return f"it is damaged: {error}", "save or download it anew"
-        if "[Content_Types].xml" in entries and any(entry.startswith(folder) for entry in entries):
+        if "[content_types].xml" in entries and any(entry.startswith(folder) for entry in entries):
             return None
         for other, (actual, suffix) in _OFFICE_FOLDERS.items():
             if any(entry.startswith(other) for entry in entries):
@@ -124,7 +124,7 @@ _OFFICE_FOLDERS: Final[Mapping[str, tuple[str, str]]] = {
     "word/": ("a Word document", ".docx"),
     "xl/": ("an Excel workbook", ".xlsx"),
     "ppt/": ("a PowerPoint presentation", ""),
-    "META-INF/manifest.xml": ("an OpenDocument file", ""),
+    "meta-inf/manifest.xml": ("an OpenDocument file", ""),
 }
 
 
