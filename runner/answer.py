@@ -10,7 +10,18 @@ from runner import __version__
 from runner.errors import CallError, FailureCode, StoppedError
 from runner.judging import Judge
 from runner.paths import shown
-from runner.records import Message, ReplyRecord, Row, SourceRecord, Usage, error_record, exchanges, usage_record
+from runner.records import (
+    Image,
+    Message,
+    ReplyRecord,
+    Row,
+    S3Object,
+    SourceRecord,
+    Usage,
+    error_record,
+    exchanges,
+    usage_record,
+)
 from runner.retry import call_with_retries
 from runner.times import now, timestamp
 
@@ -20,7 +31,7 @@ if TYPE_CHECKING:
 
     from runner.limits import Slot
     from runner.models import Models
-    from runner.records import AttemptRecord, Case, Image, Reply, Request
+    from runner.records import AttemptRecord, Case, DiskFile, Reply, Request
     from runner.retry import RetryNotice
 
 ROW_SCHEMA = "bedrock-run/result/1"
@@ -219,7 +230,7 @@ def _source(case: Case) -> SourceRecord:
 
 
 def describe_request(request: Request) -> dict[str, Any]:
-    """What was asked, as the row keeps it: images as path, hash, size and type, never their bytes."""
+    """What was asked, as the row keeps it: files as path, hash, size and type, never their bytes."""
     if request.body is not None:
         return {"body": request.body}
     inference = request.inference
@@ -242,15 +253,21 @@ def describe_request(request: Request) -> dict[str, Any]:
 def _describe_message(message: Message) -> dict[str, Any]:
     described: dict[str, Any] = {"role": message.role, "text": message.text}
     if message.images:
-        described["images"] = [_describe_image(image) for image in message.images]
+        described["images"] = [_describe_file(image) for image in message.images]
+    if message.documents:
+        described["documents"] = [{**_describe_file(each.content), "name": each.name} for each in message.documents]
+    if message.video:
+        described["video"] = _describe_file(message.video)
     return described
 
 
-def _describe_image(image: Image) -> dict[str, Any]:
-    described = {"path": image.path, "sha256": image.sha256, "bytes": image.bytes, "media_type": image.media_type}
-    if image.fit is None:
+def _describe_file(file: Image | DiskFile | S3Object) -> dict[str, Any]:
+    """Of an object in S3 neither hash nor size is known."""
+    digest, size = (None, None) if isinstance(file, S3Object) else (file.sha256, file.bytes)
+    described = {"path": file.path, "sha256": digest, "bytes": size, "media_type": file.media_type}
+    if not isinstance(file, Image) or file.fit is None:
         return described
-    fit = image.fit
+    fit = file.fit
     sent = {"media_type": fit.media_type, "width": fit.width, "height": fit.height, "changes": list(fit.changes)}
     return {**described, "sent": sent}
 

@@ -17,15 +17,18 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
-from runner import __version__, failures, media
+from runner import __version__, failures
 from runner.account import Account, Keys
-from runner.attachments import Attachments
 from runner.errors import CallError, FailureCode
 from runner.eventstream import Decoder, EventStreamError
 from runner.hints import Target
+from runner.media import rules
+from runner.media.attachments import AttachedFiles
+from runner.records import S3Object
 from runner.signing import signed
 from runner.threads import in_daemon_thread
 from runner.wire import IncompleteReply, ModelFault, wire_for
+from runner.words import plural
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
@@ -47,6 +50,7 @@ _CONNECT_SECONDS = 20.0
 _KEEPALIVE_SECONDS = 60  # NAT gateways and VPC endpoints forget a TCP connection that is silent for 350 s
 _TRAILER_SECONDS = 1.0
 _PIECE = 64 * 1024  # bytes of a large body that are sent at once
+_LARGEST_TOLD = 3  # files of a request that is too large
 _SHORTEST_SECRET = 16  # a shorter one is the emulator's, and may be a word of any message
 
 
@@ -128,8 +132,8 @@ class Bedrock:
         wire = wire_for(case)
         url = _url(route.url, job.model, wire.operation(stream=job.stream))
         build = partial(self._build, case, messages, wire=wire, url=url, region=region, keys=keys)
-        has_images = any(message.images for message in messages)
-        headers, body = await asyncio.to_thread(build) if has_images else build()
+        has_files = any(message.attached for message in messages)
+        headers, body = await asyncio.to_thread(build) if has_files else build()
         headers |= about
         target = partial(self._target, case, region=region, route=route, keys=keys)
         exchange = _Exchange(self._http, route=route, wire=wire, target=target, on_text=on_text)
@@ -152,12 +156,13 @@ class Bedrock:
         region: str,
         keys: ReadOnlyCredentials | None,
     ) -> tuple[dict[str, str], _Body]:
-        """The headers that are signed or sign, and the body. Reads the images."""
-        attachments = Attachments(media.content)
+        """The headers that are signed or sign, and the body. Reads the files."""
+        files = AttachedFiles()
         try:
-            body = attachments.fill(wire.body(case.request, messages, attachments.mark))
+            body = files.put_into(wire.body(case.request, messages, files))
         except ValueError as error:
             raise CallError(FailureCode.INVALID, f"the request cannot be sent: {error}") from error
+        _check_size(body, case, messages)
         headers = dict(wire.headers(stream=case.job.stream))
         if keys is None:
             headers["Authorization"] = f"Bearer {self._account.bearer_token}"
@@ -188,6 +193,22 @@ class Bedrock:
             credentials=self._keys.method if keys else "bearer",
             secrets=tuple(secret for secret in secrets if secret and len(secret) >= _SHORTEST_SECRET),
         )
+
+
+def _check_size(body: bytes, case: Case, messages: Sequence[Message]) -> None:
+    """Raise CallError for a body that Bedrock would refuse because of its size, before it is sent in vain."""
+    most = rules.most_bytes(case.job.model, case.job.api)
+    if most is None or len(body) <= most:
+        return
+    files = [file for message in messages for file in message.attached if not isinstance(file, S3Object)]
+    files.sort(key=lambda file: file.bytes, reverse=True)
+    largest = ", ".join(f"{file.path!r} {file.bytes:,}" for file in files[:_LARGEST_TOLD])
+    raise CallError(
+        FailureCode.INPUT,
+        f"the request has {len(body):,} bytes, files in base64, and Bedrock takes {most:,}"
+        + (f"; the largest of {plural(len(files), 'file')} on disk: {largest}" if files else ""),
+        hint="send fewer or smaller files, or divide the question among several cases",
+    )
 
 
 @lru_cache(maxsize=256)

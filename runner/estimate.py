@@ -7,16 +7,21 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from runner import models
-from runner.records import Usage, exchanges
+from runner.media import documents, formats
+from runner.records import Image, S3Object, Usage, exchanges
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runner.records import Image, Message, Request
+    from runner.records import DiskFile, Message, Request
 
 CHARACTERS_PER_TOKEN = 4  # of English; other languages and code have more tokens
 _IMAGE_PATCH = 28  # pixels on each side of what one token covers
 _OTHER_MODELS = models.ImageFacts(edge=1568, tokens=1568)  # of which it is not known how they count
+_PAGE = 2250  # of a PDF: Anthropic speaks of 1,500 to 3,000
+_DOCUMENT_IN_S3 = 10 * _PAGE  # nothing is known of it
+_VIDEO_SECOND = 288  # Amazon Nova looks at one picture per second,
+_LONGEST_VIDEO = 960 * _VIDEO_SECOND  # and at no more of them than this
 
 
 def worst_case(request: Request, *, model: str) -> list[Usage]:
@@ -38,9 +43,9 @@ def call(request: Request, messages: Sequence[Message], *, model: str) -> Usage:
     if request.body is not None:
         return Usage(input_tokens=text_tokens(json.dumps(request.body)), output_tokens=_limit_of_body(request.body))
     max_tokens = _limit_of_body({"max_tokens": request.inference.max_tokens, **request.extra})
-    images = sum(image_tokens(image, model) for message in messages for image in message.images)
+    files = sum(file_tokens(file, model) for message in messages for file in message.attached)
     text = text_tokens(request.system or "") + sum(text_tokens(message.text) for message in messages)
-    return Usage(input_tokens=text + images, output_tokens=max_tokens)
+    return Usage(input_tokens=text + files, output_tokens=max_tokens)
 
 
 def text_tokens(text: str) -> int:
@@ -53,6 +58,40 @@ def image_tokens(image: Image, model: str) -> int:
     shrink = min(1.0, facts.edge / max(sent.width, sent.height))
     patches = ceil(sent.width * shrink / _IMAGE_PATCH) * ceil(sent.height * shrink / _IMAGE_PATCH)
     return min(patches, facts.tokens)
+
+
+def file_tokens(file: Image | DiskFile | S3Object, model: str) -> int:
+    """Tokens of whatever a turn attaches."""
+    if isinstance(file, Image):
+        return image_tokens(file, model)
+    match formats.kind_of(file.media_type):
+        case "image":
+            return (models.image_facts(model) or _OTHER_MODELS).tokens
+        case "video":
+            return _video_tokens(file)
+        case "document":
+            return _document_tokens(file)
+
+
+def _document_tokens(file: DiskFile | S3Object) -> int:
+    """By pages or by size: a PDF is read and looked at, of anything else the text counts."""
+    if isinstance(file, S3Object):
+        return _DOCUMENT_IN_S3
+    if file.media_type != "application/pdf":
+        return ceil(file.bytes / CHARACTERS_PER_TOKEN)
+    try:
+        return documents.pages(file) * _PAGE
+    except OSError:  # the call will say so
+        return _PAGE
+
+
+def _video_tokens(file: DiskFile | S3Object) -> int:
+    """By duration; where that is not known, as many as there can be."""
+    try:
+        seconds = None if isinstance(file, S3Object) else documents.seconds(file)
+    except OSError:
+        seconds = None
+    return _LONGEST_VIDEO if seconds is None else min(_LONGEST_VIDEO, ceil(seconds) * _VIDEO_SECOND)
 
 
 def _limit_of_body(body: dict[str, Any]) -> int:

@@ -224,6 +224,8 @@ class _Builder:
             role=role,
             text=self._text((*inside, "text")) if "text" in content else Text("", self._document.place(inside)),
             images=tuple(self._text(image) for image, _ in items(content.get("images"), (*inside, "images"))),
+            documents=tuple(self._text(path) for path, _ in items(content.get("documents"), (*inside, "documents"))),
+            video=self._text((*inside, "video")) if "video" in content else None,
         )
 
     def _cases(self, cases: Any) -> tuple[CaseSpec, ...] | CaseFile | CaseGlob:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from runner import job_assertions, model_ids, models, schema, thresholds
 from runner.errors import Place, Problem
+from runner.media import rules
 from runner.records import Text
 from runner.template import Templates, is_name, is_template
 from runner.words import shorten
@@ -210,6 +211,13 @@ def _turn_problems(document: Document) -> Iterator[Problem]:
                 document.place((*pointer, role), key=True),
                 "join the two texts, or put a user turn between them",
             )
+        content = _get(turn, "user")
+        if isinstance(content, dict) and "documents" in content and "text" not in content:
+            yield Problem(
+                "documents need a text beside them",
+                document.place((*pointer, "user", "documents"), key=True),
+                "add `text:` and say what is to be done with them: Bedrock refuses documents without",
+            )
         previous = role
 
 
@@ -334,6 +342,7 @@ def of_model(document: Document, job: Job) -> Iterator[Problem]:
     """What Bedrock would refuse, as far as the model is known."""
     yield from _wrong_api(document, job)
     yield from _refused(document, job)
+    yield from _not_taken(document, job)
 
 
 def _wrong_api(document: Document, job: Job) -> Iterator[Problem]:
@@ -367,3 +376,25 @@ def _refused(document: Document, job: Job) -> Iterator[Problem]:
                     document.place(_setting(document, name), key=True),
                     "remove it; if this is out of date, `extra:` sends it all the same",
                 )
+
+
+def _not_taken(document: Document, job: Job) -> Iterator[Problem]:
+    """What turns attach that the model never takes, whichever file it is."""
+    first_video = None
+    for position, turn in enumerate(job.turns):
+        pointer = ("turns", position, "user")
+        if turn.documents and not rules.takes_documents(job.model):
+            place = document.place((*pointer, "documents"), key=True)
+            yield Problem(
+                f"`{job.model}` takes no documents", place, "use another model, or give their text in `text:`"
+            )
+        if turn.video and not rules.takes_video(job.model, job.api):
+            place = document.place((*pointer, "video"), key=True)
+            yield Problem(f"`{job.model}` takes no video", place, rules.NO_VIDEO_HINT)
+        elif turn.video and first_video:
+            yield Problem(
+                f"a conversation has one video, and line {first_video.place.line} gives one already",
+                document.place((*pointer, "video"), key=True),
+                "ask about each in a job or a case of its own",
+            )
+        first_video = first_video or turn.video

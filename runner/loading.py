@@ -184,7 +184,7 @@ def _texts(job: Job) -> Iterator[Text]:
     if job.system is not None:
         yield job.system
     for turn in job.turns:
-        yield from (turn.text, *turn.images)
+        yield from (turn.text, *turn.attached)
     yield from _strings(job.body)
     for spec in _specs(job):
         yield from _strings(spec.value)

@@ -1,4 +1,4 @@
-"""The pictures of a job before anything is sent: how many there are, what becomes of them, and which cases fail."""
+"""The files of a job before anything is sent: how many there are, what becomes of them, and which cases fail."""
 
 from __future__ import annotations
 
@@ -8,51 +8,58 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from runner import estimate, media, models
-from runner.records import Usage
+from runner.records import Image, Usage
 from runner.rendering import Renderer
 
 if TYPE_CHECKING:
     from runner.cases import CaseList
     from runner.models import Models
-    from runner.records import Case
+    from runner.records import Case, DiskFile, S3Object
 
 _MOST_FAULTS = 10  # that are kept to be told
 _DETAIL = re.compile(r" from [0-9]+x[0-9]+$|: .*$")  # of a change: the sizes of one file
 
 
 @dataclass(slots=True)
-class Pictures:
-    """The pictures of some cases, counted once for each time that one is sent."""
+class Files:
+    """The files of some cases, each counted as often as it is sent."""
 
-    sent: int = 0
-    changed: int = 0
+    pictures: int = 0
+    changed: int = 0  # of the pictures: made to fit
     changes: Counter[str] = field(default_factory=Counter)
+    documents: int = 0
+    videos: int = 0
     tokens: int = 0  # an estimate
     cost_usd: float | None = 0.0  # of these tokens; None where the price is not known
 
     def add(self, case: Case, known: Models) -> None:
-        """Count the pictures of a case that can be asked."""
-        model = case.job.model
+        """Count the files of a case that can be asked."""
         for message in case.request.messages:
-            for image in message.images:
-                self.sent += 1
-                tokens = estimate.image_tokens(image, model)
-                self.tokens += tokens
-                cost = known.cost(model, Usage(input_tokens=tokens))
-                self.cost_usd = None if cost is None or self.cost_usd is None else self.cost_usd + cost
-                if image.fit is not None:
-                    self.changed += 1
-                    self.changes.update({_DETAIL.sub("", change) for change in image.fit.changes})
+            self.pictures += len(message.images)
+            self.documents += len(message.documents)
+            self.videos += message.video is not None
+            for file in message.attached:
+                self._add(file, case.job.model, known)
+
+    def _add(self, file: Image | DiskFile | S3Object, model: str, known: Models) -> None:
+        tokens = estimate.file_tokens(file, model)
+        cost = known.cost(model, Usage(input_tokens=tokens))
+        self.tokens += tokens
+        self.cost_usd = None if cost is None or self.cost_usd is None else self.cost_usd + cost
+        if isinstance(file, Image) and file.fit is not None:
+            self.changed += 1
+            self.changes.update({_DETAIL.sub("", change) for change in file.fit.changes})
 
     def as_json(self) -> dict[str, Any]:
         """The same for `--dry-run --json`."""
-        cost = self.cost_usd
         return {
-            "sent": self.sent,
+            "pictures": self.pictures,
             "changed": self.changed,
             "changes": dict(self.changes.most_common()),
+            "documents": self.documents,
+            "videos": self.videos,
             "tokens": self.tokens,
-            "cost_usd": None if cost is None else round(cost, 6),
+            "cost_usd": None if self.cost_usd is None else round(self.cost_usd, 6),
         }
 
 
@@ -63,18 +70,18 @@ class Preflight:
     cases: int = 0
     in_error: int = 0
     faults: list[str] = field(default_factory=list)
-    pictures: Pictures = field(default_factory=Pictures)
+    files: Files = field(default_factory=Files)
 
 
 def survey(cases: CaseList) -> Preflight:
-    """Look at all pictures of a job, at their headers alone. Takes some 0.5 ms a picture, and no memory."""
+    """Look at all files that the cases of a job attach; of a picture at its header alone."""
     known = models.load()
     renderer = Renderer(cases.job, cases.allow_dirs, find_image=media.look)
     found = Preflight()
     for case in map(renderer.case, cases):
         found.cases += 1
         if case.fault is None:
-            found.pictures.add(case, known)
+            found.files.add(case, known)
             continue
         found.in_error += 1
         if len(found.faults) < _MOST_FAULTS:

@@ -6,10 +6,10 @@ import json
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from runner import estimate, judging, media, wire
-from runner.attachments import Attachments
+from runner import estimate, judging, wire
 from runner.errors import UsageError
-from runner.preflight import Pictures
+from runner.media.attachments import AttachedFiles
+from runner.preflight import Files
 from runner.questions import judging_jobs
 from runner.records import Usage, exchanges
 from runner.rendering import Renderer
@@ -47,8 +47,8 @@ def _rendered(cases: CaseList) -> Iterator[Case]:
 def _request(case: Case) -> dict[str, Any]:
     first, *later = exchanges(case.request)
     carrier = wire.wire_for(case)
-    attachments = Attachments(media.content)
-    body = attachments.fill(carrier.body(case.request, first, attachments.mark))
+    files = AttachedFiles()
+    body = files.put_into(carrier.body(case.request, first, files))
     described: dict[str, Any] = {
         "job": case.job.name,
         "case": case.id,
@@ -91,7 +91,7 @@ def dry_run(
 def _estimate(cases: CaseList, known: Models, earlier: Earlier | None) -> dict[str, Any]:
     kept = calls = 0
     faults: list[str] = []
-    usage, cost, pictures = Usage(), 0.0, Pictures()
+    usage, cost, attached = Usage(), 0.0, Files()
     jobs = [each for variant in cases.variants for each in (variant.job, *judging_jobs(variant.job))]
     models = {job.model: known.find(job.model) for job in jobs}
     for case in cases_and_rows(cases, Renderer(cases.job, cases.allow_dirs), earlier):
@@ -105,7 +105,7 @@ def _estimate(cases: CaseList, known: Models, earlier: Earlier | None) -> dict[s
             faults.append(case.fault.message)
             continue
         else:
-            pictures.add(case, known)
+            attached.add(case, known)
             most = chain(
                 ((case.job.model, worst) for worst in estimate.worst_case(case.request, model=case.job.model)),
                 judging.worst_case(case),
@@ -125,7 +125,7 @@ def _estimate(cases: CaseList, known: Models, earlier: Earlier | None) -> dict[s
         "first_fault": faults[0] if faults else None,
         "not_wanted": 0 if earlier is None or not cases.covers_job else earlier.spare(),
         "calls": calls,
-        "pictures": pictures.as_json(),
+        "files": attached.as_json(),
         "input_tokens": usage.input_tokens,
         "max_output_tokens": usage.output_tokens,
         "worst_case_cost_usd": round(cost, 6) if all(models.values()) else None,

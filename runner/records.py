@@ -33,11 +33,18 @@ class Text:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One turn of a conversation as written: templates, not yet rendered. `images` are paths."""
+    """One turn of a conversation as written: templates, not yet rendered. What it attaches is given by path."""
 
     role: Role
     text: Text
     images: tuple[Text, ...] = ()
+    documents: tuple[Text, ...] = ()
+    video: Text | None = None
+
+    @property
+    def attached(self) -> tuple[Text, ...]:
+        """The paths of everything that goes with the text."""
+        return (*self.images, *self.documents, *([self.video] if self.video else []))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,10 +247,53 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DiskFile:
+    """A document or a video on disk. Its bytes are read when they are sent; `sha256` says which bytes were meant."""
+
+    path: str  # as the job file wrote it
+    file: Path  # resolved
+    sha256: str
+    bytes: int
+    media_type: str  # by its suffix, to which its content holds
+
+    @property
+    def sent_type(self) -> str:
+        """The media type of what is sent."""
+        return self.media_type
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Object:
+    """An object in S3, which the model fetches by itself: here nothing is known of it but its name."""
+
+    path: str  # s3://bucket/key, as the job file wrote it
+    media_type: str  # by the suffix of its key
+
+
+Video = DiskFile | S3Object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A document and the name that the model is told: a neutral one, since what it is told may sway it."""
+
+    name: str
+    content: DiskFile | S3Object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     role: Role
     text: str
-    images: tuple[Image, ...] = ()
+    images: tuple[Image | S3Object, ...] = ()
+    documents: tuple[Document, ...] = ()
+    video: Video | None = None
+
+    @property
+    def attached(self) -> tuple[Image | DiskFile | S3Object, ...]:
+        """Everything that goes with the text, in the order in which it is sent."""
+        documents = (document.content for document in self.documents)
+        return (*documents, *self.images, *([self.video] if self.video else []))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,23 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from runner import assertions, media, models
 from runner.errors import Problem, UsageError
+from runner.media import attachments, rules, s3
 from runner.media.files import MediaError
-from runner.records import Assertion, Case, CaseFile, Message, Request, Text
+from runner.records import Assertion, Case, CaseFile, DiskFile, Document, Image, Message, Request, S3Object, Text
 from runner.template import Templates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
+    from typing import Literal
 
     from runner.cases import Chosen
-    from runner.records import AssertionSpec, Image, Job, Turn
+    from runner.records import AssertionSpec, Job, Turn
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _EMPTY_HINT = "Bedrock refuses a turn without text or images: write something, or check the variables in it"
+_NO_TEXT_HINT = "Bedrock refuses documents without a text: say what is to be done with them"
 
 
 class Renderer:
@@ -72,20 +76,36 @@ class Renderer:
         def text(template: Text) -> str:
             return self._text(template, variables, problems)
 
-        attached = sum(len(turn.images) for turn in job.turns)
-        limits = media.Limits.among(attached, max_edge=self._max_edge(job), fit=job.images.fit)
+        limits = self._limits(job)
+
+        def attached(template: Text, kind: Literal["document", "video"]) -> DiskFile | S3Object | None:
+            return self._attached(template, kind, text(template), job, problems)
 
         def message(turn: Turn) -> Message:
-            images = [self._image(template, text(template), limits, problems) for template in turn.images]
+            images = [self._image(template, text(template), job, limits, problems) for template in turn.images]
+            documents = [attached(template, "document") for template in turn.documents]
+            video = attached(turn.video, "video") if turn.video else None
             rendered = text(turn.text)
-            if not images and not rendered.strip() and not any(known.place == turn.text.place for known in problems):
-                problems.append(Problem(f"the text of this {turn.role} turn is empty", turn.text.place, _EMPTY_HINT))
-            return Message(role=turn.role, text=rendered, images=tuple(image for image in images if image is not None))
+            if not rendered.strip() and not any(known.place == turn.text.place for known in problems):
+                if documents:
+                    problems.append(Problem("the text beside these documents is empty", turn.text.place, _NO_TEXT_HINT))
+                elif not turn.attached:
+                    what = f"the text of this {turn.role} turn is empty"
+                    problems.append(Problem(what, turn.text.place, _EMPTY_HINT))
+            return Message(
+                role=turn.role,
+                text=rendered,
+                images=tuple(image for image in images if image is not None),
+                documents=tuple(Document(name="", content=content) for content in documents if content is not None),
+                video=video,
+            )
 
         system = "" if job.system is None else text(job.system)
+        messages = _named(message(turn) for turn in job.turns)
+        problems += _too_many(job, messages)
         return Request(
             system=system if system.strip() else None,  # Converse refuses an empty one, which can only mean none
-            messages=tuple(message(turn) for turn in job.turns),
+            messages=messages,
             inference=job.inference,
             extra=job.extra,
             body=_map_strings(job.body, text),
@@ -98,19 +118,34 @@ class Renderer:
             problems.extend(error.problems)
             return ""
 
-    def _max_edge(self, job: Job) -> int | None:
-        """What the pictures of a job are scaled down to, in pixels."""
-        if job.images.max_edge is not None:
-            return job.images.max_edge
+    def _limits(self, job: Job) -> media.Limits:
+        """What a picture of the job may have at most."""
+        attached = sum(len(turn.images) + len(turn.documents) for turn in job.turns)
         facts = models.image_facts(job.model)
-        return None if facts is None else facts.edge
+        max_edge = job.images.max_edge or (facts.edge if facts else None)
+        return media.Limits.among(attached, max_edge=max_edge, fit=job.images.fit)
 
-    def _image(self, template: Text, path: str, limits: media.Limits, problems: list[Problem]) -> Image | None:
+    def _image(
+        self, template: Text, path: str, job: Job, limits: media.Limits, problems: list[Problem]
+    ) -> Image | S3Object | None:
         if any(problem.place == template.place for problem in problems):
             return None  # its path could not be rendered, which has been said
         try:
+            if s3.is_uri(path):
+                return attachments.in_s3(path, "image", job)
             image = self._find_image(path, self._root, allow_dirs=self._allow_dirs)
             return replace(image, fit=media.plan(image, limits))
+        except MediaError as error:
+            problems.append(Problem(error.message, template.place, error.hint))
+            return None
+
+    def _attached(
+        self, template: Text, kind: Literal["document", "video"], path: str, job: Job, problems: list[Problem]
+    ) -> DiskFile | S3Object | None:
+        if any(problem.place == template.place for problem in problems):
+            return None  # as above
+        try:
+            return attachments.describe(path, kind, job, allow_dirs=self._allow_dirs)
         except MediaError as error:
             problems.append(Problem(error.message, template.place, error.hint))
             return None
@@ -135,18 +170,16 @@ class Renderer:
 
 
 def key(model: str, request: Request, *, repeat: int) -> str:
-    """SHA-256 of what is asked: the model, the rendered request, the content of its images and the repeat.
+    """SHA-256 of what is asked: the model, the rendered request, the content of its files and the repeat.
 
-    Not of how: API, streaming, region and timeouts are left out, and so are the names of image files. An image that is
-    made to fit counts with the size that it is sent in.
+    Not of how: API, streaming, region and timeouts are left out, and so are the names of files. Of an object in S3 the
+    name is all that is known. An image that is made to fit counts with the size that it is sent in.
     """
     inference = request.inference
     asked = {
         "model": model,
         "system": request.system,
-        "messages": [
-            [message.role, message.text, [_content(image) for image in message.images]] for message in request.messages
-        ],
+        "messages": [_asked(message) for message in request.messages],
         "inference": None
         if request.body is not None
         else [inference.max_tokens, inference.temperature, inference.top_p, inference.top_k, inference.stop],
@@ -157,10 +190,47 @@ def key(model: str, request: Request, *, repeat: int) -> str:
     return hashlib.sha256(_CANONICAL.encode(asked).encode()).hexdigest()
 
 
-def _content(image: Image) -> str | list[Any]:
-    """What decides whether two images are the same."""
-    fit = image.fit
-    return image.sha256 if fit is None else [image.sha256, fit.media_type, fit.width, fit.height]
+def _asked(message: Message) -> list[Any]:
+    """What a message asks. Of documents and video it holds the type too: it is told to the model by the suffix."""
+    asked: list[Any] = [message.role, message.text, [_content(image) for image in message.images]]
+    if message.documents or message.video:  # else the keys of earlier rows would no longer be found
+        asked.append([[each.content.media_type, _content(each.content)] for each in message.documents])
+    if message.video:
+        asked.append([message.video.media_type, _content(message.video)])
+    return asked
+
+
+def _content(file: Image | DiskFile | S3Object) -> str | list[Any]:
+    """What decides whether two files are the same."""
+    if isinstance(file, S3Object):
+        return file.path
+    fit = file.fit if isinstance(file, Image) else None
+    return file.sha256 if fit is None else [file.sha256, fit.media_type, fit.width, fit.height]
+
+
+def _named(messages: Iterable[Message]) -> tuple[Message, ...]:
+    """The messages, the documents of all of them numbered."""
+    numbers = count(1)
+
+    def named(document: Document) -> Document:
+        return replace(document, name=f"Document {next(numbers)}")
+
+    return tuple(
+        replace(message, documents=tuple(map(named, message.documents))) if message.documents else message
+        for message in messages
+    )
+
+
+def _too_many(job: Job, messages: Sequence[Message]) -> Iterator[Problem]:
+    documents = [document for message in messages for document in message.documents]
+    number = sum(isinstance(document.content, DiskFile) for document in documents)
+    if job.api == "converse" and number > rules.MOST_DOCUMENTS:
+        last = [template for turn in job.turns for template in turn.documents][-1]
+        yield Problem(
+            f"the conversation has {number} documents; Bedrock takes at most {rules.MOST_DOCUMENTS} in a request",
+            last.place,
+            "join some of them, or ask about them in cases of their own",
+        )
 
 
 def _at_fault(case: Case, problems: Sequence[Problem]) -> Case:

@@ -287,8 +287,8 @@ def _work(cases: CaseList, outputs: Outputs, options: RunOptions) -> Work:
     return Work(
         cases_and_rows(cases, Renderer(job, cases.allow_dirs), None if options.fresh else outputs.earlier(job.name)),
         concurrency=min(caps, default=None),
-        # To read images takes long, and so it does to pass over the cases of a long file that are not chosen.
-        in_threads=any(turn.images for turn in job.turns) or not cases.covers_job,
+        # To read files takes long, and so it does to pass over the cases of a long file that are not chosen.
+        in_threads=any(turn.attached for turn in job.turns) or not cases.covers_job,
     )
 
 

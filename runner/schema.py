@@ -161,11 +161,6 @@ def _position(problem: Problem) -> tuple[int, int]:
 
 # --- keys ------------------------------------------------------------------------------------------------------------
 
-# Keys of the design that are built later: they are known, and refused because they would do nothing yet.
-_LATER: Final[Mapping[str, frozenset[str]]] = {
-    "content": frozenset({"documents"}),
-}
-
 # What people write who come from promptfoo, from the bodies of Anthropic, Bedrock and OpenAI, or from SDKs.
 # The first word of an advice in backquotes is the key that is meant.
 _FOREIGN: Final[Mapping[str, Mapping[str, str]]] = {
@@ -187,6 +182,12 @@ _FOREIGN: Final[Mapping[str, Mapping[str, str]]] = {
         "examples": "use `cases:`; each has `id`, `vars` and `assert`",
         "defaultTest": "put its `vars` and `assert` at the top level: they hold for every case",
         "image": "use `turns: [{user: {text: ..., images: [PATH]}}]`",
+        "document": "use `turns: [{user: {text: ..., documents: [PATH]}}]`",
+        "documents": "use `turns: [{user: {text: ..., documents: [PATH]}}]`",
+        "files": "use `turns: [{user: {text: ..., documents: [PATH]}}]`",
+        "attachments": "use `turns: [{user: {text: ..., documents: [PATH]}}]`",
+        "video": "use `turns: [{user: {text: ..., video: PATH}}]`",
+        "videos": "use `turns: [{user: {text: ..., video: PATH}}]`",
         "system_prompt": "use `system: text`",
         "instructions": "use `system: text`",
         "inferenceConfig": "use `inference:`",
@@ -226,8 +227,18 @@ _FOREIGN: Final[Mapping[str, Mapping[str, str]]] = {
         "content": "use `text:`",
         "image": "use `images: [PATH]`",
         "images": "images go in a user turn",
-        "type": "write `text:` and `images:` as keys",
-        "source": "use `images: [PATH]`",
+        "document": "use `documents: [PATH]`",
+        "documents": "documents go in a user turn",
+        "pdf": "use `documents: [PATH]`",
+        "file": "use `documents: [PATH]`",
+        "files": "use `documents: [PATH]`",
+        "attachments": "use `documents: [PATH]`",
+        "video": "a video goes in a user turn",
+        "videos": "use `video: PATH`: a request takes one",
+        "audio": "leave it out: only text, images, documents and video are sent",
+        "type": "write `text:`, `images:`, `documents:` and `video:` as keys",
+        "source": "use `images: [PATH]` or `documents: [PATH]`; a PATH may be s3://bucket/key",
+        "s3Location": "use `images: [PATH]` or `documents: [PATH]`; a PATH may be s3://bucket/key",
     },
     "cases": {
         "path": "use `file: rows.csv`",
@@ -320,8 +331,6 @@ def _unknown_key(error: _Breach, document: Document, key: str) -> Problem:
     pointer = error.pointer
     where = _where(pointer)
     place = document.place((*pointer, key), key=True)
-    if key in _LATER.get(where, ()):
-        return Problem(f"`{key}` is not supported by this version of bedrock-run", place, "leave it out for now")
     known = list(error.schema["properties"])
     hint = _advice(where, key) or _key_hint(key, where, known)
     inside = f" in `{dotted(pointer)}`" if pointer else ""
@@ -526,7 +535,8 @@ _SHAPES: Final = {
     "matrix": "write `{model: [ID, ID], tone: [formal, friendly]}`",
     "assert": 'write a list, as in `- {type: contains, value: "text"}`',
     "turn": "write `- user: text` or `- assistant: text`",
-    "user": "write a text, or `{text: ..., images: [PATH]}`",
+    "user": "write a text, or `{text: ..., images: [PATH]}`; also `documents: [PATH]` and `video: PATH`",
+    "video": "write one path: a request takes one video",
     "assistant": "write a text",
     "case": "write `- vars: {topic: squares}`",
     "assertion": 'write `- {type: contains, value: "text"}`',

@@ -15,6 +15,7 @@ from rich.text import Text
 from runner.console import Console, Patient, call_name, case_name, duration, money, plain, retry_line, spent
 from runner.console.failures import MOST_TOLD, Outcomes
 from runner.console.summaries import stop_lines, summary_lines
+from runner.media.formats import kind_of
 from runner.records import exchanges
 from runner.row_facts import cost_of
 
@@ -93,9 +94,9 @@ class Conversation(Section):
         if case.request.system is not None and messages[:1] == case.request.messages[:1]:
             self._say("System", case.request.system, "magenta")
         for message in messages:
-            pictures = "".join(f"[image {image.path}] " for image in message.images)
+            attached = "".join(f"[{kind_of(file.media_type)} {file.path}] " for file in message.attached)
             name, style = ("User", "cyan") if message.role == "user" else ("Assistant (scripted)", "green")
-            self._say(name, pictures + message.text, style)
+            self._say(name, attached + message.text, style)
 
     def heard(self, case: Case, text: str) -> None:
         if not self._speaking:

@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 import orjson
 
 from runner import model_ids
-from runner.records import Reply, Usage
+from runner.media import rules
+from runner.media.formats import bedrock_name
+from runner.records import DiskFile, Reply, S3Object, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from runner.eventstream import Event
-    from runner.records import Case, Image, Message, Request
+    from runner.records import Case, Document, Image, Message, Request, Video
 
-    ImageReader = Callable[[Image], str]
     Json = dict[str, Any]
 
 ANTHROPIC_VERSION = "bedrock-2023-05-31"
@@ -65,6 +66,16 @@ class ReplyStream(Protocol):
         """The whole reply. Raises IncompleteReply if its end has not come."""
 
 
+class Files(Protocol):
+    """Gives the content of files for a body. Raises CallError for one that can't be read."""
+
+    def base64(self, file: Image | DiskFile) -> str:
+        """What stands for the content in base64."""
+
+    def text(self, file: DiskFile) -> str:
+        """The text in a file."""
+
+
 class Wire(Protocol):
     """How one API carries a request and its reply."""
 
@@ -74,8 +85,8 @@ class Wire(Protocol):
     def headers(self, *, stream: bool) -> Mapping[str, str]:
         """The headers that depend on the API."""
 
-    def body(self, request: Request, messages: Sequence[Message], image_base64: ImageReader) -> bytes:
-        """The request's body. `image_base64` gives the content of an image. Raises ValueError if it can't be sent."""
+    def body(self, request: Request, messages: Sequence[Message], files: Files) -> bytes:
+        """The request's body. `files` gives the content of what it attaches. Raises ValueError if it can't be sent."""
 
     def reply(self, payload: bytes, headers: Mapping[str, str]) -> Reply:
         """Read a reply that came in one piece; `headers` are the response's. Raises IncompleteReply."""
@@ -103,14 +114,13 @@ class InvokeWire:
     def headers(self, *, stream: bool) -> Mapping[str, str]:
         return {"Content-Type": _JSON, "X-Amzn-Bedrock-Accept" if stream else "Accept": _JSON}
 
-    def body(self, request: Request, messages: Sequence[Message], image_base64: ImageReader) -> bytes:
+    def body(self, request: Request, messages: Sequence[Message], files: Files) -> bytes:
         inference = request.inference
         body: Json = {"anthropic_version": ANTHROPIC_VERSION, "max_tokens": inference.max_tokens}
         if request.system is not None:
             body["system"] = request.system
         body["messages"] = [
-            {"role": message.role, "content": _anthropic_content(message, image_base64)}
-            for message in _alternating(messages)
+            {"role": message.role, "content": _anthropic_content(message, files)} for message in _alternating(messages)
         ]
         for name in ("temperature", "top_p", "top_k"):
             value = getattr(inference, name)
@@ -127,19 +137,33 @@ class InvokeWire:
         return _AnthropicStream()
 
 
-def _anthropic_content(message: Message, image_base64: ImageReader) -> str | list[Json]:
-    if not message.images:
+def _anthropic_content(message: Message, files: Files) -> str | list[Json]:
+    """What is to be looked at comes before the text, as Anthropic advises."""
+    if not message.attached:
         return message.text
-    content: list[Json] = [
-        {
-            "type": "image",
-            "source": {"type": "base64", "media_type": image.sent_type, "data": image_base64(image)},
-        }
-        for image in message.images
-    ]
+    if message.video:
+        raise ValueError("Anthropic's request has no place for a video")
+    content = [_anthropic_document(document, files) for document in message.documents]
+    content += [{"type": "image", "source": _anthropic_source(image, files)} for image in message.images]
     if message.text:  # an empty text block would be refused
         content.append({"type": "text", "text": message.text})
     return content
+
+
+def _anthropic_document(document: Document, files: Files) -> Json:
+    """A PDF as it is, and any kind of text as plain text: there is no other."""
+    file = document.content
+    if isinstance(file, DiskFile) and file.media_type.startswith("text/"):
+        source: Json = {"type": "text", "media_type": "text/plain", "data": files.text(file)}
+    else:
+        source = _anthropic_source(file, files)
+    return {"type": "document", "source": source, "title": document.name}
+
+
+def _anthropic_source(file: Image | DiskFile | S3Object, files: Files) -> Json:
+    if isinstance(file, S3Object):
+        raise ValueError("Anthropic's request cannot name an object in S3")  # noqa: TRY004 - as all that can't be sent
+    return {"type": "base64", "media_type": file.sent_type, "data": files.base64(file)}
 
 
 def _anthropic_reply(reply: Json, headers: Mapping[str, str]) -> Reply:
@@ -221,6 +245,7 @@ class ConverseWire:
     """The Converse API, the same for every model."""
 
     def __init__(self, model: str) -> None:
+        self._model = model
         self._provider = model_ids.provider(model)
 
     def operation(self, *, stream: bool) -> str:
@@ -229,10 +254,11 @@ class ConverseWire:
     def headers(self, *, stream: bool) -> Mapping[str, str]:  # noqa: ARG002 - the same either way
         return {"Content-Type": _JSON}
 
-    def body(self, request: Request, messages: Sequence[Message], image_base64: ImageReader) -> bytes:
+    def body(self, request: Request, messages: Sequence[Message], files: Files) -> bytes:
+        cites = self._cites(messages)
         body: Json = {
             "messages": [
-                {"role": message.role, "content": _converse_content(message, image_base64)}
+                {"role": message.role, "content": _converse_content(message, files, cites=cites)}
                 for message in _alternating(messages)
             ]
         }
@@ -249,6 +275,15 @@ class ConverseWire:
     def stream(self) -> ReplyStream:
         return _ConverseStream()
 
+    def _cites(self, messages: Sequence[Message]) -> bool:
+        """Whether the model is to cite from the documents, without which Converse shows Claude no page of a PDF. Claude
+        takes that for all documents of a request or for none.
+        """
+        documents = (document.content for message in messages for document in message.documents)
+        return rules.sees_pages_by_citing(self._model) and any(
+            content.media_type == "application/pdf" for content in documents
+        )
+
     def _top_k(self, top_k: int | None) -> Json:
         """Converse has no field for top_k; each family has its own."""
         if top_k is None:
@@ -258,19 +293,24 @@ class ConverseWire:
         return {"k" if self._provider == "cohere" else "top_k": top_k}
 
 
-def _converse_content(message: Message, image_base64: ImageReader) -> list[Json]:
-    content: list[Json] = [
-        {
-            "image": {
-                "format": image.sent_type.removeprefix("image/"),
-                "source": {"bytes": image_base64(image)},
-            }
-        }
-        for image in message.images
-    ]
+def _converse_content(message: Message, files: Files, *, cites: bool) -> list[Json]:
+    """What is to be looked at comes before the text, as the makers of Claude and of Nova advise."""
+    content: list[Json] = []
+    for document in message.documents:
+        named = {"name": document.name, **_converse_file(document.content, files)}
+        content.append({"document": {**named, "citations": {"enabled": True}} if cites else named})
+    content += [{"image": _converse_file(image, files)} for image in message.images]
+    if message.video:
+        content.append({"video": _converse_file(message.video, files)})
     if message.text or not content:
         content.append({"text": message.text})
     return content
+
+
+def _converse_file(file: Image | Video, files: Files) -> Json:
+    if isinstance(file, S3Object):
+        return {"format": bedrock_name(file.media_type), "source": {"s3Location": {"uri": file.path}}}
+    return {"format": bedrock_name(file.sent_type), "source": {"bytes": files.base64(file)}}
 
 
 def _inference_config(request: Request) -> Json:
@@ -287,9 +327,17 @@ def _inference_config(request: Request) -> Json:
 
 def _converse_reply(reply: Json, headers: Mapping[str, str]) -> Reply:
     message = _object(_object(reply, "output", "reply"), "message", "reply's output")
-    text = "".join(_text_of(block) for block in _content(message) if "text" in block)
+    text = "".join(map(_converse_text, _content(message)))
     usage = _converse_usage(reply.get("usage")) or _header_usage(headers)
     return Reply(text=_sound(text), stop_reason=_stop_reason(reply, "stopReason"), usage=usage)
+
+
+def _converse_text(block: Json) -> str:
+    """The text of a block. Where the model cites a document, its text is in parts inside."""
+    if "citationsContent" in block:
+        parts = _content(_object(block, "citationsContent", "block"))
+        return "".join(_text_of(part) for part in parts if "text" in part)
+    return _text_of(block) if "text" in block else ""
 
 
 def _converse_usage(usage: Any) -> Usage | None:
@@ -342,7 +390,7 @@ class _ConverseStream:
 class RawInvokeWire(InvokeWire):
     """A body that the job wrote itself, for any model. The reply's text is looked for where the families have it."""
 
-    def body(self, request: Request, messages: Sequence[Message], image_base64: ImageReader) -> bytes:  # noqa: ARG002 - the body is all there is
+    def body(self, request: Request, messages: Sequence[Message], files: Files) -> bytes:  # noqa: ARG002 - the body is all there is
         return _dumps(request.body)
 
     def reply(self, payload: bytes, headers: Mapping[str, str]) -> Reply:

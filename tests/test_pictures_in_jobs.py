@@ -113,8 +113,8 @@ def test_what_would_become_of_pictures_is_told_before_anything_is_sent(bedrock_r
     assert told in checked.stderr
     planned = json.loads(bedrock_run("--dry-run", "--json", "album.yaml").stdout)["jobs"][0]
     assert planned["faults"] == 3
-    assert (planned["pictures"]["sent"], planned["pictures"]["changed"]) == (8, 6)
-    assert planned["pictures"]["tokens"] < planned["input_tokens"]
+    assert (planned["files"]["pictures"], planned["files"]["changed"]) == (8, 6)
+    assert planned["files"]["tokens"] < planned["input_tokens"]
     assert told in bedrock_run("--dry-run", "album.yaml").stderr
 
 

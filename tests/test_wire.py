@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from runner.eventstream import Event
-from runner.records import Image, Inference, Message, Reply, Request, Usage
+from runner.records import DiskFile, Image, Inference, Message, Reply, Request, Usage
 from runner.wire import (
     ConverseWire,
     IncompleteReply,
@@ -25,8 +25,18 @@ ASSISTANT = Message(role="assistant", text="hi")
 CLAUDE = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
 
 
+class Files:
+    """Stands for what is on disk."""
+
+    def base64(self, file: Image | DiskFile) -> str:
+        return f"<{file.path}>"
+
+    def text(self, file: DiskFile) -> str:
+        return f"the text of {file.path}"
+
+
 def body(wire: Wire, request: Request, *messages: Message) -> Any:
-    return json.loads(wire.body(request, messages or (USER,), lambda image: f"<{image.path}>"))
+    return json.loads(wire.body(request, messages or (USER,), Files()))
 
 
 # --- requests --------------------------------------------------------------------------------------------------------
@@ -34,7 +44,7 @@ def body(wire: Wire, request: Request, *messages: Message) -> Any:
 
 def test_invoke_writes_the_body_of_the_seed_byte_for_byte() -> None:
     request = Request(messages=(USER,))
-    assert InvokeWire().body(request, request.messages, lambda image: "") == (
+    assert InvokeWire().body(request, request.messages, Files()) == (
         b'{"anthropic_version": "bedrock-2023-05-31", "max_tokens": 1024, '
         b'"messages": [{"role": "user", "content": "hello"}]}'
     )

@@ -8,7 +8,7 @@ import click
 
 from runner.cli import options
 from runner.console import no_command_in_json, say
-from runner.console.estimates import pictures_told
+from runner.console.estimates import files_told
 from runner.errors import ExitCode
 from runner.words import plural
 
@@ -27,7 +27,8 @@ def validate(jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], quiet: boo
     """Check jobs and their cases; touches no network, needs no AWS set-up.
 
     Cases in a list are rendered; of a file of rows its structure, its ids and the columns that templates need are
-    checked. Every picture is looked at: what would be made to fit is told, and what would be refused (exit code 3).
+    checked. Every picture and document is looked at: what would be made to fit is told, and what would be refused,
+    which makes the exit code 3.
     """
     return max(_validate(cases, quiet=quiet) for cases in options.load(jobs, allow_dirs=allow_dirs, **given))
 
@@ -35,7 +36,7 @@ def validate(jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], quiet: boo
 def _validate(cases: CaseList, *, quiet: bool) -> int:
     """Tell what is to be said of a job that is in order, and of cases that would be in error all the same."""
     path = cases.job.path
-    if not any(turn.images for turn in cases.job.turns):
+    if not any(turn.attached for turn in cases.job.turns):
         if not quiet:
             say(f"ok  {path}: {plural(cases.count(), 'case')}")
         return ExitCode.OK
@@ -50,7 +51,7 @@ def _validate(cases: CaseList, *, quiet: bool) -> int:
             say(f"    and {found.in_error - len(found.faults):,} more")
     elif not quiet:
         say(f"ok  {path}: {plural(found.cases, 'case')}")
-    if not quiet and (told := pictures_told(found.pictures.as_json())):
+    if not quiet and (told := files_told(found.files.as_json())):
         say(f"    {told}")
     return ExitCode.INCOMPLETE if found.in_error else ExitCode.OK
 

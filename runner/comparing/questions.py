@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from runner.comparing.word_diff import differences
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from runner.comparing.word_diff import Piece
     from runner.records import Row
@@ -31,9 +31,28 @@ def _turns(row: Row) -> str:
     return "\n".join(f"{message['role']}: {message['text']}" for message in _messages(row))
 
 
-def _images(row: Row) -> str:
-    images = (image for message in _messages(row) for image in message.get("images", ()))
-    return "\n".join(f"{image['path']} (sha256 {image['sha256'][:12]})" for image in images)
+def _attached(message: Mapping[str, Any], part: str) -> list[dict[str, Any]]:
+    """The files of a message: its `images`, its `documents`, or its one `video`."""
+    found = message.get(part, [])
+    return found if isinstance(found, list) else [found]
+
+
+def _files(part: str) -> _Part:
+    """One kind of files: an object in S3 is the same if it is called so."""
+
+    def value(row: Row) -> Any:
+        return [
+            [(each["sha256"] or each["path"], each["media_type"]) for each in _attached(message, part)]
+            for message in _messages(row)
+        ]
+
+    def text(row: Row) -> str:
+        files = (each for message in _messages(row) for each in _attached(message, part))
+        return "\n".join(
+            f"{each['path']} (sha256 {each['sha256'][:12]})" if each["sha256"] else each["path"] for each in files
+        )
+
+    return _Part(value, text)
 
 
 def _settings(row: Row) -> str:
@@ -49,9 +68,9 @@ _PARTS = {
     "model": _Part(lambda row: row["model"], lambda row: row["model"]),
     "system": _Part(lambda row: row["request"].get("system"), lambda row: row["request"].get("system") or ""),
     "turns": _Part(lambda row: [[each["role"], each["text"]] for each in _messages(row)], _turns),
-    "images": _Part(
-        lambda row: [[image["sha256"] for image in each.get("images", ())] for each in _messages(row)], _images
-    ),
+    "images": _files("images"),
+    "documents": _files("documents"),
+    "video": _files("video"),
     "inference": _Part(lambda row: row["request"].get("inference"), _settings),
     "extra": _Part(lambda row: row["request"].get("extra") or None, lambda row: _as_json(row["request"].get("extra"))),
     "body": _Part(lambda row: row["request"].get("body"), lambda row: _as_json(row["request"].get("body"))),

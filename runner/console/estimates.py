@@ -23,7 +23,7 @@ def dry_run_lines(estimate: dict[str, Any], *, max_cost: float | None) -> Iterat
             f"about {entry['input_tokens']:,} tokens in, at most {entry['max_output_tokens']:,} out, "
             + ("cost not known" if cost is None else f"at most {money(cost)}")
         )
-        if told := pictures_told(entry["pictures"]) if "pictures" in entry else None:
+        if told := files_told(entry["files"]) if "files" in entry else None:
             yield f"{entry['name']}: {told}"
         if entry["faults"]:
             more = ", the first: " if entry["faults"] > 1 else ": "
@@ -38,18 +38,24 @@ def dry_run_lines(estimate: dict[str, Any], *, max_cost: float | None) -> Iterat
     yield "nothing was sent; input tokens are estimates, and the cost assumes that every reply is as long as it may be"
 
 
-def pictures_told(pictures: dict[str, Any]) -> str | None:
-    """`5,000 pictures, sent 4,100 as they are, 900 made to fit (scaled down: 850, ...); about 9,000,000 tokens`;
-    None if there are none.
+def files_told(files: dict[str, Any]) -> str | None:
+    """`5,000 pictures, sent 4,100 as they are, 900 made to fit (scaled down: 850, ...); about 9,000,000 tokens`; None
+    if there are no files.
     """
-    if not pictures["sent"]:
+    kinds = [_pictures(files)] if files["pictures"] else []
+    kinds += [plural(files[f"{kind}s"], kind) for kind in ("document", "video") if files[f"{kind}s"]]
+    if not kinds:
         return None
-    unchanged, changed = pictures["sent"] - pictures["changed"], pictures["changed"]
-    changes = ", ".join(f"{change}: {count:,}" for change, count in pictures["changes"].items())
+    cost = "" if files["cost_usd"] is None else f" ({money(files['cost_usd'])})"
+    return f"{', '.join(kinds)}; about {files['tokens']:,} tokens{cost}"
+
+
+def _pictures(files: dict[str, Any]) -> str:
+    unchanged, changed = files["pictures"] - files["changed"], files["changed"]
+    changes = ", ".join(f"{change}: {count:,}" for change, count in files["changes"].items())
     parts = [f"{unchanged:,} as they are"] if unchanged else []
     parts += [f"{changed:,} made to fit ({changes})"] if changed else []
-    cost = "" if pictures["cost_usd"] is None else f" ({money(pictures['cost_usd'])})"
-    return f"{plural(pictures['sent'], 'picture')}, sent {', '.join(parts)}; about {pictures['tokens']:,} tokens{cost}"
+    return f"{plural(files['pictures'], 'picture')}, sent {', '.join(parts)}"
 
 
 def _cases(entry: dict[str, Any]) -> str:

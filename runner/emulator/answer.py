@@ -23,8 +23,8 @@ _PIECE = re.compile(r"\s*\S+\s?\S*|\s+")
 
 
 def local_text(prompt: Prompt) -> str:
-    """What the local model says: that it is none, the question, the images, and what else it was shown. Asked to grade,
-    it lets everything pass, in the JSON that graders are asked for.
+    """What the local model says: that it is none, the question, the images, the documents, and what else it was shown.
+    Asked to grade, it lets everything pass, in the JSON that graders are asked for.
     """
     if all(word in (prompt.system or "") for word in _GRADING):
         return json.dumps(
@@ -33,6 +33,8 @@ def local_text(prompt: Prompt) -> str:
     parts = ["Local emulator, no model was called.", _question(prompt.question)]
     if prompt.pictures:
         parts.append(_pictures(prompt.pictures))
+    if prompt.attachments:
+        parts.append(f"I was given {'; '.join(map(str, prompt.attachments))}.")
     shown = f"I was shown {len(prompt.turns)} {'turn' if len(prompt.turns) == 1 else 'turns'}"
     if prompt.system is None:
         parts.append(f"{shown} and no system prompt.")
@@ -55,7 +57,14 @@ def finish(prompt: Prompt, text: str, *, stop_reason: str = "end_turn") -> Reply
         text, stop_reason = text[:at], "stop_sequence"
     if tokens.of_text(text) > prompt.max_tokens:
         text, stop_reason, stop_sequence = text[: prompt.max_tokens * tokens.CHARS_PER_TOKEN], "max_tokens", None
-    return Reply(text=text, stop_reason=stop_reason, stop_sequence=stop_sequence, input_tokens=prompt.input_tokens)
+    cited = next((attachment.name for attachment in prompt.attachments if attachment.name), None)
+    return Reply(
+        text=text,
+        stop_reason=stop_reason,
+        stop_sequence=stop_sequence,
+        input_tokens=prompt.input_tokens,
+        cited=cited if prompt.cites else None,
+    )
 
 
 def embed(prompt: Prompt) -> Reply:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from runner.emulator.settings import Settings
 
 MAX_BODY = 25_000_000
-_MAY_HOLD_IMAGES = re.compile(rb'"image"|"images"')
-_LARGE_BODY = 64 * 1024  # bytes: from here on reading is left to a thread, since it may hold images
+_MAY_HOLD_FILES = re.compile(rb'"image"|"images"|"document"|"video"')
+_LARGE_BODY = 64 * 1024  # bytes: from here on reading is left to a thread, since it may hold files
 
 
 class Operation(NamedTuple):
@@ -190,7 +190,7 @@ def _shape(operation: Operation, model: Model) -> Body:
 
 async def _read(shape: Body, body: bytes, model: Model) -> Prompt:
     document = await asyncio.to_thread(_object, body) if len(body) > _LARGE_BODY else _object(body)
-    return await _read_document(shape, document, model, has_images=_MAY_HOLD_IMAGES.search(body) is not None)
+    return await _read_document(shape, document, model, has_images=_MAY_HOLD_FILES.search(body) is not None)
 
 
 async def _read_document(shape: Body, document: dict[str, Any], model: Model, *, has_images: bool = True) -> Prompt:

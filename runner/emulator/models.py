@@ -41,6 +41,7 @@ class Model:
     prefixes: tuple[str, ...] = ()
     on_demand: bool = True
     vision: bool = False
+    documents: bool = True
     system: bool = True
     sampling: Sampling = "free"
     prefill: bool = True
@@ -50,6 +51,21 @@ class Model:
     @property
     def embeds(self) -> bool:
         return self.family == "titan-embed"
+
+    @property
+    def video(self) -> bool:
+        return self.family == "nova" and self.vision
+
+    @property
+    def fetches(self) -> bool:
+        """Whether it takes the name of an object in S3 in place of bytes."""
+        return self.video
+
+    def bounds(self, form: str) -> bool:
+        """Whether a document of this format may have no more than 4.5 MB."""
+        if self.family == "nova":
+            return form not in {"pdf", "docx"}
+        return form != "pdf" or self.family != "anthropic" or self.id.startswith("anthropic.claude-3")
 
 
 _claude_3 = partial(
@@ -103,7 +119,7 @@ MODELS: tuple[Model, ...] = (
     _claude_5(id="anthropic.claude-sonnet-5", name="Claude Sonnet 5"),
     _claude_5(id="anthropic.claude-opus-5-5", name="Claude Opus 5.5"),
     _claude_5(id="anthropic.claude-haiku-5-5", name="Claude Haiku 5.5", burndown=1),
-    _nova(id="amazon.nova-micro-v1:0", name="Nova Micro", context=128_000, vision=False),
+    _nova(id="amazon.nova-micro-v1:0", name="Nova Micro", context=128_000, vision=False, documents=False),
     _nova(id="amazon.nova-lite-v1:0", name="Nova Lite"),
     _nova(id="amazon.nova-pro-v1:0", name="Nova Pro"),
     _nova(

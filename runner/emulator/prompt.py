@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from runner.emulator import tokens
 
 if TYPE_CHECKING:
+    from runner.emulator.attachments import Attachment
     from runner.emulator.pictures import Picture
 
 Role = Literal["user", "assistant"]
@@ -21,13 +22,15 @@ class Turn:
     text: str
     pictures: tuple[Picture, ...] = ()
     other_tokens: int = 0
+    attachments: tuple[Attachment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
     """A checked request. `max_tokens` is never unset: a request that says nothing reserves the model's maximum.
 
-    `dimensions` is set for models that embed, which answer with a vector.
+    `dimensions` is set for models that embed, which answer with a vector. `cites` is set where the model is to cite
+    from the documents.
     """
 
     turns: tuple[Turn, ...]
@@ -35,6 +38,7 @@ class Prompt:
     system: str | None = None
     stop: tuple[str, ...] = ()
     dimensions: int = 0
+    cites: bool = False
 
     @property
     def question(self) -> str:
@@ -47,24 +51,34 @@ class Prompt:
         return tuple(picture for turn in self.turns for picture in turn.pictures)
 
     @property
+    def attachments(self) -> tuple[Attachment, ...]:
+        """Everything else that the conversation brings, in order."""
+        return tuple(attachment for turn in self.turns for attachment in turn.attachments)
+
+    @property
     def input_tokens(self) -> int:
-        """An estimate: about four characters per token, and what the pictures' sizes cost."""
+        """An estimate: about four characters per token, and what pictures and documents cost by their size."""
         count = tokens.of_text(self.system or "")
         for turn in self.turns:
             count += tokens.of_text(turn.text) + turn.other_tokens
             count += sum(tokens.of_image(picture.width, picture.height) for picture in turn.pictures)
+            count += sum(attachment.tokens for attachment in turn.attachments)
         return max(1, count)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What the model said. `stop_sequence` is the one that ended it; `stop_reason` can be any scripted word."""
+    """What the model said. `stop_sequence` is the one that ended it; `stop_reason` can be any scripted word.
+
+    `cited` is the name of a document that the reply cites, if it was to cite.
+    """
 
     text: str
     stop_reason: str
     input_tokens: int
     stop_sequence: str | None = None
     vector: tuple[float, ...] = ()
+    cited: str | None = None
 
     @property
     def output_tokens(self) -> int:

@@ -7,6 +7,9 @@ import math
 CHARS_PER_TOKEN = 4
 _LONG_EDGE = 1568  # pixels: larger images are scaled down before they are counted
 _IMAGE_MAX = 1568
+_PAGE = 2250  # between what a page of little and one of much text takes
+_VIDEO_SECOND, _BYTES_PER_SECOND = 288, 125_000  # of a video of one megabit per second
+UNSEEN = 1000  # what stands in S3: nothing is known of it
 
 
 def of_text(text: str) -> int:
@@ -18,3 +21,18 @@ def of_image(width: int, height: int) -> int:
     """One token for each 28 by 28 pixels, after scaling down."""
     scale = min(1.0, _LONG_EDGE / max(width, height))
     return min(_IMAGE_MAX, math.ceil(width * scale / 28) * math.ceil(height * scale / 28))
+
+
+def of_bytes(content: bytes) -> int:
+    """As for text."""
+    return math.ceil(len(content) / CHARS_PER_TOKEN)
+
+
+def of_pages(count: int) -> int:
+    """Of a PDF, of which both text and looks count."""
+    return count * _PAGE
+
+
+def of_video(size: int) -> int:
+    """By a duration that is guessed from the bytes."""
+    return math.ceil(size / _BYTES_PER_SECOND) * _VIDEO_SECOND

@@ -203,9 +203,11 @@ class _Thumbnails:
         """`{path, thumbnail}` with the number of the thumbnail; `{path, missing}` with the reason if there is none."""
         told = {
             "path": _label(image["path"]),
-            "size": plural(image["bytes"], "byte"),
+            "size": plural(image["bytes"], "byte") if image["bytes"] else "in S3",
             "type": _label(image["media_type"]),
         }
+        if image["sha256"] is None:
+            return {**told, "missing": "the model fetched it from S3"}
         number = self._by_digest.get(image["sha256"])
         if number is not None:
             return {**told, "thumbnail": number}

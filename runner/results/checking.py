@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from runner.errors import FailureCode
+from runner.media import formats, kinds
 from runner.records import LONGEST_SIDE
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ _CODE = _one_of(*FailureCode)
 _USAGE = _record(
     {"input_tokens": _COUNT, "output_tokens": _COUNT, "cache_read_tokens": _COUNT, "cache_write_tokens": _COUNT}
 )
+_FILE: Mapping[str, Check] = {"path": _text, "sha256": _maybe(_SHA256), "bytes": _maybe(_whole(1))}
 _FIT = _record(
     {
         "media_type": _one_of("image/png", "image/jpeg", "image/webp"),
@@ -148,18 +150,13 @@ _FIT = _record(
         "changes": _list(_text),
     }
 )
-_IMAGE = _record(
-    {
-        "path": _text,
-        "sha256": _SHA256,
-        "bytes": _whole(1),
-        "media_type": _one_of(
-            *(f"image/{kind}" for kind in ("png", "jpeg", "gif", "webp", "bmp", "tiff", "avif", "heic"))
-        ),
-    },
-    {"sent": _FIT},
+_IMAGE = _record({**_FILE, "media_type": _one_of(*kinds.NAMES)}, {"sent": _FIT})
+_DOCUMENT = _record({**_FILE, "media_type": _one_of(*formats.DOCUMENTS.values()), "name": _text})
+_VIDEO = _record({**_FILE, "media_type": _one_of(*formats.VIDEOS.values())})
+_MESSAGE = _record(
+    {"role": _one_of("user", "assistant"), "text": _text},
+    {"images": _list(_IMAGE, least=1), "documents": _list(_DOCUMENT, least=1), "video": _VIDEO},
 )
-_MESSAGE = _record({"role": _one_of("user", "assistant"), "text": _text}, {"images": _list(_IMAGE, least=1)})
 _INFERENCE = _record(
     {
         "max_tokens": _whole(1),

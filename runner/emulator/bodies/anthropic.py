@@ -1,6 +1,6 @@
 """The Anthropic Messages body: `{"anthropic_version", "max_tokens", "messages", ...}`.
 
-Tools, thinking, documents and output formats are accepted and not acted on: the local model answers in text.
+Tools, thinking and output formats are accepted and not acted on: the local model answers in text.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from binascii import crc32
 from typing import TYPE_CHECKING, Any
 
-from runner.emulator import tokens
+from runner.emulator import attachments, tokens
 from runner.emulator.answer import pieces
 from runner.emulator.bodies import rules
 from runner.emulator.bodies.events import Event, chunk, metrics
@@ -16,6 +16,7 @@ from runner.emulator.errors import invalid
 from runner.emulator.prompt import Prompt, Reply, Turn
 
 if TYPE_CHECKING:
+    from runner.emulator.attachments import Attachment
     from runner.emulator.models import Model
     from runner.emulator.pictures import Picture
 
@@ -49,8 +50,15 @@ _BLOCKS = (
 _BLOCK_KEYS = {
     "text": frozenset({"type", "text", "citations", "cache_control"}),
     "image": frozenset({"type", "source", "cache_control"}),
+    "document": frozenset({"type", "source", "title", "context", "citations", "cache_control"}),
 }
 _SOURCE_KEYS = frozenset({"type", "media_type", "data"})
+_DOCUMENT_KEYS = {
+    "base64": _SOURCE_KEYS,
+    "text": _SOURCE_KEYS,
+    "content": frozenset({"type", "content"}),
+}
+_DOCUMENT_TYPES = {"base64": "application/pdf", "text": "text/plain"}
 _MEDIA_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _MAX_CACHE_BLOCKS = 4
 
@@ -206,6 +214,7 @@ def _merged(first: Turn, second: Turn) -> Turn:
         f"{first.text}\n{second.text}",
         first.pictures + second.pictures,
         first.other_tokens + second.other_tokens,
+        first.attachments + second.attachments,
     )
 
 
@@ -232,6 +241,7 @@ def _turn(message: Any, model: Model, *, at: int, last: bool) -> Turn:
 def _blocks(role: Any, content: list[Any], model: Model, *, path: str) -> Turn:
     texts: list[str] = []
     shown: list[Picture] = []
+    attached: list[Attachment] = []
     other_tokens = 0
     for at, block in enumerate(content):
         kind = block.get("type") if isinstance(block, dict) else None
@@ -244,9 +254,11 @@ def _blocks(role: Any, content: list[Any], model: Model, *, path: str) -> Turn:
             texts.append(_text(block, path=f"{path}{at}.", where="messages"))
         elif kind == "image":
             shown.append(_image(block, model, path=f"{path}{at}.image."))
+        elif kind == "document":
+            attached.append(_document(block, path=f"{path}{at}.document."))
         else:
             other_tokens += tokens.of_text(str(block))
-    return Turn(role, "\n".join(texts), tuple(shown), other_tokens)
+    return Turn(role, "\n".join(texts), tuple(shown), other_tokens, tuple(attached))
 
 
 def _text(block: Any, *, path: str, where: str) -> str:
@@ -276,3 +288,32 @@ def _image(block: dict[str, Any], model: Model, *, path: str) -> Picture:
     if not model.vision:
         raise invalid(f"'{model.id.removeprefix('anthropic.')}' does not support image input.")
     return rules.picture(_required(source, "data", path=f"{path}."), declared, path=path)
+
+
+def _document(block: dict[str, Any], *, path: str) -> Attachment:
+    """A PDF in base64, a plain text, or `content`: a text that the caller has cut into blocks."""
+    no_extras(block, _BLOCK_KEYS["document"], path=path)
+    source = _required(block, "source", path=path)
+    kind = source.get("type") if isinstance(source, dict) else None
+    if kind not in _DOCUMENT_KEYS:
+        raise invalid(
+            f"{path}source: Input tag '{kind}' found using 'type' does not match any of the expected tags: "
+            + ", ".join(f"'{tag}'" for tag in _DOCUMENT_KEYS)
+        )
+    path, name = f"{path}source.{kind}", str(block.get("title") or "untitled")
+    no_extras(source, _DOCUMENT_KEYS[kind], path=f"{path}.")
+    if kind == "content":
+        blocks = _required(source, "content", path=f"{path}.")
+        return attachments.document("txt", str(blocks).encode("utf-8", "replace"), name=name)
+    wanted = _DOCUMENT_TYPES[kind]
+    if _required(source, "media_type", path=f"{path}.") != wanted:
+        raise invalid(f"{path}.media_type: Input should be '{wanted}'")
+    data = _required(source, "data", path=f"{path}.")
+    if kind == "text":
+        if not isinstance(data, str) or not data:
+            raise invalid(f"{path}.data: String should have at least 1 character")
+        return attachments.document("txt", data.encode("utf-8", "replace"), name=name)
+    try:
+        return attachments.document(attachments.PDF, rules.content(data, path=f"{path}.data"), name=name)
+    except attachments.UnreadableError:
+        raise invalid(f"{path}.data: The PDF specified was not valid.") from None

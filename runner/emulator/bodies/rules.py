@@ -73,7 +73,7 @@ def claude_sampling(model: Model, *, temperature: object, top_p: object, top_k: 
 
 
 def claude_conversation(prompt: Prompt, model: Model) -> None:
-    """What Claude says about a conversation as a whole: prefill, and many images."""
+    """What Claude says about a conversation as a whole: prefill, and many images or pages."""
     last = prompt.turns[-1]
     if last.role == "assistant":
         if not model.prefill:
@@ -83,13 +83,24 @@ def claude_conversation(prompt: Prompt, model: Model) -> None:
         if last.text != last.text.rstrip():
             raise invalid("messages: final assistant content cannot end with trailing whitespace")
     count, allowed = len(prompt.pictures), 600 if model.context >= 1_000_000 else 100
-    if count > allowed:
-        raise invalid(f"Too much media: 0 document pages + {count} images > {allowed}")
+    pages = sum(attachment.pages for attachment in prompt.attachments)
+    if pages + count > allowed:
+        raise invalid(f"Too much media: {pages} document pages + {count} images > {allowed}")
     if count > _MANY_IMAGES and any(max(shown.width, shown.height) > _MAX_SIDE_OF_MANY for shown in prompt.pictures):
         raise invalid(
             "messages: At least one of the image dimensions exceed max allowed size for many-image requests: "
             f"{_MAX_SIDE_OF_MANY} pixels"
         )
+
+
+def content(data: Any, *, path: str) -> bytes:
+    """What was given as base64; `path` leads the message for what is wrong."""
+    if not isinstance(data, str) or not data:
+        raise invalid(f"{path}: Input should not be empty")
+    try:
+        return base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError):
+        raise invalid(f"{path}: invalid base64 data") from None
 
 
 def picture(data: Any, declared: str, *, path: str) -> pictures.Picture:
