@@ -94,11 +94,12 @@ def test_a_file_is_what_its_suffix_says_if_its_content_holds_to_it(
         ("a.doc", b"{\\rtf1 Hi}", "it is an RTF file", "save it as .docx or PDF"),
         ("a.doc", DOCX, "it is a ZIP archive or a file of Office and no Word document", ".docx"),
         ("a.doc", old_office("Workbook"), "but no Word document", "suffix of what it is"),
-        ("a.txt", b"caf\xe9!", "it is not UTF-8: byte 0xE9 at offset 3", "iconv -f LATIN1 -t UTF-8 a.txt"),
+        ("a.txt", b"caf\xe9!", "it is not UTF-8: byte 0xE9 at offset 3", "iconv -f LATIN1 -t UTF-8"),
         ("a.txt", b"x" * 1024 * 1024 + b"\xc3", "byte 0xC3 at offset 1,048,576", "iconv"),
         ("a.csv", b"x" * (1024 * 1024 - 1) + b"\xc3(", "byte 0xC3 at offset 1,048,575", "iconv"),
-        ("a.csv", "a,b".encode("utf-16"), "it is UTF-16", "iconv -f UTF-16 -t UTF-8 a.csv"),
+        ("a.csv", "a,b".encode("utf-16"), "it is UTF-16", "iconv -f UTF-16 -t UTF-8"),
         ("a.md", b"a\0b", "it is no text: byte 1 is NUL", "suffix of what it is"),
+        ("a.md", b"\xef\xbb\xbf \n", "it is empty but for white space", ""),
         ("a.md", PNG, "it is an image and no text", "name it in `images:`"),
         ("a.txt", pdf(), "it is a PDF and no text", "give it the suffix .pdf"),
         ("a.mp4", MATROSKA, "no video of that format", "suffix of what it is"),
@@ -305,6 +306,9 @@ def test_what_alone_is_too_large_for_a_request_is_known_before_it_is_read(folder
     (problem,) = refused(folder, "[{user: {text: x, video: clip.mp4}}]", model=NOVA)
     assert "the video 'clip.mp4' has 18,750,001 bytes, 25,000,004 as it is sent" in problem
     assert "put it into S3, and write `video: s3://bucket/key`" in problem
+    os.truncate(folder / "clip.mp4", 10**12)
+    (problem,) = refused(folder, "[{user: {text: x, video: clip.mp4}}]", model=NOVA)
+    assert "has 1,000,000,000,000 bytes; no request takes so many => put it into S3" in problem
 
 
 def test_together_too_large_is_that_rows_error_and_is_not_tried_again(folder: Path, bedrock_run: BedrockRun) -> None:
