@@ -22,7 +22,7 @@ from runner.account import Account, Keys
 from runner.errors import CallError, FailureCode
 from runner.eventstream import Decoder, EventStreamError
 from runner.hints import Target
-from runner.media import attachments, rules
+from runner.media import attached, rules
 from runner.records import S3Object
 from runner.signing import signed
 from runner.threads import in_daemon_thread
@@ -157,7 +157,7 @@ class Bedrock:
     ) -> tuple[dict[str, str], _Body]:
         """The headers that are signed or sign, and the body. Reads the files."""
         try:
-            body = wire.body(case.request, messages, attachments.read_base64)
+            body = wire.body(case.request, messages, attached.read)
         except ValueError as error:
             raise CallError(FailureCode.INVALID, f"the request cannot be sent: {error}") from error
         _check_size(body, case, messages)

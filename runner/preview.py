@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner import estimate, judging, wire
 from runner.errors import UsageError
-from runner.media import attachments
+from runner.media import attached
 from runner.questions import judging_jobs
 from runner.records import Usage, exchanges
 from runner.rendering import Renderer
@@ -46,7 +46,7 @@ def _rendered(cases: CaseList) -> Iterator[Case]:
 def _request(case: Case) -> dict[str, Any]:
     first, *later = exchanges(case.request)
     carrier = wire.wire_for(case)
-    body = carrier.body(case.request, first, attachments.read_base64)
+    body = carrier.body(case.request, first, attached.read)
     described: dict[str, Any] = {
         "job": case.job.name,
         "case": case.id,

@@ -17,15 +17,14 @@ import orjson
 from runner import model_ids
 from runner.media import rules
 from runner.media.formats import bedrock_name
-from runner.records import Reply, S3Object, Usage
+from runner.records import DiskFile, Reply, S3Object, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from runner.eventstream import Event
-    from runner.records import Case, DiskFile, Document, Image, Message, Request, Video
+    from runner.records import Case, Document, Image, Message, Request, Video
 
-    FileReader = Callable[[Image | DiskFile], str]
     Json = dict[str, Any]
 
 ANTHROPIC_VERSION = "bedrock-2023-05-31"
@@ -67,6 +66,13 @@ class ReplyStream(Protocol):
         """The whole reply. Raises IncompleteReply if its end has not come."""
 
 
+class FileReader(Protocol):
+    """Reads what a body is to hold of a file."""
+
+    def __call__(self, file: Image | DiskFile, /, *, as_text: bool = ...) -> str:
+        """Its content in base64 or, of a text, the text itself."""
+
+
 class Wire(Protocol):
     """How one API carries a request and its reply."""
 
@@ -76,8 +82,8 @@ class Wire(Protocol):
     def headers(self, *, stream: bool) -> Mapping[str, str]:
         """The headers that depend on the API."""
 
-    def body(self, request: Request, messages: Sequence[Message], read_base64: FileReader) -> bytes:
-        """The request's body. `read_base64` gives the content of a file. Raises ValueError if it can't be sent."""
+    def body(self, request: Request, messages: Sequence[Message], read: FileReader) -> bytes:
+        """The request's body. `read` gives the content of its files. Raises ValueError if it can't be sent."""
 
     def reply(self, payload: bytes, headers: Mapping[str, str]) -> Reply:
         """Read a reply that came in one piece; `headers` are the response's. Raises IncompleteReply."""
@@ -105,14 +111,13 @@ class InvokeWire:
     def headers(self, *, stream: bool) -> Mapping[str, str]:
         return {"Content-Type": _JSON, "X-Amzn-Bedrock-Accept" if stream else "Accept": _JSON}
 
-    def body(self, request: Request, messages: Sequence[Message], read_base64: FileReader) -> bytes:
+    def body(self, request: Request, messages: Sequence[Message], read: FileReader) -> bytes:
         inference = request.inference
         body: Json = {"anthropic_version": ANTHROPIC_VERSION, "max_tokens": inference.max_tokens}
         if request.system is not None:
             body["system"] = request.system
         body["messages"] = [
-            {"role": message.role, "content": _anthropic_content(message, read_base64)}
-            for message in _alternating(messages)
+            {"role": message.role, "content": _anthropic_content(message, read)} for message in _alternating(messages)
         ]
         for name in ("temperature", "top_p", "top_k"):
             value = getattr(inference, name)
@@ -129,32 +134,33 @@ class InvokeWire:
         return _AnthropicStream()
 
 
-def _anthropic_content(message: Message, read_base64: FileReader) -> str | list[Json]:
+def _anthropic_content(message: Message, read: FileReader) -> str | list[Json]:
     """What is to be looked at comes before the text, as Anthropic advises."""
     if not message.attached:
         return message.text
     if message.video:
         raise ValueError("Anthropic's request has no place for a video")
-    content = [_anthropic_document(document, read_base64) for document in message.documents]
-    content += [{"type": "image", "source": _anthropic_source(image, read_base64)} for image in message.images]
+    content = [_anthropic_document(document, read) for document in message.documents]
+    content += [{"type": "image", "source": _anthropic_source(image, read)} for image in message.images]
     if message.text:  # an empty text block would be refused
         content.append({"type": "text", "text": message.text})
     return content
 
 
-def _anthropic_document(document: Document, read_base64: FileReader) -> Json:
+def _anthropic_document(document: Document, read: FileReader) -> Json:
     """A PDF as it is, and any kind of text as plain text: there is no other."""
-    source = _anthropic_source(document.content, read_base64)
-    if source["media_type"].startswith("text/"):
-        text = a2b_base64(source["data"]).decode("utf-8-sig")
-        source = {"type": "text", "media_type": "text/plain", "data": text}
+    file = document.content
+    if isinstance(file, DiskFile) and file.media_type.startswith("text/"):
+        source = {"type": "text", "media_type": "text/plain", "data": read(file, as_text=True)}
+    else:
+        source = _anthropic_source(file, read)
     return {"type": "document", "source": source, "title": document.name}
 
 
-def _anthropic_source(file: Image | DiskFile | S3Object, read_base64: FileReader) -> Json:
+def _anthropic_source(file: Image | DiskFile | S3Object, read: FileReader) -> Json:
     if isinstance(file, S3Object):
         raise ValueError("Anthropic's request cannot name an object in S3")  # noqa: TRY004 - as all that can't be sent
-    return {"type": "base64", "media_type": file.media_type, "data": read_base64(file)}
+    return {"type": "base64", "media_type": file.media_type, "data": read(file)}
 
 
 def _anthropic_reply(reply: Json, headers: Mapping[str, str]) -> Reply:
@@ -245,11 +251,11 @@ class ConverseWire:
     def headers(self, *, stream: bool) -> Mapping[str, str]:  # noqa: ARG002 - the same either way
         return {"Content-Type": _JSON}
 
-    def body(self, request: Request, messages: Sequence[Message], read_base64: FileReader) -> bytes:
+    def body(self, request: Request, messages: Sequence[Message], read: FileReader) -> bytes:
         cites = self._cites(messages)
         body: Json = {
             "messages": [
-                {"role": message.role, "content": _converse_content(message, read_base64, cites=cites)}
+                {"role": message.role, "content": _converse_content(message, read, cites=cites)}
                 for message in _alternating(messages)
             ]
         }
@@ -284,25 +290,25 @@ class ConverseWire:
         return {"k" if self._provider == "cohere" else "top_k": top_k}
 
 
-def _converse_content(message: Message, read_base64: FileReader, *, cites: bool) -> list[Json]:
+def _converse_content(message: Message, read: FileReader, *, cites: bool) -> list[Json]:
     """What is to be looked at comes before the text, as the makers of Claude and of Nova advise."""
     content: list[Json] = []
     for document in message.documents:
-        named = {"name": document.name, **_converse_file(document.content, read_base64)}
+        named = {"name": document.name, **_converse_file(document.content, read)}
         content.append({"document": {**named, "citations": {"enabled": True}} if cites else named})
-    content += [{"image": _converse_file(image, read_base64)} for image in message.images]
+    content += [{"image": _converse_file(image, read)} for image in message.images]
     if message.video:
-        content.append({"video": _converse_file(message.video, read_base64)})
+        content.append({"video": _converse_file(message.video, read)})
     if message.text or not content:
         content.append({"text": message.text})
     return content
 
 
-def _converse_file(file: Image | Video, read_base64: FileReader) -> Json:
+def _converse_file(file: Image | Video, read: FileReader) -> Json:
     name = bedrock_name(file.media_type)
     if isinstance(file, S3Object):
         return {"format": name, "source": {"s3Location": {"uri": file.path}}}
-    return {"format": name, "source": {"bytes": read_base64(file)}}
+    return {"format": name, "source": {"bytes": read(file)}}
 
 
 def _inference_config(request: Request) -> Json:
@@ -382,7 +388,7 @@ class _ConverseStream:
 class RawInvokeWire(InvokeWire):
     """A body that the job wrote itself, for any model. The reply's text is looked for where the families have it."""
 
-    def body(self, request: Request, messages: Sequence[Message], read_base64: FileReader) -> bytes:  # noqa: ARG002 - the body is all there is
+    def body(self, request: Request, messages: Sequence[Message], read: FileReader) -> bytes:  # noqa: ARG002 - the body is all there is
         return _dumps(request.body)
 
     def reply(self, payload: bytes, headers: Mapping[str, str]) -> Reply:

@@ -26,7 +26,11 @@ CLAUDE = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
 
 
 def body(wire: Wire, request: Request, *messages: Message) -> Any:
-    return json.loads(wire.body(request, messages or (USER,), lambda image: f"<{image.path}>"))
+    return json.loads(wire.body(request, messages or (USER,), reader))
+
+
+def reader(file: Image | DiskFile, *, as_text: bool = False) -> str:
+    return f"text of <{file.path}>" if as_text else f"<{file.path}>"
 
 
 # --- requests --------------------------------------------------------------------------------------------------------
@@ -34,7 +38,7 @@ def body(wire: Wire, request: Request, *messages: Message) -> Any:
 
 def test_invoke_writes_the_body_of_the_seed_byte_for_byte() -> None:
     request = Request(messages=(USER,))
-    assert InvokeWire().body(request, request.messages, lambda image: "") == (
+    assert InvokeWire().body(request, request.messages, reader) == (
         b'{"anthropic_version": "bedrock-2023-05-31", "max_tokens": 1024, '
         b'"messages": [{"role": "user", "content": "hello"}]}'
     )
@@ -120,20 +124,19 @@ CITED = {"citations": {"enabled": True}}
 
 def test_documents_of_an_invoke_body_are_pdf_or_plain_text_and_come_first() -> None:
     message = Message(role="user", text="Compare", images=(IMAGE,), documents=(PDF, NOTES))
-    content = {"a.pdf": "<pdf>", "notes.md": base64.b64encode("\ufeff# Café".encode()).decode(), "red.png": "<png>"}
-    sent = InvokeWire().body(Request(), [message], lambda file: content[file.path])
+    sent = InvokeWire().body(Request(), [message], reader)
     assert json.loads(sent)["messages"][0]["content"] == [
         {
             "type": "document",
-            "source": {"type": "base64", "media_type": "application/pdf", "data": "<pdf>"},
+            "source": {"type": "base64", "media_type": "application/pdf", "data": "<a.pdf>"},
             "title": "Document 1",
         },
         {
             "type": "document",
-            "source": {"type": "text", "media_type": "text/plain", "data": "# Café"},
+            "source": {"type": "text", "media_type": "text/plain", "data": "text of <notes.md>"},
             "title": "Document 2",
         },
-        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "<png>"}},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "<red.png>"}},
         {"type": "text", "text": "Compare"},
     ]
 
@@ -146,7 +149,7 @@ def test_what_an_invoke_body_has_no_place_for_is_never_sent() -> None:
         Message(role="user", text="x", images=(S3Object(path="s3://bucket/a.png", media_type="image/png"),)),
     ):
         with pytest.raises(ValueError, match="Anthropic's request"):
-            InvokeWire().body(Request(), [message], lambda file: "")
+            InvokeWire().body(Request(), [message], reader)
 
 
 def test_a_converse_body_has_documents_images_and_video_before_the_text() -> None:

@@ -34,9 +34,11 @@ def in_s3(uri: str, kind: formats.Kind, job: Job) -> S3Object:
     return found
 
 
-def read_base64(file: Image | DiskFile) -> str:
-    """A file's content, as it is sent. Raises CallError (input) if it can't be read or has changed."""
+def read(file: Image | DiskFile, *, as_text: bool = False) -> str:
+    """A file's content in base64, or that of a text as the text. Raises CallError (input) if it can't be read or has
+    changed.
+    """
     if isinstance(file, Image):
         return media.read_base64(file)
-    kind = formats.kind_of(file.media_type)
-    return b64encode(files.read(file.path, file.file, digest=file.sha256, what=kind)).decode("ascii")
+    content = files.read(file.path, file.file, digest=file.sha256, what=formats.kind_of(file.media_type))
+    return content.decode("utf-8-sig") if as_text else b64encode(content).decode("ascii")
