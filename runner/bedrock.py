@@ -23,7 +23,7 @@ from runner.errors import CallError, FailureCode
 from runner.eventstream import Decoder, EventStreamError
 from runner.hints import Target
 from runner.media import rules
-from runner.media.attachments import AttachedFiles
+from runner.media.attached import AttachedFiles
 from runner.records import S3Object
 from runner.signing import signed
 from runner.threads import in_daemon_thread

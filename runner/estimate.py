@@ -74,13 +74,13 @@ def file_tokens(file: Image | DiskFile | S3Object, model: str) -> int:
 
 
 def _document_tokens(file: DiskFile | S3Object) -> int:
-    """By pages or by size: a PDF is read and looked at, of anything else the text counts."""
+    """By pages or by text: a PDF is read and looked at, of anything else the text counts."""
     if isinstance(file, S3Object):
         return _DOCUMENT_IN_S3
-    if file.media_type != "application/pdf":
-        return ceil(file.bytes / CHARACTERS_PER_TOKEN)
     try:
-        return documents.pages(file) * _PAGE
+        if file.media_type == "application/pdf":
+            return documents.pages(file) * _PAGE
+        return ceil(documents.characters(file) / CHARACTERS_PER_TOKEN)
     except OSError:  # the call will say so
         return _PAGE
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner import estimate, judging, wire
 from runner.errors import UsageError
-from runner.media.attachments import AttachedFiles
+from runner.media.attached import AttachedFiles
 from runner.preflight import Files
 from runner.questions import judging_jobs
 from runner.records import Usage, exchanges

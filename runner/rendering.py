@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner import assertions, media, models
 from runner.errors import Problem, UsageError
-from runner.media import attachments, rules, s3
+from runner.media import attached, rules, s3
 from runner.media.files import MediaError
 from runner.records import Assertion, Case, CaseFile, DiskFile, Document, Image, Message, Request, S3Object, Text
 from runner.template import Templates
@@ -132,7 +132,7 @@ class Renderer:
             return None  # its path could not be rendered, which has been said
         try:
             if s3.is_uri(path):
-                return attachments.in_s3(path, "image", job)
+                return attached.in_s3(path, "image", job)
             image = self._find_image(path, self._root, allow_dirs=self._allow_dirs)
             return replace(image, fit=media.plan(image, limits))
         except MediaError as error:
@@ -145,7 +145,7 @@ class Renderer:
         if any(problem.place == template.place for problem in problems):
             return None  # as above
         try:
-            return attachments.describe(path, kind, job, allow_dirs=self._allow_dirs)
+            return attached.describe(path, kind, job, allow_dirs=self._allow_dirs)
         except MediaError as error:
             problems.append(Problem(error.message, template.place, error.hint))
             return None

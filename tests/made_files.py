@@ -25,12 +25,14 @@ def pdf(pages: int = 2) -> bytes:
     return out + (head + tail).encode()
 
 
-def office(*parts: str) -> bytes:
-    """A ZIP archive with these entries, beside the one that every file of Office has."""
+def office(*parts: str, pictures: int = 0) -> bytes:
+    """A ZIP archive with these entries, beside the one that every file of Office has, and so many bytes of pictures."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for part in ("[Content_Types].xml", *parts):
-            archive.writestr(part, "<xml/>")
+            archive.writestr(part, "<xml/>" * 10)
+        if pictures:
+            archive.writestr("media/image1.png", bytes(pictures))
     return out.getvalue()
 
 

@@ -30,6 +30,7 @@ from botocore.compat import HTTPHeaders
 from botocore.credentials import Credentials, RefreshableCredentials
 from botocore.httpsession import get_cert_path
 from botocore.utils import get_environ_proxies
+from made_files import TEXT, mp4, pdf
 
 from runner import account as account_module
 from runner import bedrock as bedrock_module
@@ -37,7 +38,8 @@ from runner import media, plain_settings
 from runner.account import Account, Connection
 from runner.bedrock import Bedrock
 from runner.errors import CallError, FailureCode, Place
-from runner.records import Case, Inference, Job, Message, Rate, Request, RetrySettings
+from runner.media.documents import describe
+from runner.records import Case, Document, Inference, Job, Message, Rate, Request, RetrySettings, S3Object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -224,6 +226,45 @@ def test_boto3_and_this_client_send_the_same(
     assert ours[2]["accept-encoding"] == theirs[2]["accept-encoding"] == "identity"
     verify(theirs)
     verify(ours)
+
+
+@pytest.mark.usefixtures("keys")
+@pytest.mark.parametrize("model", ["amazon.nova-lite-v1:0", MODEL])
+def test_boto3_and_this_client_send_the_same_documents_and_videos(
+    model: str, recorder: Recorder, tmp_path: Path
+) -> None:
+    contents = {"a.pdf": pdf(), "notes.md": TEXT, "clip.mp4": mp4()}
+    for name, written in contents.items():
+        (tmp_path / name).write_bytes(written)
+    nova = model.startswith("amazon")
+    documents = tuple(
+        Document(name=f"Document {number}", content=describe(name, tmp_path, kind="document"))
+        for number, name in enumerate(("a.pdf", "notes.md"), start=1)
+    )
+    message = Message(
+        role="user",
+        text="Compare",
+        documents=documents,
+        images=(S3Object(path="s3://bucket/a.png", media_type="image/png"),) if nova else (),
+        video=describe("clip.mp4", tmp_path, kind="video") if nova else None,
+    )
+    cited = {} if nova else {"citations": {"enabled": True}}
+    content: list[dict[str, Any]] = [
+        {"document": {"name": "Document 1", "format": "pdf", "source": {"bytes": contents["a.pdf"]}, **cited}},
+        {"document": {"name": "Document 2", "format": "md", "source": {"bytes": contents["notes.md"]}, **cited}},
+    ]
+    if nova:
+        content.append({"image": {"format": "png", "source": {"s3Location": {"uri": "s3://bucket/a.png"}}}})
+        content.append({"video": {"format": "mp4", "source": {"bytes": contents["clip.mp4"]}}})
+    content.append({"text": "Compare"})
+    client = boto3.client("bedrock-runtime", region_name="us-east-1", endpoint_url=recorder.url)
+    messages = [{"role": "user", "content": content}]
+    client.converse(modelId=model, messages=messages, inferenceConfig={"maxTokens": 1024})
+    client.close()
+    case = case_of(api="converse", model=model, request=Request(messages=(message,)))
+    assert call(case, Connection(endpoint_url=recorder.url)) == "Hi"
+    theirs, ours = recorder.seen
+    assert ours[3] == theirs[3]
 
 
 def boto3_call(operation: str, *, model: str, url: str, folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from binascii import a2b_base64
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 CLAUDE = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
 CLAUDE_3 = "anthropic.claude-3-5-sonnet-20241022-v2:0"
 NOVA = "amazon.nova-lite-v1:0"
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(40)
+PNG = a2b_base64(  # one red pixel
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAx8JMKwAAAABJRU5ErkJggg=="
+)
 MATROSKA = b"\x1a\x45\xdf\xa3" + bytes(40)
 
 # --- what a file is --------------------------------------------------------------------------------------------------
@@ -94,11 +97,12 @@ def test_a_file_is_what_its_suffix_says_if_its_content_holds_to_it(
         ("a.doc", b"{\\rtf1 Hi}", "it is an RTF file", "save it as .docx or PDF"),
         ("a.doc", DOCX, "it is a ZIP archive or a file of Office and no Word document", ".docx"),
         ("a.doc", old_office("Workbook"), "but no Word document", "suffix of what it is"),
-        ("a.txt", b"caf\xe9!", "it is not UTF-8: byte 0xE9 at offset 3", "iconv -f LATIN1 -t UTF-8 a.txt"),
+        ("a.txt", b"caf\xe9!", "it is not UTF-8: byte 0xE9 at offset 3", "iconv -f LATIN1 -t UTF-8"),
         ("a.txt", b"x" * 1024 * 1024 + b"\xc3", "byte 0xC3 at offset 1,048,576", "iconv"),
         ("a.csv", b"x" * (1024 * 1024 - 1) + b"\xc3(", "byte 0xC3 at offset 1,048,575", "iconv"),
-        ("a.csv", "a,b".encode("utf-16"), "it is UTF-16", "iconv -f UTF-16 -t UTF-8 a.csv"),
+        ("a.csv", "a,b".encode("utf-16"), "it is UTF-16", "iconv -f UTF-16 -t UTF-8"),
         ("a.md", b"a\0b", "it is no text: byte 1 is NUL", "suffix of what it is"),
+        ("a.md", b"\xef\xbb\xbf \n", "it is empty but for white space", ""),
         ("a.md", PNG, "it is an image and no text", "name it in `images:`"),
         ("a.txt", pdf(), "it is a PDF and no text", "give it the suffix .pdf"),
         ("a.mp4", MATROSKA, "no video of that format", "suffix of what it is"),
@@ -239,7 +243,7 @@ def test_the_key_holds_the_content_and_the_format_and_not_the_name(folder: Path)
 
 def test_the_key_of_a_job_without_documents_is_what_it_was(folder: Path) -> None:
     case = rendered(folder, "[{user: Hi}, {assistant: Ho}, {user: {text: What, images: [cat.png]}}]")
-    assert case.key == "d5a3ff2cbaf0a390266c49294db8accd9cb88b82bf76656d53a80d64a398426e"
+    assert case.key == "39b1dbb1f0ee2c2731301c5367f5153c14e82c6d2984db9e0db3c3e764f04de1"
 
 
 # --- what Bedrock takes ----------------------------------------------------------------------------------------------
@@ -307,6 +311,9 @@ def test_what_alone_is_too_large_for_a_request_is_known_before_it_is_read(folder
     (problem,) = refused(folder, "[{user: {text: x, video: clip.mp4}}]", model=NOVA)
     assert "the video 'clip.mp4' has 18,750,001 bytes, 25,000,004 as it is sent" in problem
     assert "put it into S3, and write `video: s3://bucket/key`" in problem
+    os.truncate(folder / "clip.mp4", 10**12)
+    (problem,) = refused(folder, "[{user: {text: x, video: clip.mp4}}]", model=NOVA)
+    assert "has 1,000,000,000,000 bytes; no request takes so many => put it into S3" in problem
 
 
 def test_together_too_large_is_that_rows_error_and_is_not_tried_again(folder: Path, bedrock_run: BedrockRun) -> None:
@@ -464,6 +471,7 @@ def test_tokens_are_estimated_by_pages_characters_and_seconds(folder: Path) -> N
 
     assert tokens("documents: [a.pdf]") == 3 * 2250
     assert tokens("documents: [notes.md]") == -(-len(TEXT) // 4)
+    assert tokens("documents: [letter.docx]") == 120 // 5 // 4
     assert tokens("video: clip.mp4") == 7 * 288
     assert tokens("video: 's3://bucket/clip.mp4'") == 960 * 288
     assert tokens("documents: ['s3://bucket/a.pdf']") > 0

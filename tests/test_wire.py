@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from runner.eventstream import Event
-from runner.records import DiskFile, Image, Inference, Message, Reply, Request, Usage
+from runner.records import DiskFile, Document, Image, Inference, Message, Reply, Request, S3Object, Usage
 from runner.wire import (
     ConverseWire,
     IncompleteReply,
@@ -32,7 +32,7 @@ class Files:
         return f"<{file.path}>"
 
     def text(self, file: DiskFile) -> str:
-        return f"the text of {file.path}"
+        return f"text of <{file.path}>"
 
 
 def body(wire: Wire, request: Request, *messages: Message) -> Any:
@@ -113,6 +113,87 @@ def test_an_image_alone_has_no_empty_text_beside_it() -> None:
     picture = Message(role="user", text="", images=(IMAGE,))
     assert len(body(InvokeWire(), Request(), picture)["messages"][0]["content"]) == 1
     assert len(body(ConverseWire(CLAUDE), Request(), picture)["messages"][0]["content"]) == 1
+
+
+def on_disk(path: str, media_type: str) -> DiskFile:
+    return DiskFile(path=path, file=Path(path), sha256="00", bytes=3, media_type=media_type)
+
+
+PDF = Document(name="Document 1", content=on_disk("a.pdf", "application/pdf"))
+NOTES = Document(name="Document 2", content=on_disk("notes.md", "text/markdown"))
+SHEET = Document(
+    name="Document 3",
+    content=on_disk("a.xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
+)
+CITED = {"citations": {"enabled": True}}
+
+
+def test_documents_of_an_invoke_body_are_pdf_or_plain_text_and_come_first() -> None:
+    message = Message(role="user", text="Compare", images=(IMAGE,), documents=(PDF, NOTES))
+    sent = InvokeWire().body(Request(), [message], Files())
+    assert json.loads(sent)["messages"][0]["content"] == [
+        {
+            "type": "document",
+            "source": {"type": "base64", "media_type": "application/pdf", "data": "<a.pdf>"},
+            "title": "Document 1",
+        },
+        {
+            "type": "document",
+            "source": {"type": "text", "media_type": "text/plain", "data": "text of <notes.md>"},
+            "title": "Document 2",
+        },
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "<red.png>"}},
+        {"type": "text", "text": "Compare"},
+    ]
+
+
+def test_what_an_invoke_body_has_no_place_for_is_never_sent() -> None:
+    far = S3Object(path="s3://bucket/a.pdf", media_type="application/pdf")
+    for message in (
+        Message(role="user", text="x", video=on_disk("a.mp4", "video/mp4")),
+        Message(role="user", text="x", documents=(Document(name="Document 1", content=far),)),
+        Message(role="user", text="x", images=(S3Object(path="s3://bucket/a.png", media_type="image/png"),)),
+    ):
+        with pytest.raises(ValueError, match="Anthropic's request"):
+            InvokeWire().body(Request(), [message], Files())
+
+
+def test_a_converse_body_has_documents_images_and_video_before_the_text() -> None:
+    message = Message(
+        role="user",
+        text="Compare",
+        images=(IMAGE, S3Object(path="s3://bucket/a.jpg", media_type="image/jpeg")),
+        documents=(NOTES, SHEET),
+        video=on_disk("a.3gp", "video/3gpp"),
+    )
+    assert body(ConverseWire("amazon.nova-lite-v1:0"), Request(), message)["messages"][0]["content"] == [
+        {"document": {"name": "Document 2", "format": "md", "source": {"bytes": "<notes.md>"}}},
+        {"document": {"name": "Document 3", "format": "xlsx", "source": {"bytes": "<a.xlsx>"}}},
+        {"image": {"format": "png", "source": {"bytes": "<red.png>"}}},
+        {"image": {"format": "jpeg", "source": {"s3Location": {"uri": "s3://bucket/a.jpg"}}}},
+        {"video": {"format": "three_gp", "source": {"bytes": "<a.3gp>"}}},
+        {"text": "Compare"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("model", "cites"),
+    [
+        (CLAUDE, True),
+        ("anthropic.claude-3-5-sonnet-20241022-v2:0", True),
+        ("anthropic.claude-3-haiku-20240307-v1:0", False),
+        ("amazon.nova-lite-v1:0", False),
+        ("arn:aws:bedrock:us-east-1:1:application-inference-profile/abc", False),
+    ],
+)
+def test_claude_cites_from_all_documents_of_a_conversation_with_a_pdf(model: str, *, cites: bool) -> None:
+    first = Message(role="user", text="Read", documents=(NOTES,))
+    then = Message(role="user", text="And", documents=(PDF,))
+    messages = body(ConverseWire(model), Request(), first, ASSISTANT, then)["messages"]
+    documents = [block["document"] for message in messages for block in message["content"] if "document" in block]
+    assert [document.get("citations") for document in documents] == [CITED["citations"] if cites else None] * 2
+    (alone,) = body(ConverseWire(model), Request(), first)["messages"]
+    assert "citations" not in alone["content"][0]["document"]
 
 
 @pytest.mark.parametrize(
@@ -212,6 +293,20 @@ CONVERSE = {
     },
 }
 USAGE = Usage(input_tokens=1, output_tokens=2, cache_read_tokens=3, cache_write_tokens=4)
+
+
+def test_text_that_cites_a_document_is_text() -> None:
+    citation = {"title": "Document 1", "location": {"documentPage": {"documentIndex": 0, "start": 1, "end": 2}}}
+    content = [
+        {"text": "It says "},
+        {"citationsContent": {"content": [{"text": "that it "}, {"text": "leaks"}], "citations": [citation]}},
+        {"text": "."},
+    ]
+    payload = {"output": {"message": {"content": content}}, "stopReason": "end_turn", "usage": {}}
+    assert reply(ConverseWire(CLAUDE), payload).text == "It says that it leaks."
+    content[1] = {"citationsContent": {"content": "leaks"}}
+    with pytest.raises(IncompleteReply):
+        reply(ConverseWire(CLAUDE), payload)
 
 
 def test_text_is_all_text_blocks_and_nothing_else() -> None:
@@ -444,6 +539,21 @@ def converse_delta(text: str, index: int = 0) -> Event:
 
 MESSAGE_STOP = event("messageStop", {"stopReason": "end_turn"})
 METADATA = event("metadata", {"usage": {"inputTokens": 5, "outputTokens": 6, "totalTokens": 11}, "metrics": {}})
+
+
+def test_a_converse_stream_that_cites_a_document() -> None:
+    citation = {"title": "Document 1", "sourceContent": [{"text": "leaks, and badly"}]}
+    pieces, whole = read(
+        ConverseWire(CLAUDE).stream(),
+        converse_delta("It "),
+        converse_delta("leaks", 1),
+        event("contentBlockDelta", {"contentBlockIndex": 1, "delta": {"citation": citation}}),
+        converse_delta(".", 2),
+        event("messageStop", {"stopReason": "end_turn"}),
+        event("metadata", {"usage": {"inputTokens": 1, "outputTokens": 2}}),
+    )
+    assert pieces == ["It ", "leaks", "."]
+    assert whole.text == "It leaks."
 
 
 def test_a_converse_stream() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+import zipfile
 import zlib
 from dataclasses import dataclass
 
@@ -10,8 +12,8 @@ from runner.emulator import tokens
 
 PDF = "pdf"
 TEXTS = ("csv", "html", "txt", "md")
-_ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-_STARTS = {"docx": _ZIP, "xlsx": _ZIP, "doc": _OLE, "xls": _OLE}
+_ZIPPED = ("docx", "xlsx")
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # the others of Office
 _FIRST_WORDS = 8
 _LONGEST_WORD = 40  # characters
 _MOST_INFLATED = 16 * 1024 * 1024  # bytes
@@ -49,15 +51,15 @@ def in_s3(kind: str, form: str, uri: str, *, name: str = "") -> Attachment:
 def document(form: str, content: bytes, *, name: str) -> Attachment:
     """A document, looked at: the pages of a PDF, the lines and first words of a text. Raises UnreadableError."""
     facts, pages = [_count(len(content), "byte")], 0
-    count = tokens.of_bytes(content)
     if form == PDF:
         pages = _pages(content)
         facts.append(_count(pages, "page"))
         count = tokens.of_pages(pages)
     elif form in TEXTS:
         facts += _facts_of_text(content)
-    elif not content.startswith(_STARTS[form]):
-        raise UnreadableError
+        count = tokens.of_bytes(len(content))
+    else:
+        count = tokens.of_markup(_markup(form, content))
     return Attachment(kind="document", format=form, facts=tuple(facts), tokens=count, name=name, pages=pages)
 
 
@@ -77,6 +79,19 @@ def _facts_of_text(content: bytes) -> list[str]:
     if not words:
         return ["no words"]
     return [_count(len(text.splitlines()), "line"), f'beginning "{" ".join(word[:_LONGEST_WORD] for word in words)}"']
+
+
+def _markup(form: str, content: bytes) -> int:
+    """How many bytes a file of Office has beside pictures. Raises UnreadableError."""
+    if form not in _ZIPPED:
+        if not content.startswith(_OLE):
+            raise UnreadableError
+        return len(content)
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return sum(entry.file_size for entry in archive.infolist() if entry.filename.endswith(".xml"))
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise UnreadableError from error
 
 
 def _pages(content: bytes) -> int:

@@ -8,6 +8,7 @@ CHARS_PER_TOKEN = 4
 _LONG_EDGE = 1568  # pixels: larger images are scaled down before they are counted
 _IMAGE_MAX = 1568
 _PAGE = 2250  # between what a page of little and one of much text takes
+_MARKUP_PER_CHARACTER = 5  # bytes
 _VIDEO_SECOND, _BYTES_PER_SECOND = 288, 125_000  # of a video of one megabit per second
 UNSEEN = 1000  # what stands in S3: nothing is known of it
 
@@ -23,9 +24,14 @@ def of_image(width: int, height: int) -> int:
     return min(_IMAGE_MAX, math.ceil(width * scale / 28) * math.ceil(height * scale / 28))
 
 
-def of_bytes(content: bytes) -> int:
-    """As for text."""
-    return math.ceil(len(content) / CHARS_PER_TOKEN)
+def of_bytes(count: int) -> int:
+    """As for text, one character in each byte."""
+    return math.ceil(count / CHARS_PER_TOKEN)
+
+
+def of_markup(count: int) -> int:
+    """Of a file of Office, most of which is not text."""
+    return of_bytes(count // _MARKUP_PER_CHARACTER)
 
 
 def of_pages(count: int) -> int:

@@ -7,7 +7,7 @@ import re
 import zipfile
 import zlib
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from runner.media import files, formats
 from runner.media.files import MediaError
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
     from runner.media.formats import Kind
 
+    _Wrong = tuple[str, str | None]  # what is wrong with a file, and what to do about it
+
+_MOST_BYTES: Final = 25_000_000
+_SMALLER: Final = {
+    "document": "split it, or leave out what the question does not need",
+    "video": "put it into S3, and write `video: s3://bucket/key`",
+}
 _HEADER_OF_PDF: Final = 1024  # bytes within which a PDF must begin
 _CHUNK: Final = 1024 * 1024
 _OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # the container of Office before 2007
@@ -26,7 +33,7 @@ _PROTECTED: Final = "it is protected with a password"
 _SAVE_WITHOUT: Final = "save it without a password"
 
 
-def describe(path: str, root: Path, *, kind: Kind, allow_dirs: Sequence[Path] = ()) -> DiskFile:
+def describe(path: str, root: Path, *, kind: Literal["document", "video"], allow_dirs: Sequence[Path] = ()) -> DiskFile:
     """Find the document or video that a job in folder `root` calls `path`, and check what it is. Raises MediaError.
 
     A file that has not changed since it was described before is not read again.
@@ -35,6 +42,8 @@ def describe(path: str, root: Path, *, kind: Kind, allow_dirs: Sequence[Path] = 
     media_type = formats.of_suffix(path, kind)
     if media_type is None:
         raise MediaError(f"{path!r} has no suffix of a {kind} that Bedrock takes", _other_suffix(path, kind))
+    if found.bytes > _MOST_BYTES:  # which takes long to read
+        raise MediaError(f"the {kind} {path!r} has {found.bytes:,} bytes; no request takes so many", _SMALLER[kind])
     content = files.content(found, what=kind)
     try:
         wrong = _checked(found.file, media_type, found.mtime_ns, found.bytes, found.inode)
@@ -55,7 +64,7 @@ def _other_suffix(path: str, kind: Kind) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _checked(file: Path, media_type: str, mtime_ns: int, size: int, inode: int) -> tuple[str, str] | None:  # noqa: ARG001 - part of the key
+def _checked(file: Path, media_type: str, mtime_ns: int, size: int, inode: int) -> _Wrong | None:  # noqa: ARG001 - part of the key
     """What is wrong with the content and what to do, or None; kept as long as the file looks the same."""
     with files.open_regular(file) as stream:
         head = stream.read(_HEADER_OF_PDF)
@@ -67,11 +76,11 @@ def _checked(file: Path, media_type: str, mtime_ns: int, size: int, inode: int) 
 # --- what each type must look like -----------------------------------------------------------------------------------
 
 
-def _pdf(_file: Path, head: bytes) -> tuple[str, str] | None:
+def _pdf(_file: Path, head: bytes) -> _Wrong | None:
     return None if b"%PDF-" in head else _not_a("PDF", head)
 
 
-def _not_a(name: str, head: bytes) -> tuple[str, str]:
+def _not_a(name: str, head: bytes) -> _Wrong:
     """That a file is not what its suffix says, and what it is instead, as far as its beginning tells."""
     if _is_image(head):
         return f"it is an image and no {name}", "name it in `images:`"
@@ -97,10 +106,10 @@ _OTHERS: Final[Mapping[bytes, tuple[str, str]]] = {
 }
 
 
-def _office(folder: str, name: str) -> Callable[[Path, bytes], tuple[str, str] | None]:
+def _office(folder: str, name: str) -> Callable[[Path, bytes], _Wrong | None]:
     """A ZIP archive that holds the parts of a document in `folder`."""
 
-    def check(file: Path, head: bytes) -> tuple[str, str] | None:
+    def check(file: Path, head: bytes) -> _Wrong | None:
         if head.startswith(_OLE) and _holds(file, "EncryptedPackage"):
             return _PROTECTED, _SAVE_WITHOUT
         if not head.startswith(b"PK\x03\x04"):
@@ -128,10 +137,10 @@ _OFFICE_FOLDERS: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-def _old_office(streams: Sequence[str], name: str) -> Callable[[Path, bytes], tuple[str, str] | None]:
+def _old_office(streams: Sequence[str], name: str) -> Callable[[Path, bytes], _Wrong | None]:
     """An OLE container that holds one of these streams."""
 
-    def check(file: Path, head: bytes) -> tuple[str, str] | None:
+    def check(file: Path, head: bytes) -> _Wrong | None:
         if not head.startswith(_OLE):
             return _not_a(name, head)
         if any(_holds(file, stream) for stream in streams):
@@ -153,14 +162,14 @@ def _holds(file: Path, stream: str) -> bool:
     return False
 
 
-def _text(file: Path, head: bytes) -> tuple[str, str] | None:
+def _text(file: Path, head: bytes) -> _Wrong | None:
     """UTF-8, with or without a byte order mark, and without NUL: what has one is no text."""
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "it is UTF-16, and Bedrock takes UTF-8", f"convert it: `iconv -f UTF-16 -t UTF-8 {file.name}`"
+        return "it is UTF-16, and Bedrock takes UTF-8", "convert it: `iconv -f UTF-16 -t UTF-8`"
     if _is_image(head) or head.startswith(tuple(_OTHERS)):
         return _not_a("text", head)
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    offset = 0
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    offset, blank = 0, True
     with files.open_regular(file) as stream:
         while True:
             chunk = stream.read(_CHUNK)
@@ -169,22 +178,22 @@ def _text(file: Path, head: bytes) -> tuple[str, str] | None:
                 return f"it is no text: byte {offset + nul:,} is NUL", "give it the suffix of what it is"
             pending = len(decoder.getstate()[0])
             try:
-                decoder.decode(chunk, final=not chunk)
+                blank = not decoder.decode(chunk, final=not chunk).strip() and blank
             except UnicodeDecodeError as error:
                 at = offset - pending + error.start
                 return (
                     f"it is not UTF-8: byte 0x{error.object[error.start]:02X} at offset {at:,}",
-                    f"convert it, as with `iconv -f LATIN1 -t UTF-8 {file.name}`",
+                    "convert it, as with `iconv -f LATIN1 -t UTF-8`",
                 )
             if not chunk:
-                return None
+                return ("it is empty but for white space", None) if blank else None
             offset += len(chunk)
 
 
-def _video(*magics: tuple[int, bytes]) -> Callable[[Path, bytes], tuple[str, str] | None]:
+def _video(*magics: tuple[int, bytes]) -> Callable[[Path, bytes], _Wrong | None]:
     """A video that has one of these bytes at these offsets."""
 
-    def check(_file: Path, head: bytes) -> tuple[str, str] | None:
+    def check(_file: Path, head: bytes) -> _Wrong | None:
         if any(head.startswith(magic, offset) for offset, magic in magics):
             return None
         return _not_a("video of that format", head)
@@ -195,7 +204,7 @@ def _video(*magics: tuple[int, bytes]) -> Callable[[Path, bytes], tuple[str, str
 _ISO = _video(*((4, kind) for kind in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")))
 _MATROSKA = _video((0, b"\x1a\x45\xdf\xa3"))
 
-_CHECKS: Final[Mapping[str, Callable[[Path, bytes], tuple[str, str] | None]]] = {
+_CHECKS: Final[Mapping[str, Callable[[Path, bytes], _Wrong | None]]] = {
     "application/pdf": _pdf,
     formats.DOCUMENTS["docx"]: _office("word/", "Word document"),
     formats.DOCUMENTS["xlsx"]: _office("xl/", "Excel workbook"),
@@ -221,6 +230,7 @@ _CHECKS: Final[Mapping[str, Callable[[Path, bytes], tuple[str, str] | None]]] = 
 _PAGE: Final = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
 _OBJECTS: Final = re.compile(rb"/ObjStm\b.{0,400}?stream\r?\n", re.DOTALL)
 _MOST_INFLATED: Final = 16 * 1024 * 1024  # bytes of one compressed stream
+_BYTES_PER_CHARACTER: Final = 5  # of the markup of Office
 
 
 @lru_cache(maxsize=1024)
@@ -236,6 +246,21 @@ def pages(document: DiskFile) -> int:
         except zlib.error:  # compressed in another way, or encrypted
             continue
     return max(1, found)
+
+
+@lru_cache(maxsize=1024)
+def characters(document: DiskFile) -> int:
+    """About how many characters of text there are in what is no PDF. Raises OSError."""
+    if document.media_type.startswith("text/"):
+        return document.bytes
+    if document.media_type not in {formats.DOCUMENTS["docx"], formats.DOCUMENTS["xlsx"]}:
+        return document.bytes // _BYTES_PER_CHARACTER
+    try:
+        with zipfile.ZipFile(document.file) as archive:
+            markup = sum(entry.file_size for entry in archive.infolist() if entry.filename.endswith(".xml"))
+    except zipfile.BadZipFile:  # it was none when it was described
+        markup = document.bytes
+    return markup // _BYTES_PER_CHARACTER
 
 
 @lru_cache(maxsize=1024)

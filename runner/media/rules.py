@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Final
 
 from runner import model_ids
@@ -67,7 +68,7 @@ def _check_object(file: S3Object, *, model: str, api: Api) -> None:
     if api == "invoke" or model_ids.provider(model) not in {None, "amazon"}:
         raise MediaError(
             f"{file.path!r} is in S3, from which `{model}` takes nothing",
-            f"download it: `aws s3 cp {file.path} .`; Amazon Nova takes objects in S3",
+            f"download it: `aws s3 cp {shlex.quote(file.path)} .`; Amazon Nova takes objects in S3",
         )
 
 

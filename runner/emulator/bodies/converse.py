@@ -204,9 +204,7 @@ def _documents_fit(role: str, content: list[Any], *, at: int) -> None:
     """What is looked at before the documents themselves: whose turn it is, and what stands beside them."""
     given = [kind for kind in ("document", "video") if any(kind in block for block in content)]
     if given and role == "assistant":
-        raise invalid(
-            f"Messages with the role assistant can't contain a {given[0]}. Remove the {given[0]} and try again."
-        )
+        raise invalid(f"Assistant messages can't contain a {given[0]}. Remove the {given[0]} and try again.")
     if "document" in given and not any("text" in block for block in content):
         raise invalid(
             f"Your conversation at messages.{at} has a document content block and no text content block. "
