@@ -64,8 +64,8 @@ def report(named: tuple[Path, ...], *, verbose: bool, **given: Any) -> int:
         for line in summary_lines(summary):
             say(line)
     outcome = reports.write(wanted, rows, summary, verbose=verbose)
-    for file in outcome.files:
-        say(f"report: {file}")
+    for written in outcome.written:
+        say(f"report: {written}")
     for failure in outcome.failures:
         say(f"error: {failure}")
     return ExitCode.STOPPED if outcome.failures else ExitCode.OK

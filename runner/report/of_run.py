@@ -45,7 +45,7 @@ def write(spooled: Spool, summary: Summary, options: RunOptions) -> None:
         say(f"note: no report was written, since {why}")
         return
     made = report.write(options.reports, rows, summary, verbose=options.verbose)
-    for file in made.files if not options.quiet else ():
-        say(f"report: {file}")
+    for written in made.written if not options.quiet else ():
+        say(f"report: {written}")
     for failure in made.failures:
         say(f"note: {failure}")
