@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
+import PIL.Image
 from playwright.sync_api import BrowserContext, Dialog, Request, Route, expect
 
 from runner import summary
@@ -84,6 +87,26 @@ def in_error(number: int, message: str = "ThrottlingException: slow down", **cha
     told: dict[str, Any] = {"output": None, "replies": [], "usage": None, "cost_usd": None, "latency_ms": None}
     told["assertions"] = []
     return {**row(number), **told, "status": "error", "error": error, **changes}
+
+
+def picture(mode: str, size: tuple[int, int]) -> bytes:
+    """A PNG."""
+    stream = io.BytesIO()
+    PIL.Image.new(mode, size).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def image(name: str, content: bytes) -> dict[str, Any]:
+    """An image as rows tell of it."""
+    digest = sha256(content).hexdigest()
+    return {"path": name, "sha256": digest, "bytes": len(content), "media_type": "image/png"}
+
+
+def showing(found: dict[str, Any], folder: Path, *images: dict[str, Any], **others: Any) -> dict[str, Any]:
+    """The row, now of a job in `folder`, with these images in its first turn and perhaps other files."""
+    found["source"] = {"path": str(folder / "quiz.yaml"), "line": 1, "row": None}
+    found["request"]["messages"][0] |= {**({"images": list(images)} if images else {}), **others}
+    return found
 
 
 def rows_of(found: list[dict[str, Any]], folder: Path) -> Rows:

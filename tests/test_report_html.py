@@ -12,7 +12,7 @@ import PIL.Image
 import pytest
 from hostile import HOSTILE
 from playwright.sync_api import Page, expect
-from report_pages import MODELS, Open, data_of, in_error, row, rows_of, write
+from report_pages import MODELS, Open, data_of, image, in_error, picture, row, rows_of, showing, write
 
 from runner import summary
 from runner.console import plain
@@ -168,18 +168,26 @@ def test_every_column_sorts_up_down_and_not_at_all(tmp_path: Path, opened: Open)
     assert set(expected) == set(re.findall(r"col-(\w+)", report.page.locator("#table thead").inner_html()))
     start = report.cases()
     for column, order in expected.items():
-        button = report.page.locator(f"#table .col-{column} button")
-        button.click()
-        assert (column, report.cases()) == (column, order)
-        head = report.page.locator(f"#table th.col-{column}")
-        expect(head).to_have_attribute("aria-sort", "ascending")
-        button.click()
+        once, twice, thrice = clicked_thrice(report.page, f"#table .col-{column} button")
         unknown = ["z"] if column in {"latency", "input", "output", "cost"} else []  # at the end either way
         tied = column in {"status", "job"}
-        assert tied or report.cases() == [*reversed([each for each in order if each not in unknown]), *unknown]
-        expect(head).to_have_attribute("aria-sort", "descending")
-        button.click()
-        assert report.cases() == start
+        back = [*reversed([each for each in order if each not in unknown]), *unknown]
+        assert (column, once) == (column, ["ascending", order])
+        assert (column, twice) == (column, ["descending", twice[1] if tied else back])
+        assert (column, thrice) == (column, ["none", start])
+
+
+def clicked_thrice(page: Page, button: str) -> list[list[Any]]:
+    """What the head of a column says after each of three clicks, and the order of the cases."""
+    told: list[list[Any]] = page.evaluate(
+        """(button) => [1, 2, 3].map(() => {
+            document.querySelector(button).click();
+            const cases = [...document.querySelectorAll('#table .case-id')].map((one) => one.textContent);
+            return [document.querySelector(button).closest('th').getAttribute('aria-sort'), cases];
+        })""",
+        button,
+    )
+    return told
 
 
 def test_a_case_is_opened_by_click_and_closed_by_the_ways_that_people_try(tmp_path: Path, opened: Open) -> None:
@@ -427,21 +435,29 @@ def test_a_judge_that_gave_no_verdict_is_shown(bedrock_run: Any, write_job: Any,
 
 
 def test_ten_thousand_cases_open_filter_and_scroll(tmp_path: Path, opened: Open) -> None:
-    found = (row(number, reason="expected more" if number % 100 == 7 else None) for number in range(10_000))
-    report = opened(write(list(found), tmp_path))
+    (tmp_path / "photo.png").write_bytes(picture("RGB", (64, 64)))
+    photo = image("photo.png", (tmp_path / "photo.png").read_bytes())
+    found = [row(number, reason="expected more" if number % 100 == 7 else None) for number in range(10_000)]
+    for each in found:
+        showing(each, tmp_path, photo)
+    report = opened(write(found, tmp_path))
     page = report.page
 
     def elements() -> int:
         return int(page.evaluate("document.querySelectorAll('*').length"))
 
     assert report.shown() == "10,000"
-    assert elements() < 2000
+    page.select_option("#sort", "position")
+    for view in ("Pictures", "List"):
+        page.get_by_role("button", name=view).click()
+        assert elements() < 2000
+        page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+        expect(page.get_by_role("link", name="case-9999")).to_be_in_viewport()
+        if view == "Pictures":
+            expect(page.locator("#case-9999 img")).to_have_js_property("naturalWidth", 64)
     page.get_by_role("button", name="failed").click()
     assert report.shown() == "100 of 10,000"
     page.get_by_role("button", name="all").click()
-    page.select_option("#sort", "position")
-    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
-    expect(page.get_by_role("link", name="case-9999")).to_be_in_viewport()
     page.fill("#search", '"question 4321" OR "answer 4321"')
     expect(page.locator(".empty")).to_be_visible()
     page.fill("#search", '"answer 4321"')
@@ -556,45 +572,39 @@ def test_a_report_of_no_rows_says_so(tmp_path: Path, opened: Open) -> None:
 
 # --- what rows must not do -------------------------------------------------------------------------------------------
 
-# Open the next case as the keyboard does, and wait until it is there.
-OPEN_NEXT = """
-    const table = document.getElementById('table');
-    const press = (key) => table.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}));
-    const arrived = new Promise((resolve) => addEventListener('hashchange', resolve, {once: true}));
-    press('j');
-    if (number === 0) press('Enter');
-    await arrived;
-"""
-
 
 def test_hostile_replies_are_text(tmp_path: Path, opened: Open) -> None:
-    found = [row(number, output=text) for number, text in enumerate(HOSTILE)]
-    page = opened(write(found, tmp_path)).page
+    found = row()
+    # All of them are of one case, since each case that is opened takes its time.
+    found["replies"] = [{**found["replies"][0], "text": text} for text in HOSTILE]
+    page = opened(write([found], tmp_path), "#quiz/case-0").page
     shown = page.evaluate(
-        f"""async () => {{
-            const shown = [];
-            for (let number = 0; number < {len(found)}; number++) {{
-                {OPEN_NEXT}
-                const turn = [...document.querySelectorAll('#pane .turn-assistant')].at(-1);
-                turn.querySelector('button.more')?.click();
-                shown.push((turn.querySelector('pre') ?? turn.lastElementChild).textContent);
-            }}
-            return shown;
-        }}"""
+        """() => [...document.querySelectorAll('#pane .turn-assistant')].map((turn) => {
+            turn.querySelector('button.more')?.click();
+            return (turn.querySelector('pre') ?? turn.lastElementChild).textContent;
+        })"""
     )
     assert shown == [plain(text[:LONGEST_TEXT]) or "an empty reply" for text in HOSTILE]
 
 
 def test_no_other_field_is_markup_either(tmp_path: Path, opened: Open) -> None:
     def spoilt(number: int, whole: str) -> dict[str, Any]:
-        text = whole[:10_000] or "empty"
+        text = whole[:1000] or "empty"
         name = f"{text}{number}"
         bad = row(number, reason=text, output=text)
         bad["assertions"][0] |= {"type": text, "expected": text, "actual": text, "value": text}
         bad["attempts"][0] |= {"message": text, "request_id": text}
         bad["replies"][0] |= {"stop_reason": text, "request_id": text}
         error = in_error(number)["error"] | {"message": text, "hint": text, "request_id": text}
-        image = {"path": text, "sha256": "0" * 64, "bytes": 1, "media_type": "image/png"}
+        file = {"path": text, "sha256": "0" * 64, "bytes": 1}
+        sent = {"media_type": "image/png", "width": 1, "height": 1, "changes": [text, text]}
+        message = {
+            "role": "user",
+            "text": text,
+            "images": [{**file, "media_type": "image/png", "sent": sent}],
+            "documents": [{**file, "media_type": "application/pdf", "name": "Document 1"}],
+            "video": {**file, "media_type": "video/mp4"},
+        }
         return bad | {
             "status": "error",
             "error": error,
@@ -607,27 +617,35 @@ def test_no_other_field_is_markup_either(tmp_path: Path, opened: Open) -> None:
             "tags": [text, name],
             "matrix": {text: text, "number": number % 2},
             "vars": {text: text, "nested": {text: [text]}},
+            "parsed": {text: text, "nested": {text: [text]}},
             "request": {
                 "system": text,
-                "messages": [{"role": "user", "text": text, "images": [image]}],
+                "messages": [message],
                 "inference": bad["request"]["inference"] | {"stop": [text]},
                 "extra": {text: text},
             },
             "source": {"path": text, "line": 1, "row": text},
         }
 
-    page = opened(write([spoilt(number, text) for number, text in enumerate(HOSTILE)], tmp_path)).page
-    page.get_by_role("button", name="Side by side").click()
-    page.get_by_role("button", name="List").click()
-    names = page.evaluate(
-        f"""async () => {{
+    path = write([spoilt(number, text) for number, text in enumerate(HOSTILE)], tmp_path)
+    page = opened(path, viewport={"width": 1000, "height": 150}).page  # to paint more of it takes longest
+    for view in ("Side by side", "Pictures", "List"):
+        page.get_by_role("button", name=view).click()
+    names = page.evaluate(  # opened one by one as the keyboard does
+        """async (count) => {
             const names = [];
-            for (let number = 0; number < {len(HOSTILE)}; number++) {{
-                {OPEN_NEXT}
+            const table = document.getElementById('table');
+            const press = (key) => table.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}));
+            for (let number = 0; number < count; number++) {
+                const arrived = new Promise((resolve) => addEventListener('hashchange', resolve, {once: true}));
+                press('j');
+                if (number === 0) press('Enter');
+                await arrived;
                 names.push(document.querySelector('#pane .turn-system').textContent);
-            }}
+            }
             return names;
-        }}"""
+        }""",
+        len(HOSTILE),
     )
     assert len(names) == len(HOSTILE)
     for name in ("iframe", "object", "base", "form", "#pane img", "meta[http-equiv=refresh]", "link[rel=stylesheet]"):

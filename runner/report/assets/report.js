@@ -34,7 +34,7 @@ const status = (name) => h("span", { class: `status status-${name}` }, icon(name
 
 // --- numbers as people read them -------------------------------------------------------------------------------------
 
-const count = (value) => value.toLocaleString("en-US");
+const count = new Intl.NumberFormat("en-US").format;
 const plural = (value, word) => `${count(value)} ${word}${value === 1 ? "" : "s"}`;
 
 function money(usd) {
@@ -231,12 +231,13 @@ class VirtualList {
   /** Draw every row anew. */
   redraw() {
     this.rows = new Map(); // by position
+    this.from = this.to = -1;
     this.fit();
   }
 
   /** Show what can be seen after the room for it, and so the height of a row, may have changed. */
   fit() {
-    this.show(...this.range());
+    this.refresh();
     const measured = this.from < this.to ? this.body.children[1].getBoundingClientRect().height : 0;
     if (measured && measured !== this.height) {
       this.height = measured;
@@ -555,16 +556,21 @@ function caption(each) {
 // --- which of them is shown ------------------------------------------------------------------------------------------
 
 const VIEWS = {
-  table: { title: "List", draw: drawTable, isOffered: () => true },
-  matrix: { title: "Side by side", draw: drawMatrix, isOffered: () => jobsWithVariants().length > 0 },
-  pictures: { title: "Pictures", draw: drawPictures, isOffered: () => cases.some((each) => imagesOf(each).length) },
+  table: { title: "List", draw: drawTable, columns: () => 1, isOffered: () => true },
+  matrix: { title: "Side by side", draw: drawMatrix, columns: () => 1, isOffered: () => jobsWithVariants().length > 0 },
+  pictures: { title: "Pictures", draw: drawPictures, columns: pictureColumns, isOffered: () => cases.some((each) => imagesOf(each).length) },
 };
 
-function drawList() {
+/** Tell the style how high what sticks to the top is: the head of the list sticks below it. */
+function measureToolbar() {
   const toolbar = $("cases").querySelector(".toolbar");
   const sticks = getComputedStyle(toolbar).position === "sticky";
-  $("list").style.setProperty("--toolbar", `${sticks ? toolbar.offsetHeight : 0}px`); // the head sticks below it
+  $("list").style.setProperty("--toolbar", `${sticks ? toolbar.offsetHeight : 0}px`);
+}
+
+function drawList() {
   $("cases").classList.toggle("without-columns", state.view === "pictures"); // to sort by
+  measureToolbar();
   if (!shown.length && state.view !== "matrix") {
     list = null;
     const none = cases.length ? "No case passes the filters. " : "There are no rows.";
@@ -575,9 +581,10 @@ function drawList() {
   VIEWS[state.view].draw();
 }
 
-/** After the room for the list has changed. Pictures stay what they are as long as the same number fits in a row. */
+/** After the room for the list has changed. What is drawn stays, as long as the same number of cases fits in a row. */
 function fitList() {
-  if (state.view === "pictures" && list?.columns === pictureColumns()) list.fit();
+  measureToolbar();
+  if (list?.columns === VIEWS[state.view].columns()) list.fit();
   else drawList();
 }
 
@@ -945,8 +952,8 @@ function followAddress() {
     active = shown.indexOf(opened);
     if (!before || moving) $("pane").focus({ preventScroll: true });
   }
-  if (state.view === "pictures") fitList();
-  else list?.redraw();
+  if (state.view === "matrix") list?.redraw(); // which marks the one that is open as it is drawn
+  else fitList();
   markActive();
   if (active >= 0 && opened && state.view !== "matrix") list?.reveal(active);
   if (!opened && before) grid()?.focus({ preventScroll: true });
