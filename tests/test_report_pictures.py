@@ -256,7 +256,7 @@ def test_of_a_picture_in_s3_it_is_said_where_it_is() -> None:
     in_s3 = Picture(Path(), "s3://bucket/photo.jpg", None)
     found = Thumbnails([in_s3])
     assert (found.number(in_s3), found.sources) == (None, [])
-    assert found.why_missing(in_s3) == "it lies in S3, where a report does not look"
+    assert found.why_missing(in_s3) == "the model fetched it from S3"
 
 
 def test_what_no_decoder_foresaw_is_one_missing_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -421,6 +421,14 @@ def test_the_message_of_a_run_says_where_the_pictures_are(tmp_path: Path, small:
     path = tmp_path / "report.html"
     outcome = report.write(Reports(html=path), rows, summary.of_rows(rows))
     assert outcome.written == [f"{path} (its pictures are in {tmp_path / 'report_files'})"]
+
+
+def test_it_says_how_far_it_is_where_that_takes_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thumbnails, "_PATIENCE", 0.0)
+    rows = rows_of(noisy(tmp_path, range(3)), tmp_path)
+    told: list[str] = []
+    report.write(Reports(html=tmp_path / "report.html"), rows, summary.of_rows(rows), tell=told.append)
+    assert told == [f"making thumbnails for the report: {number} of 3" for number in (1, 2, 3)]
 
 
 def test_the_help_says_how_much_one_file_holds(bedrock_run: Any) -> None:

@@ -63,7 +63,7 @@ def report(named: tuple[Path, ...], *, verbose: bool, **given: Any) -> int:
     if not wanted:
         for line in summary_lines(summary):
             say(line)
-    outcome = reports.write(wanted, rows, summary, verbose=verbose)
+    outcome = reports.write(wanted, rows, summary, tell=say, verbose=verbose)
     for written in outcome.written:
         say(f"report: {written}")
     for failure in outcome.failures:

@@ -16,7 +16,7 @@ from runner.report.beside import Beside
 from runner.report.files import STDOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from runner.report.rows import Rows
     from runner.summary import Summary
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class _Format(NamedTuple):
     """How a report is made: by `writer` of `module`, which is called with (the open file, rows, summary).
 
-    One that `shows_pictures` is also given the folder beside its file, or None where there can be none.
+    One that `shows_pictures` is also given `tell` and `beside`, the folder for them, or None where there can be none.
     """
 
     module: str
@@ -101,16 +101,24 @@ class Outcome(NamedTuple):
     failures: list[str]
 
 
-def write(wanted: Reports, rows: Rows, summary: Summary, *, verbose: bool = False) -> Outcome:
+def write(
+    wanted: Reports,
+    rows: Rows,
+    summary: Summary,
+    *,
+    tell: Callable[[str], None] | None = None,
+    verbose: bool = False,
+) -> Outcome:
     """Make the reports. Those that could not be made are told: they change nothing about the run.
 
-    What has gone wrong takes a line each; with `verbose` a bug comes with its traceback.
+    What has gone wrong takes a line each; with `verbose` a bug comes with its traceback. Where it takes its time `tell`
+    hears how far it is.
     """
     outcome = Outcome([], [])
     for name, path in wanted.files():
         how = _FORMATS[name]
         beside = Beside(path) if how.shows_pictures and files.may_be_replaced(path) else None
-        make = partial(_make, how, rows, summary, beside)
+        make = partial(_make, how, rows, summary, {"beside": beside, "tell": tell} if how.shows_pictures else {})
         failure = files.write(name, path, make, beside=beside, binary=how.binary, verbose=verbose)
         if failure is not None:
             outcome.failures.append(failure)
@@ -132,6 +140,6 @@ def _tell_github(rows: Rows, summary: Summary, *, verbose: bool) -> Iterator[str
         yield files.failure("GitHub's step summary", append, verbose=verbose)
 
 
-def _make(how: _Format, rows: Rows, summary: Summary, beside: Beside | None, out: IO[Any]) -> None:
+def _make(how: _Format, rows: Rows, summary: Summary, given: Mapping[str, Any], out: IO[Any]) -> None:
     writer = getattr(import_module(f"runner.report.{how.module}"), how.writer)
-    writer(out, rows, summary, *([beside] if how.shows_pictures else []))
+    writer(out, rows, summary, **given)

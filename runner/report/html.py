@@ -19,7 +19,7 @@ from runner.report.page_data import PageData
 from runner.report.thumbnails import Picture, Thumbnails, pictures_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import TextIO
 
     from runner.records import Row
@@ -44,13 +44,21 @@ _PAGE = HtmlPage(
 )
 
 
-def write(out: TextIO, rows: Rows, summary: Summary, beside: Beside | None = None) -> None:
+def write(
+    out: TextIO,
+    rows: Rows,
+    summary: Summary,
+    *,
+    beside: Beside | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> None:
     """Write the page to `out` piece by piece, as it is made of the rows. Raises OSError.
 
-    More pictures than one file should hold go to the folder `beside` it; where there is none they are left out.
+    More pictures than one file should hold go to the folder `beside` it; where there is none they are left out. `tell`
+    hears how far it is, should it take its time.
     """
     facts = _Facts.of(rows)
-    thumbnails = Thumbnails(facts.pictures, beside=beside)
+    thumbnails = Thumbnails(facts.pictures, beside=beside, tell=tell)
     data = PageData(rows, summary, thumbnails)
     page = _PAGE.pieces(
         has_folder=beside is not None and beside.is_used,

@@ -44,7 +44,8 @@ def write(spooled: Spool, summary: Summary, options: RunOptions) -> None:
         why = f"their rows could not be kept in {tempfile.gettempdir()}: {error.strerror or error}"
         say(f"note: no report was written, since {why}")
         return
-    made = report.write(options.reports, rows, summary, verbose=options.verbose)
+    tell = None if options.quiet else say
+    made = report.write(options.reports, rows, summary, tell=tell, verbose=options.verbose)
     for written in made.written if not options.quiet else ():
         say(f"report: {written}")
     for failure in made.failures:

@@ -8,13 +8,14 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner import media
 from runner.media import MediaError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from concurrent.futures import Future
 
     from runner.records import Row
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 SIDE = 240  # pixels
 ONE_FILE = 20_000_000  # characters of base64 that a report itself holds; with more all of them are files beside it
 
+_PATIENCE = 10.0  # seconds, before and between words on how far it is
 _NO_ROOM = f"a report without a folder beside it holds at most {ONE_FILE // 1_000_000} MB of pictures"
 
 
@@ -40,14 +42,23 @@ class Thumbnails:
     Pictures of the same content share one. Of those that have none it is known why.
     """
 
-    def __init__(self, pictures: Iterable[Picture] = (), *, beside: Beside | None = None) -> None:
-        """Make the thumbnails. Never more images are decoded at once than there are cores. Raises OSError."""
+    def __init__(
+        self, pictures: Collection[Picture], *, beside: Beside | None = None, tell: Callable[[str], None] | None = None
+    ) -> None:
+        """Make the thumbnails. Never more images are decoded at once than there are cores. Raises OSError.
+
+        Where that takes its time `tell` hears how far it is.
+        """
         self.sources: list[str] = []
         self._numbers: dict[str, int] = {}  # of sources, by the digest of the image
         self._missing: dict[Picture, str] = {}
         self._beside = beside
         self._held = 0  # characters
-        for picture, made in _in_threads(self._wanted(pictures)):
+        due = monotonic() + _PATIENCE
+        for number, (picture, made) in enumerate(_in_threads(self._wanted(pictures)), start=1):
+            if tell and monotonic() >= due:
+                tell(f"making thumbnails for the report: {number:,} of {len(pictures):,}")
+                due += _PATIENCE
             try:
                 source = made.result()
             except MediaError as error:
@@ -64,7 +75,7 @@ class Thumbnails:
     def why_missing(self, picture: Picture) -> str:
         """Why no source shows the picture."""
         if picture.sha256 is None:
-            return "it lies in S3, where a report does not look"
+            return "the model fetched it from S3"
         return self._missing.get(picture, _NO_ROOM)
 
     def _wanted(self, pictures: Iterable[Picture]) -> Iterator[Picture]:
