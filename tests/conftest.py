@@ -28,6 +28,7 @@ from runner.schema import load as load_schema
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+    from report_pages import Open, Opened
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +60,36 @@ def browser() -> Iterator[Browser]:
             pytest.skip(f"no Chromium to look at the page with: {str(error).splitlines()[0]}")
         yield started
         started.close()
+
+
+@pytest.fixture(scope="module")
+def tab(browser: Browser) -> Opened:
+    """A tab for the reports of many tests."""
+    from report_pages import Opened
+
+    return Opened(browser.new_context(viewport={"width": 1280, "height": 800}))
+
+
+@pytest.fixture
+def opened(browser: Browser, tab: Opened) -> Iterator[Open]:
+    """Open reports. Whatever a test does with them, the network must stay silent, and no error be told."""
+    tabs = [tab]
+
+    def start(path: Path, fragment: str = "", **options: Any) -> Opened:
+        if options:
+            tabs.append(type(tab)(browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})))
+        tabs[-1].show(path, fragment)
+        return tabs[-1]
+
+    yield start
+    for each in tabs:
+        assert each.page.evaluate("window.__pwned") is None
+        noise = [*each.noise]
+        each.noise.clear()
+        assert noise == []
+    for each in tabs[1:]:
+        each.page.context.close()
+    tab.page.emulate_media(media="screen")
 
 
 class BedrockRun(Protocol):

@@ -2,201 +2,29 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
-from collections.abc import Callable, Iterator
-from hashlib import sha256
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import PIL.Image
 import pytest
 from hostile import HOSTILE
-from playwright.sync_api import Browser, BrowserContext, Dialog, Page, Request, Route, expect
+from playwright.sync_api import Page, expect
+from report_pages import MODELS, Open, data_of, image, in_error, picture, row, rows_of, showing, write
 
-from runner import media, summary
+from runner import summary
 from runner.console import plain
 from runner.errors import ExitCode, Place
 from runner.records import Threshold
 from runner.report import html
 from runner.report.charts import Histogram, Spread, drawings
 from runner.report.page_data import LONGEST_TEXT
-from runner.report.rows import Rows
-from runner.results.lines import to_line
 from runner.stop import StopReason
 from runner.summary import JobSummary, Summary, Tally
 
 ASSETS = Path(html.__file__).parent / "assets"
-MODELS = ("us.amazon.nova-lite-v1:0", "us.anthropic.claude-haiku-4-5-20251001-v1:0")
-
-
-# --- rows and pages --------------------------------------------------------------------------------------------------
-
-
-def row(number: int = 0, **changes: Any) -> dict[str, Any]:
-    """A row that passed. `output` also changes the reply, `reason` makes it a failed one."""
-    output = changes.pop("output", f"Answer {number}")
-    reason = changes.pop("reason", None)
-    verdict = {
-        "type": "contains",
-        "passed": reason is None,
-        "reason": reason or "output contains 'Answer'",
-        "expected": "output to contain 'Answer'",
-        "actual": None if reason is None else output[:80],
-        "score": None,
-        "value": "Answer",
-        "threshold": None,
-        "line": 7,
-    }
-    usage = {"input_tokens": 10 + number, "output_tokens": 5, "cache_read_tokens": 0, "cache_write_tokens": 0}
-    reply = {"text": output, "stop_reason": "end_turn", "usage": usage, "request_id": f"request-{number}"}
-    attempt = {"started_at": "2026-01-02T03:04:05.678Z", "latency_ms": 100, "waited_ms": 0, "request_id": None}
-    return {
-        "schema": "bedrock-run/result/1",
-        "job": "quiz",
-        "case": f"case-{number}",
-        "index": number,
-        "repeat": 0,
-        "key": f"{number:064x}",
-        "status": "passed" if reason is None else "failed",
-        "model": MODELS[0],
-        "region": "us-east-1",
-        "api": "converse",
-        "stream": False,
-        "endpoint": "https://bedrock-runtime.us-east-1.amazonaws.com",
-        "vars": {"topic": f"topic {number}"},
-        "request": {
-            "system": "Be brief.",
-            "messages": [{"role": "user", "text": f"Question {number}"}],
-            "inference": {"max_tokens": 100, "temperature": 0, "top_p": None, "top_k": None, "stop": []},
-        },
-        "output": output,
-        "replies": [{**reply, "latency_ms": 100 + number, "first_token_ms": None}],
-        "stop_reason": "end_turn",
-        "usage": usage,
-        "cost_usd": (100 - number % 100) / 1000,
-        "latency_ms": 100 + number,
-        "first_token_ms": None,
-        "attempts": [{**attempt, "code": None, "message": None, "possibly_billed": False}],
-        "assertions": [verdict],
-        "error": None,
-        "started_at": "2026-01-02T03:04:05.678Z",
-        "finished_at": "2026-01-02T03:04:06.678Z",
-        "version": "0.1",
-        "matrix": None,
-        "tags": [],
-        "source": {"path": "quiz.yaml", "line": 3, "row": None},
-        "repeats": 1,
-        "min_pass": 1,
-        **changes,
-    }
-
-
-def in_error(number: int, message: str = "ThrottlingException: slow down", **changes: Any) -> dict[str, Any]:
-    error = {"code": "throttled", "message": message, "hint": "ask for more quota", "http_status": 429}
-    error |= {"request_id": "request-of-error", "retryable": True}
-    told: dict[str, Any] = {"output": None, "replies": [], "usage": None, "cost_usd": None, "latency_ms": None}
-    told["assertions"] = []
-    return {**row(number), **told, "status": "error", "error": error, **changes}
-
-
-def rows_of(found: list[dict[str, Any]], folder: Path) -> Rows:
-    file = folder / "rows.jsonl"
-    file.write_bytes(b"".join(to_line(each) for each in found))  # type: ignore[arg-type]
-    return Rows([file])
-
-
-def write(found: list[dict[str, Any]], folder: Path, told: Callable[[Summary], None] = lambda _: None) -> Path:
-    """The report of rows. `told` may change its summary."""
-    return report(rows_of(found, folder), folder, told)
-
-
-def report(rows: Rows, folder: Path, told: Callable[[Summary], None] = lambda _: None) -> Path:
-    of_rows = summary.of_rows(rows)
-    told(of_rows)
-    path = folder / "report.html"
-    with path.open("w", encoding="utf-8", newline="") as out:
-        html.write(out, rows, of_rows)
-    return path
-
-
-class Opened:
-    """A tab that shows reports. `noise` is what no report may make: errors, requests, dialogs."""
-
-    def __init__(self, context: BrowserContext) -> None:
-        self.page = context.new_page()
-        self.noise: list[str] = []
-        self.page.on("console", lambda message: self.noise.append(f"console: {message.text}"))
-        self.page.on("pageerror", lambda error: self.noise.append(f"error: {error}"))
-        self.page.on("dialog", self._refuse_dialog)
-        self.page.on("request", self._hear_request)
-        self.page.route(lambda address: not _is_report(address), self._refuse_request)
-        self.page.add_init_script(
-            "document.addEventListener('securitypolicyviolation', (event) => console.error(event.violatedDirective))"
-        )
-
-    def show(self, path: Path, fragment: str) -> None:
-        self.page.goto("about:blank")
-        self.page.goto(path.as_uri() + fragment)
-        expect(self.page.locator("#shown")).not_to_be_empty()
-
-    def cases(self) -> list[str]:
-        return self.page.locator("#table .case-id").all_text_contents()
-
-    def shown(self) -> str:
-        return self.page.locator("#shown").text_content() or ""
-
-    def _refuse_dialog(self, dialog: Dialog) -> None:
-        self.noise.append(f"dialog: {dialog.message}")
-        dialog.dismiss()
-
-    def _hear_request(self, request: Request) -> None:
-        if not _is_report(request.url):
-            self.noise.append(f"wanted: {request.url}")
-
-    def _refuse_request(self, route: Route) -> None:
-        self.noise.append(f"sent: {route.request.url}")
-        route.abort()
-
-
-def _is_report(address: str) -> bool:
-    own = address.startswith("file:") and address.partition("#")[0].endswith("/report.html")
-    return own or address.startswith(("data:", "about:"))
-
-
-class Open(Protocol):
-    """Opens a report: with options in a browser context of its own, else in a tab that tests share."""
-
-    def __call__(self, path: Path, fragment: str = "", **options: Any) -> Opened: ...
-
-
-@pytest.fixture(scope="module")
-def tab(browser: Browser) -> Opened:
-    return Opened(browser.new_context(viewport={"width": 1280, "height": 800}))
-
-
-@pytest.fixture
-def opened(browser: Browser, tab: Opened) -> Iterator[Open]:
-    """Open reports. Whatever a test does with them, the network must stay silent, and no error be told."""
-    tabs = [tab]
-
-    def start(path: Path, fragment: str = "", **options: Any) -> Opened:
-        if options:
-            tabs.append(Opened(browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})))
-        tabs[-1].show(path, fragment)
-        return tabs[-1]
-
-    yield start
-    for each in tabs:
-        assert each.page.evaluate("window.__pwned") is None
-        noise = [*each.noise]
-        each.noise.clear()
-        assert noise == []
-    for each in tabs[1:]:
-        each.page.context.close()
-    tab.page.emulate_media(media="screen")
-
 
 # --- the page --------------------------------------------------------------------------------------------------------
 
@@ -242,6 +70,8 @@ def test_a_run_is_shown_with_everything_that_its_rows_say(
     expect(page.locator("h1")).to_contain_text("Incomplete: talk")
     expect(page.locator(".tile-cases")).to_contain_text("1 passed, 1 failed, 1 error")
     expect(page.locator(".tiles")).to_contain_text("the local emulator bills nothing")
+    assert page.locator("#pictures .status").all_text_contents() == ["error", "failed", "passed"]
+    page.get_by_role("button", name="List").click()
     assert page.locator("#table .status").all_text_contents() == ["error", "failed", "passed"]
     page.get_by_role("link", name="bad").click()
     pane = page.locator("#pane")
@@ -249,7 +79,7 @@ def test_a_run_is_shown_with_everything_that_its_rows_say(
     assert roles == ["system", "user", "assistant", "user", "assistant", "user", "assistant"]
     texts = pane.locator(".turn pre").all_text_contents()
     assert texts[1:] == ["What is bad?", "I shall tell.", "Go on.", "It goes on.", "And then?", "all is lost"]
-    expect(pane.locator("img")).to_have_js_property("naturalWidth", 160)
+    expect(pane.locator("img")).to_have_js_property("naturalWidth", 240)
     expect(pane.locator(".verdict-card")).to_contain_text("contains")
     expect(pane.locator(".verdict-card")).to_contain_text("job.yaml:15")
     assert pane.locator(".compared dt").all_text_contents() == ["Expected", "Actual"]
@@ -338,18 +168,26 @@ def test_every_column_sorts_up_down_and_not_at_all(tmp_path: Path, opened: Open)
     assert set(expected) == set(re.findall(r"col-(\w+)", report.page.locator("#table thead").inner_html()))
     start = report.cases()
     for column, order in expected.items():
-        button = report.page.locator(f"#table .col-{column} button")
-        button.click()
-        assert (column, report.cases()) == (column, order)
-        head = report.page.locator(f"#table th.col-{column}")
-        expect(head).to_have_attribute("aria-sort", "ascending")
-        button.click()
+        once, twice, thrice = clicked_thrice(report.page, f"#table .col-{column} button")
         unknown = ["z"] if column in {"latency", "input", "output", "cost"} else []  # at the end either way
         tied = column in {"status", "job"}
-        assert tied or report.cases() == [*reversed([each for each in order if each not in unknown]), *unknown]
-        expect(head).to_have_attribute("aria-sort", "descending")
-        button.click()
-        assert report.cases() == start
+        back = [*reversed([each for each in order if each not in unknown]), *unknown]
+        assert (column, once) == (column, ["ascending", order])
+        assert (column, twice) == (column, ["descending", twice[1] if tied else back])
+        assert (column, thrice) == (column, ["none", start])
+
+
+def clicked_thrice(page: Page, button: str) -> list[list[Any]]:
+    """What the head of a column says after each of three clicks, and the order of the cases."""
+    told: list[list[Any]] = page.evaluate(
+        """(button) => [1, 2, 3].map(() => {
+            document.querySelector(button).click();
+            const cases = [...document.querySelectorAll('#table .case-id')].map((one) => one.textContent);
+            return [document.querySelector(button).closest('th').getAttribute('aria-sort'), cases];
+        })""",
+        button,
+    )
+    return told
 
 
 def test_a_case_is_opened_by_click_and_closed_by_the_ways_that_people_try(tmp_path: Path, opened: Open) -> None:
@@ -597,21 +435,29 @@ def test_a_judge_that_gave_no_verdict_is_shown(bedrock_run: Any, write_job: Any,
 
 
 def test_ten_thousand_cases_open_filter_and_scroll(tmp_path: Path, opened: Open) -> None:
-    found = (row(number, reason="expected more" if number % 100 == 7 else None) for number in range(10_000))
-    report = opened(write(list(found), tmp_path))
+    (tmp_path / "photo.png").write_bytes(picture("RGB", (64, 64)))
+    photo = image("photo.png", (tmp_path / "photo.png").read_bytes())
+    found = [row(number, reason="expected more" if number % 100 == 7 else None) for number in range(10_000)]
+    for each in found:
+        showing(each, tmp_path, photo)
+    report = opened(write(found, tmp_path))
     page = report.page
 
     def elements() -> int:
         return int(page.evaluate("document.querySelectorAll('*').length"))
 
     assert report.shown() == "10,000"
-    assert elements() < 2000
+    page.select_option("#sort", "position")
+    for view in ("Pictures", "List"):
+        page.get_by_role("button", name=view).click()
+        assert elements() < 2000
+        page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+        expect(page.get_by_role("link", name="case-9999")).to_be_in_viewport()
+        if view == "Pictures":
+            expect(page.locator("#case-9999 img")).to_have_js_property("naturalWidth", 64)
     page.get_by_role("button", name="failed").click()
     assert report.shown() == "100 of 10,000"
     page.get_by_role("button", name="all").click()
-    page.select_option("#sort", "position")
-    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
-    expect(page.get_by_role("link", name="case-9999")).to_be_in_viewport()
     page.fill("#search", '"question 4321" OR "answer 4321"')
     expect(page.locator(".empty")).to_be_visible()
     page.fill("#search", '"answer 4321"')
@@ -726,45 +572,39 @@ def test_a_report_of_no_rows_says_so(tmp_path: Path, opened: Open) -> None:
 
 # --- what rows must not do -------------------------------------------------------------------------------------------
 
-# Open the next case as the keyboard does, and wait until it is there.
-OPEN_NEXT = """
-    const table = document.getElementById('table');
-    const press = (key) => table.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}));
-    const arrived = new Promise((resolve) => addEventListener('hashchange', resolve, {once: true}));
-    press('j');
-    if (number === 0) press('Enter');
-    await arrived;
-"""
-
 
 def test_hostile_replies_are_text(tmp_path: Path, opened: Open) -> None:
-    found = [row(number, output=text) for number, text in enumerate(HOSTILE)]
-    page = opened(write(found, tmp_path)).page
+    found = row()
+    # All of them are of one case, since each case that is opened takes its time.
+    found["replies"] = [{**found["replies"][0], "text": text} for text in HOSTILE]
+    page = opened(write([found], tmp_path), "#quiz/case-0").page
     shown = page.evaluate(
-        f"""async () => {{
-            const shown = [];
-            for (let number = 0; number < {len(found)}; number++) {{
-                {OPEN_NEXT}
-                const turn = [...document.querySelectorAll('#pane .turn-assistant')].at(-1);
-                turn.querySelector('button.more')?.click();
-                shown.push((turn.querySelector('pre') ?? turn.lastElementChild).textContent);
-            }}
-            return shown;
-        }}"""
+        """() => [...document.querySelectorAll('#pane .turn-assistant')].map((turn) => {
+            turn.querySelector('button.more')?.click();
+            return (turn.querySelector('pre') ?? turn.lastElementChild).textContent;
+        })"""
     )
     assert shown == [plain(text[:LONGEST_TEXT]) or "an empty reply" for text in HOSTILE]
 
 
 def test_no_other_field_is_markup_either(tmp_path: Path, opened: Open) -> None:
     def spoilt(number: int, whole: str) -> dict[str, Any]:
-        text = whole[:10_000] or "empty"
+        text = whole[:1000] or "empty"
         name = f"{text}{number}"
         bad = row(number, reason=text, output=text)
         bad["assertions"][0] |= {"type": text, "expected": text, "actual": text, "value": text}
         bad["attempts"][0] |= {"message": text, "request_id": text}
         bad["replies"][0] |= {"stop_reason": text, "request_id": text}
         error = in_error(number)["error"] | {"message": text, "hint": text, "request_id": text}
-        image = {"path": text, "sha256": "0" * 64, "bytes": 1, "media_type": "image/png"}
+        file = {"path": text, "sha256": "0" * 64, "bytes": 1}
+        sent = {"media_type": "image/png", "width": 1, "height": 1, "changes": [text, text]}
+        message = {
+            "role": "user",
+            "text": text,
+            "images": [{**file, "media_type": "image/png", "sent": sent}],
+            "documents": [{**file, "media_type": "application/pdf", "name": "Document 1"}],
+            "video": {**file, "media_type": "video/mp4"},
+        }
         return bad | {
             "status": "error",
             "error": error,
@@ -777,27 +617,35 @@ def test_no_other_field_is_markup_either(tmp_path: Path, opened: Open) -> None:
             "tags": [text, name],
             "matrix": {text: text, "number": number % 2},
             "vars": {text: text, "nested": {text: [text]}},
+            "parsed": {text: text, "nested": {text: [text]}},
             "request": {
                 "system": text,
-                "messages": [{"role": "user", "text": text, "images": [image]}],
+                "messages": [message],
                 "inference": bad["request"]["inference"] | {"stop": [text]},
                 "extra": {text: text},
             },
             "source": {"path": text, "line": 1, "row": text},
         }
 
-    page = opened(write([spoilt(number, text) for number, text in enumerate(HOSTILE)], tmp_path)).page
-    page.get_by_role("button", name="Side by side").click()
-    page.get_by_role("button", name="List").click()
-    names = page.evaluate(
-        f"""async () => {{
+    path = write([spoilt(number, text) for number, text in enumerate(HOSTILE)], tmp_path)
+    page = opened(path, viewport={"width": 1000, "height": 150}).page  # to paint more of it takes longest
+    for view in ("Side by side", "Pictures", "List"):
+        page.get_by_role("button", name=view).click()
+    names = page.evaluate(  # opened one by one as the keyboard does
+        """async (count) => {
             const names = [];
-            for (let number = 0; number < {len(HOSTILE)}; number++) {{
-                {OPEN_NEXT}
+            const table = document.getElementById('table');
+            const press = (key) => table.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}));
+            for (let number = 0; number < count; number++) {
+                const arrived = new Promise((resolve) => addEventListener('hashchange', resolve, {once: true}));
+                press('j');
+                if (number === 0) press('Enter');
+                await arrived;
                 names.push(document.querySelector('#pane .turn-system').textContent);
-            }}
+            }
             return names;
-        }}"""
+        }""",
+        len(HOSTILE),
     )
     assert len(names) == len(HOSTILE)
     for name in ("iframe", "object", "base", "form", "#pane img", "meta[http-equiv=refresh]", "link[rel=stylesheet]"):
@@ -854,13 +702,6 @@ def test_a_page_is_utf8_and_holds_one_script_and_its_data_whatever_rows_say(tmp_
 # --- what the data holds ---------------------------------------------------------------------------------------------
 
 
-def data_of(path: Path) -> dict[str, Any]:
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', path.read_text("utf-8"), re.DOTALL)
-    assert found is not None
-    data: dict[str, Any] = json.loads(found[1])
-    return data
-
-
 def test_a_long_text_is_cut_and_says_where_it_is_whole(tmp_path: Path, opened: Open) -> None:
     path = write([row(0, output="y" * 1_000_000, vars={"long": "z" * 50_000})], tmp_path)
     assert path.stat().st_size < 200_000
@@ -889,74 +730,6 @@ def test_a_long_prompt_that_cases_share_is_in_the_file_once(tmp_path: Path, open
 def test_integers_of_any_length_are_shown_as_they_are(tmp_path: Path) -> None:
     path = write([row(0, vars={"id": 12345678901234567890123})], tmp_path)
     assert data_of(path)["cases"][0]["vars"] == [["id", "12345678901234567890123"]]
-
-
-def image_row(number: int, folder: Path, name: str, content: bytes) -> dict[str, Any]:
-    image = {"path": name, "sha256": sha256(content).hexdigest(), "bytes": len(content), "media_type": "image/png"}
-    found = row(number, source={"path": str(folder / "quiz.yaml"), "line": 1, "row": None})
-    found["request"]["messages"][0]["images"] = [image]
-    return found
-
-
-def picture(kind: str, mode: str, size: tuple[int, int]) -> bytes:
-    stream = io.BytesIO()
-    PIL.Image.new(mode, size).save(stream, kind)
-    return stream.getvalue()
-
-
-def test_images_become_small_pictures_where_they_are_what_was_sent(tmp_path: Path, opened: Open) -> None:
-    contents = {
-        "wide.png": picture("PNG", "RGB", (1000, 100)),
-        "clear.png": picture("PNG", "RGBA", (10, 10)),
-        "photo.jpg": picture("JPEG", "RGB", (300, 600)),
-        "same.png": picture("PNG", "RGB", (1000, 100)),
-        "changed.png": b"other bytes",
-        "damaged.png": picture("PNG", "RGB", (64, 64))[:60],
-        "gone.png": b"gone",
-    }
-    found = [image_row(number, tmp_path, name, content) for number, (name, content) in enumerate(contents.items())]
-    for name, content in contents.items():
-        if name != "gone.png":
-            (tmp_path / name).write_bytes(content)
-    (tmp_path / "changed.png").write_bytes(contents["wide.png"])
-    path = write(found, tmp_path)
-    data = data_of(path)
-    images = [each["messages"][0]["images"][0] for each in data["cases"]]
-    assert [image.get("thumbnail") for image in images] == [0, 1, 2, 0, None, None, None]
-    assert [uri.partition(";")[0] for uri in data["thumbnails"]] == [
-        "data:image/jpeg",
-        "data:image/png",
-        "data:image/jpeg",
-    ]
-    assert "has changed since" in images[4]["missing"]
-    assert "damaged" in images[5]["missing"]
-    assert "there is no image" in images[6]["missing"]
-    page = opened(path, "#quiz/case-0").page
-    expect(page.locator("#pane img")).to_have_js_property("naturalWidth", 160)
-    page.keyboard.press("k")
-    page.goto(path.as_uri() + "#quiz/case-6")
-    expect(page.locator("#pane .missing")).to_contain_text("there is no image")
-
-
-def test_pictures_beyond_the_room_for_them_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    contents = {f"{number}.png": picture("PNG", "RGB", (100 + number, 100)) for number in range(3)}
-    for name, content in contents.items():
-        (tmp_path / name).write_bytes(content)
-    found = [image_row(number, tmp_path, name, content) for number, (name, content) in enumerate(contents.items())]
-    monkeypatch.setattr("runner.report.page_data._ALL_THUMBNAILS", 500)
-    images = [each["messages"][0]["images"][0] for each in data_of(write(found, tmp_path))["cases"]]
-    assert "thumbnail" in images[0]
-    assert "at most" in images[2]["missing"]
-
-
-def test_a_thumbnail_stands_as_the_photograph_was_held(tmp_path: Path) -> None:
-    photograph = PIL.Image.new("RGB", (400, 200))
-    exif = photograph.getexif()
-    exif[0x0112] = 6  # turned by a quarter
-    photograph.save(tmp_path / "held.jpg", exif=exif)
-    uri = media.thumbnail(media.describe("held.jpg", tmp_path), side=100)
-    with PIL.Image.open(io.BytesIO(__import__("base64").b64decode(uri.partition(",")[2]))) as small:
-        assert small.size == (50, 100)
 
 
 # --- charts ----------------------------------------------------------------------------------------------------------

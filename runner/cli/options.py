@@ -95,7 +95,11 @@ replies = click.option(
     "--replies", metavar="FILE", type=PATH, help="Scripted replies for the local emulator, as YAML.  [default: none]"
 )
 
-_REPORTS = {"junit": "JUnit XML", "html": "one HTML file", "markdown": "Markdown"}
+_REPORTS = {
+    "junit": "JUnit XML",
+    "html": "one HTML file, with more than 20 MB of thumbnails also a folder FILE_files beside it",
+    "markdown": "Markdown",
+}
 
 
 def report_files(*, short_names: bool = False) -> Callable[[Any], Any]:

@@ -63,9 +63,9 @@ def report(named: tuple[Path, ...], *, verbose: bool, **given: Any) -> int:
     if not wanted:
         for line in summary_lines(summary):
             say(line)
-    outcome = reports.write(wanted, rows, summary, verbose=verbose)
-    for file in outcome.files:
-        say(f"report: {file}")
+    outcome = reports.write(wanted, rows, summary, tell=say, verbose=verbose)
+    for written in outcome.written:
+        say(f"report: {written}")
     for failure in outcome.failures:
         say(f"error: {failure}")
     return ExitCode.STOPPED if outcome.failures else ExitCode.OK

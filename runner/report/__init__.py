@@ -12,26 +12,31 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, TextIO, cast
 from runner.console import Patient
 from runner.errors import Problem
 from runner.report import files
+from runner.report.beside import Beside
 from runner.report.files import STDOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from runner.report.rows import Rows
     from runner.summary import Summary
 
 
 class _Format(NamedTuple):
-    """How a report is made: by `writer` of `module`, which is called with (the open file, rows, summary)."""
+    """How a report is made: by `writer` of `module`, which is called with (the open file, rows, summary).
+
+    One that `shows_pictures` is also given `tell` and `beside`, the folder for them, or None where there can be none.
+    """
 
     module: str
     writer: str = "write"
     binary: bool = False
+    shows_pictures: bool = False
 
 
 _FORMATS = {
     "junit": _Format("junit"),
-    "html": _Format("html"),
+    "html": _Format("html", shows_pictures=True),
     "markdown": _Format("markdown"),
     "csv": _Format("tables", "write_csv"),
     "parquet": _Format("tables", "write_parquet", binary=True),
@@ -90,25 +95,36 @@ def in_github_actions() -> bool:
 
 
 class Outcome(NamedTuple):
-    """What came of reports: the files that were written, and a line for each report that could not be made."""
+    """What came of reports: a line for each that was written, its file, and one for each that could not be made."""
 
-    files: list[Path]
+    written: list[str]
     failures: list[str]
 
 
-def write(wanted: Reports, rows: Rows, summary: Summary, *, verbose: bool = False) -> Outcome:
+def write(
+    wanted: Reports,
+    rows: Rows,
+    summary: Summary,
+    *,
+    tell: Callable[[str], None] | None = None,
+    verbose: bool = False,
+) -> Outcome:
     """Make the reports. Those that could not be made are told: they change nothing about the run.
 
-    What has gone wrong takes a line each; with `verbose` a bug comes with its traceback.
+    What has gone wrong takes a line each; with `verbose` a bug comes with its traceback. Where it takes its time `tell`
+    hears how far it is.
     """
     outcome = Outcome([], [])
     for name, path in wanted.files():
         how = _FORMATS[name]
-        failure = files.write(name, path, partial(_make, how, rows, summary), binary=how.binary, verbose=verbose)
+        beside = Beside(path) if how.shows_pictures and files.may_be_replaced(path) else None
+        make = partial(_make, how, rows, summary, {"beside": beside, "tell": tell} if how.shows_pictures else {})
+        failure = files.write(name, path, make, beside=beside, binary=how.binary, verbose=verbose)
         if failure is not None:
             outcome.failures.append(failure)
         elif path != STDOUT:
-            outcome.files.append(path)
+            pictures = f" (its pictures are in {beside.folder})" if beside and beside.is_used else ""
+            outcome.written.append(f"{path}{pictures}")
     if wanted.github:
         outcome.failures.extend(filter(None, _tell_github(rows, summary, verbose=verbose)))
     return outcome
@@ -124,6 +140,6 @@ def _tell_github(rows: Rows, summary: Summary, *, verbose: bool) -> Iterator[str
         yield files.failure("GitHub's step summary", append, verbose=verbose)
 
 
-def _make(how: _Format, rows: Rows, summary: Summary, out: IO[Any]) -> None:
+def _make(how: _Format, rows: Rows, summary: Summary, given: Mapping[str, Any], out: IO[Any]) -> None:
     writer = getattr(import_module(f"runner.report.{how.module}"), how.writer)
-    writer(out, rows, summary)
+    writer(out, rows, summary, **given)

@@ -5,24 +5,35 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from runner.report.beside import Beside
+
 STDOUT = Path("-")
 _TEXT = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}  # \ud800 has no place in UTF-8
 
 
-def write(
-    name: str, path: Path, make: Callable[[IO[Any]], None], *, binary: bool = False, verbose: bool = False
+def write(  # noqa: PLR0913 - by name: how it is written
+    name: str,
+    path: Path,
+    make: Callable[[IO[Any]], None],
+    *,
+    beside: Beside | None = None,
+    binary: bool = False,
+    verbose: bool = False,
 ) -> str | None:
-    """Write the report that `make` writes into an open file. What went wrong with it; None if nothing did."""
+    """Write the report that `make` writes into an open file, with pictures in the folder `beside` it if that is given.
+
+    What went wrong with it; None if nothing did.
+    """
 
     def whole() -> None:
-        with _opened(path, binary=binary) as out:
+        with beside.settled() if beside else nullcontext(), _opened(path, binary=binary) as out:
             make(out)
 
     return failure(f"the {name} report ({path})", whole, verbose=verbose)
@@ -40,6 +51,11 @@ def failure(what: str, make: Callable[[], None], *, verbose: bool = False) -> st
     return None
 
 
+def may_be_replaced(path: Path) -> bool:
+    """Whether a report is or becomes a file: not on standard output or in a pipe."""
+    return path != STDOUT and (path.is_file() or not path.exists())
+
+
 @contextmanager
 def _opened(path: Path, *, binary: bool) -> Iterator[IO[Any]]:
     """A file that takes the place of the one at `path` when it is whole. What is no file, as a pipe, is written to."""
@@ -51,7 +67,7 @@ def _opened(path: Path, *, binary: bool) -> Iterator[IO[Any]]:
             yield out
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and not path.is_file():
+    if not may_be_replaced(path):
         with path.open(**how) as out:
             yield out
         return

@@ -1,4 +1,4 @@
-"""The HTML report: one file that works offline and by mail.
+"""The HTML report: one file that works offline and by mail or, with many pictures, a file and a folder of those.
 
 `assets/` has the page: a template, its style and its script, which are put into it whole. What rows say reaches it in
 two ways: through the template, which escapes everything, and as JSON that the script shows as text.
@@ -16,12 +16,14 @@ from runner.report.charts import Histogram, Spread, drawings
 from runner.report.headline import headline
 from runner.report.html_pages import HtmlPage, as_made
 from runner.report.page_data import PageData
+from runner.report.thumbnails import Picture, Thumbnails, pictures_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import TextIO
 
     from runner.records import Row
+    from runner.report.beside import Beside
     from runner.report.rows import Rows
     from runner.summary import Summary
 
@@ -42,11 +44,24 @@ _PAGE = HtmlPage(
 )
 
 
-def write(out: TextIO, rows: Rows, summary: Summary) -> None:
-    """Write the page to `out` piece by piece, as it is made of the rows. Raises OSError."""
-    data = PageData(rows, summary)
+def write(
+    out: TextIO,
+    rows: Rows,
+    summary: Summary,
+    *,
+    beside: Beside | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> None:
+    """Write the page to `out` piece by piece, as it is made of the rows. Raises OSError.
+
+    More pictures than one file should hold go to the folder `beside` it; where there is none they are left out. `tell`
+    hears how far it is, should it take its time.
+    """
     facts = _Facts.of(rows)
+    thumbnails = Thumbnails(facts.pictures, beside=beside, tell=tell)
+    data = PageData(rows, summary, thumbnails)
     page = _PAGE.pieces(
+        has_folder=beside is not None and beside.is_used,
         summary=summary,
         figures=summary.figures,
         facts=facts,
@@ -72,6 +87,7 @@ class _Facts:
     started_at: str = ""
     finished_at: str = ""
     spread: Spread = field(default_factory=Spread)
+    pictures: dict[Picture, None] = field(default_factory=dict)  # each once, in order
 
     @classmethod
     def of(cls, rows: Iterable[Row]) -> _Facts:
@@ -84,4 +100,5 @@ class _Facts:
             facts.started_at = min(facts.started_at or row["started_at"], row["started_at"])
             facts.finished_at = max(facts.finished_at, row["finished_at"])
             facts.spread.add(row)
+            facts.pictures |= dict.fromkeys(pictures_of(row))
         return facts

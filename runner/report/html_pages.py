@@ -1,4 +1,4 @@
-"""HTML pages made from templates, each one file that loads nothing and runs no code but its own.
+"""HTML pages made from templates, each one file that loads nothing but its own pictures and runs no code but its own.
 
 What a template puts in comes from jobs and models. All of it is escaped, so that it is no markup, and what a browser or
 an editor would obey is spelled out as for a terminal (`console.plain`). Should something be markup all the same, the
@@ -36,12 +36,12 @@ class HtmlPage:
     script: str | None
     filters: Mapping[str, Callable[[Any], str]]
 
-    def pieces(self, **values: object) -> Iterator[str]:
-        """The page, piece by piece, made of these values."""
+    def pieces(self, *, has_folder: bool = False, **values: object) -> Iterator[str]:
+        """The page, piece by piece, made of these values. `has_folder`: it shows pictures that are files beside it."""
         style = self._file(self.style)
         script = None if self.script is None else self._file(self.script)
         return self._environment.get_template(self.template).generate(
-            policy=_policy(style=style, script=script),
+            policy=_policy(style=style, script=script, has_folder=has_folder),
             style=Markup(style),  # noqa: S704 - a file of this package
             script=script and Markup(script),  # noqa: S704
             **values,
@@ -74,14 +74,15 @@ def _harmless(value: object) -> object:
     return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _policy(*, style: str, script: str | None) -> str:
-    """The Content-Security-Policy: this style, this script and pictures in the file; no other load, form or frame.
+def _policy(*, style: str, script: str | None, has_folder: bool) -> str:
+    """The Content-Security-Policy: this style, this script and pictures in the file, or also in the folder beside it,
+    which is of the page's own origin; no other load, form or frame.
 
     Trusted types hold the script to making elements one by one: to parse any text as markup is an error.
     """
     allowed = [f"style-src '{_digest(style)}'"]
     if script is not None:
-        allowed += [f"script-src '{_digest(script)}'", "img-src data:"]
+        allowed += [f"script-src '{_digest(script)}'", "img-src data: 'self'" if has_folder else "img-src data:"]
         allowed += ["require-trusted-types-for 'script'", "trusted-types 'none'"]
     return "; ".join(["default-src 'none'", *allowed, "base-uri 'none'", "form-action 'none'"])
 

@@ -44,8 +44,9 @@ def write(spooled: Spool, summary: Summary, options: RunOptions) -> None:
         why = f"their rows could not be kept in {tempfile.gettempdir()}: {error.strerror or error}"
         say(f"note: no report was written, since {why}")
         return
-    made = report.write(options.reports, rows, summary, verbose=options.verbose)
-    for file in made.files if not options.quiet else ():
-        say(f"report: {file}")
+    tell = None if options.quiet else say
+    made = report.write(options.reports, rows, summary, tell=tell, verbose=options.verbose)
+    for written in made.written if not options.quiet else ():
+        say(f"report: {written}")
     for failure in made.failures:
         say(f"note: {failure}")

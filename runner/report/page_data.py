@@ -9,13 +9,11 @@ from __future__ import annotations
 import json
 import re
 from hashlib import blake2b
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import media
 from runner.console import plain
-from runner.media.files import MediaError
 from runner.questions import judgement_of
+from runner.report.thumbnails import picture_of
 from runner.row_facts import cost_of, place
 from runner.words import plural
 
@@ -24,15 +22,14 @@ if TYPE_CHECKING:
 
     from runner.records import JudgementRecord, ReplyRecord, Row, VerdictRecord
     from runner.report.rows import CaseResult, Rows
+    from runner.report.thumbnails import Thumbnails
     from runner.summary import Summary
 
 LONGEST_TEXT = 20_000  # characters of a text that the page holds, up to 10,000 rows; with more rows fewer
-THUMBNAIL_SIDE = 160  # pixels
 _SHORTEST_TEXT = 500
 _TEXT_OF_ALL_ROWS = LONGEST_TEXT * 10_000
 _LONGEST_LABEL = 300  # characters of an id, a name, a tag or a path
 _SHARED = 200  # characters of a prompt from which on it is given once
-_ALL_THUMBNAILS = 10_000_000  # bytes, in base64
 
 # What could end the element that holds the JSON, or its line; `plain` has no such character left, but for the first.
 _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
@@ -48,8 +45,9 @@ def to_script_json(value: object) -> str:
 class PageData:
     """The cases of a report, ready for its page. A long prompt that many cases share is given once."""
 
-    def __init__(self, rows: Rows, summary: Summary) -> None:
+    def __init__(self, rows: Rows, summary: Summary, thumbnails: Thumbnails) -> None:
         self._rows = rows
+        self._thumbnails = thumbnails
         self._tolerant = summary.tolerant_jobs
         self._outputs = {  # the file of the rows of each job: there a text that is cut here is whole
             _label(job.name): "standard output" if job.output == "-" else _label(job.output)
@@ -57,14 +55,16 @@ class PageData:
         }
         self.longest_text = max(_SHORTEST_TEXT, min(LONGEST_TEXT, _TEXT_OF_ALL_ROWS // max(1, len(rows))))
         self._numbers: dict[bytes, int] = {}  # of texts that were given, by digest
-        self._thumbnails = _Thumbnails()
 
     def pieces(self) -> Iterator[str]:
         """One JSON object, `{outputs: {...}, cases: [...], thumbnails: [...]}`, piece by piece."""
         yield f'\n{{"outputs": {to_script_json(self._outputs)},\n"cases": ['
         for number, case in enumerate(self._rows.cases()):
             yield (",\n" if number else "\n") + to_script_json(self._case(case))
-        yield f'\n],\n"thumbnails": {to_script_json(self._thumbnails.uris)}\n}}\n'
+        yield '\n],\n"thumbnails": ['
+        for number, source in enumerate(self._thumbnails.sources):
+            yield (",\n" if number else "\n") + to_script_json(source)
+        yield "\n]\n}\n"
 
     def _case(self, case: CaseResult) -> dict[str, Any]:
         row = case.rows[0]
@@ -93,20 +93,29 @@ class PageData:
         if "body" in request:
             return {"system": None, "messages": [], "settings": [], "body": self._text(_as_json(request["body"]))}
         settings = {name: value for name, value in request["inference"].items() if value not in (None, [])}
-        folder = Path(row["source"]["path"]).parent
         return {
             "system": request["system"] and self._shared(request["system"]),
             "messages": [
                 {
                     "role": message["role"],
                     "text": self._shared(message["text"]),
-                    "images": [self._thumbnails.of(image, folder) for image in message.get("images", ())],
+                    "images": [self._image(row, image) for image in message.get("images", ())],
+                    "files": [_file(file) for file in _files(message)],
                 }
                 for message in request["messages"]
             ],
             "settings": self._named({**settings, **request.get("extra", {})}),
             "body": None,
         }
+
+    def _image(self, row: Row, image: Mapping[str, Any]) -> dict[str, Any]:
+        """An image with the number of its `thumbnail`, or with the reason why it is `missing`."""
+        told = {**_file(image), **({"sent": _sent(image["sent"])} if image.get("sent") else {})}
+        picture = picture_of(row, image)
+        number = self._thumbnails.number(picture)
+        if number is None:
+            return {**told, "missing": _label(self._thumbnails.why_missing(picture))}
+        return {**told, "thumbnail": number}
 
     def _run(self, row: Row) -> dict[str, Any]:
         """What one repetition came to."""
@@ -132,6 +141,7 @@ class PageData:
                 if value is not None
             ],
             "replies": [self._reply(reply) for reply in row["replies"]],
+            "parsed": self._parsed(row.get("parsed")),
             "verdicts": [self._verdict(row, verdict) for verdict in row["assertions"]],
             "judgements": [self._judgement(judgement) for judgement in row["judgements"]],
             "attempts": [self._texts(attempt) for attempt in row["attempts"]],
@@ -167,6 +177,10 @@ class PageData:
             "error": judgement["error"] and self._texts(judgement["error"]),
         }
 
+    def _parsed(self, value: object) -> list[tuple[str, Any]] | None:
+        """The fields of a reply that was asked for as JSON; what is no object has no name."""
+        return None if value is None else self._named(value if isinstance(value, dict) else {"": value})
+
     def _named(self, values: Mapping[str, Any]) -> list[tuple[str, Any]]:
         return [(_label(name), self._text(_as_json(value))) for name, value in values.items()]
 
@@ -191,44 +205,25 @@ class PageData:
         return {"shared": True, **(shown if isinstance(shown, dict) else {"text": shown})}
 
 
-class _Thumbnails:
-    """Small pictures as data URIs, each once, as far as there is room."""
-
-    def __init__(self) -> None:
-        self.uris: list[str] = []
-        self._by_digest: dict[str, int] = {}
-        self._left = _ALL_THUMBNAILS
-
-    def of(self, image: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-        """`{path, thumbnail}` with the number of the thumbnail; `{path, missing}` with the reason if there is none."""
-        told = {
-            "path": _label(image["path"]),
-            "size": plural(image["bytes"], "byte") if image["bytes"] else "in S3",
-            "type": _label(image["media_type"]),
-        }
-        if image["sha256"] is None:
-            return {**told, "missing": "the model fetched it from S3"}
-        number = self._by_digest.get(image["sha256"])
-        if number is not None:
-            return {**told, "thumbnail": number}
-        if self._left <= 0:
-            return {**told, "missing": f"a report has at most {_ALL_THUMBNAILS // 1_000_000} MB of pictures"}
-        try:
-            uri = _thumbnail(image, folder)
-        except MediaError as error:
-            return {**told, "missing": _label(str(error))}
-        self._left -= len(uri)
-        self._by_digest[image["sha256"]] = len(self.uris)
-        self.uris.append(uri)
-        return {**told, "thumbnail": len(self.uris) - 1}
+def _file(record: Mapping[str, Any]) -> dict[str, str]:
+    """A file that was sent: what it is called, its type and its size, so far as they are known."""
+    return {
+        "path": _label(record["path"]),
+        "size": "" if record["bytes"] is None else plural(record["bytes"], "byte"),
+        "type": _label(record["media_type"]),
+    }
 
 
-def _thumbnail(image: Mapping[str, Any], folder: Path) -> str:
-    # Where an image may lie was the run's to decide; its digest shows that it is the one that was sent.
-    found = media.describe(image["path"], folder, allow_dirs=[Path(folder.absolute().anchor)])
-    if found.sha256 != image["sha256"]:
-        raise MediaError("the file has changed since")
-    return media.thumbnail(found, side=THUMBNAIL_SIDE)
+def _files(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Its documents and its video, which are named but not shown."""
+    return [*(message.get("documents") or ()), *filter(None, [message.get("video")])]
+
+
+def _sent(sent: Mapping[str, Any]) -> str:
+    """What was sent in place of an image: `1568 x 1176 jpeg: scaled down, turned upright`."""
+    kind = sent["media_type"].removeprefix("image/")
+    changes = ", ".join(sent["changes"])
+    return _label(f"{sent['width']} x {sent['height']} {kind}: {changes}")
 
 
 def _label(text: str) -> str:

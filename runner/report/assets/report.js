@@ -1,5 +1,5 @@
 // The page of the HTML report. What rows say is only ever text here: elements are made one by one, never parsed from
-// strings. The table is drawn as far as it can be seen, so that 10,000 cases are no more work than 50.
+// strings. Lists and pictures are drawn as far as they can be seen, so that 10,000 cases are no more work than 50.
 
 // --- elements --------------------------------------------------------------------------------------------------------
 
@@ -34,7 +34,7 @@ const status = (name) => h("span", { class: `status status-${name}` }, icon(name
 
 // --- numbers as people read them -------------------------------------------------------------------------------------
 
-const count = (value) => value.toLocaleString("en-US");
+const count = new Intl.NumberFormat("en-US").format;
 const plural = (value, word) => `${count(value)} ${word}${value === 1 ? "" : "s"}`;
 
 function money(usd) {
@@ -118,6 +118,7 @@ function reason(each) {
 }
 
 const reply = (each) => textOf(tellingRun(each).replies.at(-1)?.text);
+const imagesOf = (each) => each.messages.flatMap((message) => message.images);
 const excerpt = (text) => text.slice(0, 400).replace(/\s+/g, " ").trim();
 
 // --- search, filters, order ------------------------------------------------------------------------------------------
@@ -127,7 +128,7 @@ let index = null;
 /** For each case what search looks through, in lower case. It is made once, when there is time or need. */
 function searchIndex() {
   index ??= cases.map((each) => {
-    const parts = [each.id, each.variant, each.model, ...each.tags, ...each.vars.flat().map(textOf)];
+    const parts = [each.id, each.variant, each.model, ...each.tags, ...each.vars.flat().map(textOf), ...imagesOf(each).map((image) => image.path)];
     for (const run of each.runs) {
       parts.push(...run.replies.map((one) => textOf(one.text)));
       parts.push(...run.verdicts.map((one) => textOf(one.reason)));
@@ -203,16 +204,17 @@ function update() {
 // --- a list of which only the part in sight is in the document -------------------------------------------------------
 
 const MOST_PRINTED = 1000;
+const BEYOND = 900; // pixels above and below what can be seen that are drawn too
 
 /**
- * Keeps the rows of `body` that can be seen, between two spacers. `height` is what a row takes until one is measured.
+ * Keeps the rows of `body` that can be seen, between two spacers. `height` is what a row takes until one is measured,
+ * `columns` is how many cases stand in it.
  */
 class VirtualList {
-  constructor(body, { height, length, draw, spacer }) {
-    Object.assign(this, { body, height, length, draw });
+  constructor(body, { height, length, draw, spacer, columns = 1 }) {
+    Object.assign(this, { body, height, length, draw, columns });
     this.top = spacer();
     this.bottom = spacer();
-    this.from = this.to = 0;
     this.redraw();
   }
 
@@ -220,13 +222,22 @@ class VirtualList {
   range() {
     const frame = this.body.closest(".scroll-list")?.getBoundingClientRect() ?? { top: 0, bottom: innerHeight };
     const top = this.top.isConnected ? this.top.getBoundingClientRect().top : 0;
-    const first = Math.floor((Math.max(frame.top, 0) - top) / this.height) - 8;
-    const last = Math.ceil((Math.min(frame.bottom, innerHeight) - top) / this.height) + 8;
+    const more = Math.ceil(BEYOND / this.height);
+    const first = Math.floor((Math.max(frame.top, 0) - top) / this.height) - more;
+    const last = Math.ceil((Math.min(frame.bottom, innerHeight) - top) / this.height) + more;
     return [Math.min(Math.max(first, 0), this.length), Math.min(Math.max(last, 0), this.length)];
   }
 
+  /** Draw every row anew. */
   redraw() {
-    this.show(...this.range());
+    this.rows = new Map(); // by position
+    this.from = this.to = -1;
+    this.fit();
+  }
+
+  /** Show what can be seen after the room for it, and so the height of a row, may have changed. */
+  fit() {
+    this.refresh();
     const measured = this.from < this.to ? this.body.children[1].getBoundingClientRect().height : 0;
     if (measured && measured !== this.height) {
       this.height = measured;
@@ -239,18 +250,30 @@ class VirtualList {
     if (from !== this.from || to !== this.to) this.show(from, to);
   }
 
+  /** Rows that are there already stay the elements that they are: a picture drawn anew would flicker. */
   show(from, to) {
     [this.from, this.to] = [from, to];
-    const rows = [];
-    for (let position = from; position < to; position++) rows.push(this.draw(position));
+    const before = this.rows;
+    this.rows = new Map();
+    for (let position = from; position < to; position++) this.rows.set(position, before.get(position) ?? this.draw(position));
     this.top.style.height = `${from * this.height}px`;
     this.bottom.style.height = `${(this.length - to) * this.height}px`;
-    this.body.replaceChildren(this.top, ...rows, this.bottom);
+    this.body.replaceChildren(this.top, ...this.rows.values(), this.bottom);
   }
 
-  /** Scroll so far that a row can be seen, below what sticks to the top. */
+  /** In which row a case stands. */
+  rowOf(position) {
+    return Math.floor(position / this.columns);
+  }
+
+  /** How many cases can be seen at once. */
+  get page() {
+    return Math.max(1, Math.floor(innerHeight / this.height) - 1) * this.columns;
+  }
+
+  /** Scroll so far that a case can be seen, below what sticks to the top. */
   reveal(position) {
-    const top = this.top.getBoundingClientRect().top + position * this.height;
+    const top = this.top.getBoundingClientRect().top + this.rowOf(position) * this.height;
     const head = $("list").querySelector("thead")?.getBoundingClientRect().bottom ?? 0;
     const least = Math.max(head, $("cases").querySelector(".toolbar").getBoundingClientRect().bottom, 0);
     if (top < least) scrollBy(0, top - least - 4);
@@ -260,6 +283,20 @@ class VirtualList {
 
 let list = null;
 const spacerRow = () => h("tr", { class: "spacer", "aria-hidden": "true" }, h("td"));
+
+/** What the keyboard moves in: the list or the pictures. Side by side there are links instead. */
+const grid = () => $("list").querySelector("[role=grid]");
+
+/** Put a grid in its place. If the one before had the focus, it has it. */
+function placeGrid(element) {
+  const focused = grid() && document.activeElement === grid();
+  $("list").replaceChildren(element);
+  if (focused) element.focus({ preventScroll: true });
+}
+
+/** What marks the element of a case in a grid as the one that the keyboard is at, and as the one that is open. */
+const marks = (each) => ({ id: `case-${each.number}`, "aria-selected": String(each === opened) });
+const activeMark = (each) => (each === shown[active] ? "active" : "");
 
 // --- the table of cases ----------------------------------------------------------------------------------------------
 
@@ -294,9 +331,7 @@ function drawTable() {
     h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, head)),
     body,
   );
-  const focused = document.activeElement?.id === "table";
-  $("list").replaceChildren(table);
-  if (focused) table.focus({ preventScroll: true });
+  placeGrid(table);
   list = new VirtualList(body, { height: 56, length: shown.length, draw: tableRow, spacer: spacerRow });
   markActive();
 }
@@ -310,10 +345,9 @@ function tableRow(position) {
   return h(
     "tr",
     {
-      id: `row-${each.number}`,
+      ...marks(each),
       role: "row",
-      class: position === active ? "active" : null,
-      "aria-selected": String(each === opened),
+      class: activeMark(each),
       "aria-rowindex": String(position + 2),
       click: (event) => onRowClick(event, each),
     },
@@ -433,15 +467,111 @@ function matrixCell(each) {
   );
 }
 
+// --- pictures --------------------------------------------------------------------------------------------------------
+
+const NARROWEST_PICTURE = 200; // pixels, as of GAP
+const NARROWEST_ON_PHONES = 148;
+const GAP = 16;
+
+const hasPicture = (each) => imagesOf(each).some((image) => image.thumbnail != null);
+
+function pictureColumns() {
+  const width = $("list").clientWidth;
+  const least = width < 560 ? NARROWEST_ON_PHONES : NARROWEST_PICTURE;
+  return Math.max(1, Math.floor((width + GAP) / (least + GAP)));
+}
+
+function drawPictures() {
+  const columns = pictureColumns();
+  const pictures = h("div", {
+    class: "pictures",
+    id: "pictures",
+    role: "grid",
+    tabindex: "0",
+    "aria-label": "Cases, as pictures",
+    "aria-rowcount": String(Math.ceil(shown.length / columns)),
+    "aria-colcount": String(columns),
+  });
+  pictures.style.setProperty("--columns", columns);
+  placeGrid(pictures);
+  const severalJobs = new Set(cases.map((each) => each.job)).size > 1;
+  const told = (each) => [severalJobs ? each.job : "", each.variant].filter(Boolean).join(" · ");
+  const origin = severalJobs || jobsWithVariants().length ? told : null;
+  const draw = (row) => {
+    const tiles = shown.slice(row * columns, (row + 1) * columns).map((each) => pictureTile(each, origin));
+    return h("div", { class: "picture-row", role: "row", "aria-rowindex": String(row + 1) }, tiles);
+  };
+  const spacer = () => h("div", { class: "spacer", "aria-hidden": "true" });
+  list = new VirtualList(pictures, { height: 320, length: Math.ceil(shown.length / columns), columns, draw, spacer });
+  markActive();
+}
+
+/** A case with its first picture. `origin` says of which job and variant it is, where there are several. */
+function pictureTile(each, origin) {
+  const images = imagesOf(each);
+  return h(
+    "div",
+    { ...marks(each), role: "gridcell", class: `picture picture-${each.status} ${activeMark(each)}`, click: (event) => onRowClick(event, each) },
+    h(
+      "div",
+      { class: "picture-frame" },
+      images.length ? framed(images[0]) : h("p", { class: "dim" }, "no image"),
+      images.length > 1 ? h("span", { class: "picture-count" }, `1 of ${images.length}`) : null,
+    ),
+    h("a", { href: each.hash, tabindex: "-1", class: "case-id picture-name", title: each.id }, nameParts(base(each))),
+    origin ? h("span", { class: "line dim" }, origin(each)) : null,
+    h("div", { class: "picture-caption" }, caption(each)),
+    h("p", { class: "picture-foot" }, status(each.status), toleratedMark(each), repetitionsMark(each), h("span", { class: "dim" }, duration(each.latency))),
+  );
+}
+
+/** An id in two parts, of a path its folder and its name: where there is no room for both, the name alone is seen. */
+function nameParts(id) {
+  const end = id.lastIndexOf("/") + 1;
+  return [h("span", { class: "line" }, id.slice(0, end)), h("span", { class: "line" }, id.slice(end))];
+}
+
+/** An image as the tile shows it or, where there is no thumbnail of it, its name and why. */
+function framed(image) {
+  if (image.thumbnail != null) {
+    return h("img", { src: data.thumbnails[image.thumbnail], alt: image.path, loading: "lazy", decoding: "async", draggable: "false" });
+  }
+  const told = image.missing.includes(image.path) ? image.missing : `${image.path}: ${image.missing}`;
+  return h("p", { class: "dim", title: told }, "no picture", h("span", { class: "clamp" }, told));
+}
+
+/** What the model said of it: why that does not do, the fields of a reply that is JSON, else the text. */
+function caption(each) {
+  const why = reason(each);
+  const fields = tellingRun(each).parsed;
+  const told = excerpt(reply(each)) || (why ? null : "an empty reply");
+  return [
+    why ? h("span", { class: `clamp told-${each.status}` }, excerpt(why)) : null,
+    fields
+      ? fields.map(([name, value]) => h("span", { class: "line" }, name ? h("span", { class: "dim" }, `${name} `) : null, excerpt(textOf(value))))
+      : told && h("span", { class: "clamp" }, told),
+  ];
+}
+
 // --- which of them is shown ------------------------------------------------------------------------------------------
 
-const VIEWS = { table: { title: "List", draw: drawTable }, matrix: { title: "Side by side", draw: drawMatrix } };
+const VIEWS = {
+  table: { title: "List", draw: drawTable, columns: () => 1, isOffered: () => true },
+  matrix: { title: "Side by side", draw: drawMatrix, columns: () => 1, isOffered: () => jobsWithVariants().length > 0 },
+  pictures: { title: "Pictures", draw: drawPictures, columns: pictureColumns, isOffered: () => cases.some((each) => imagesOf(each).length) },
+};
 
-function drawList() {
+/** Tell the style how high what sticks to the top is: the head of the list sticks below it. */
+function measureToolbar() {
   const toolbar = $("cases").querySelector(".toolbar");
   const sticks = getComputedStyle(toolbar).position === "sticky";
-  $("list").style.setProperty("--toolbar", `${sticks ? toolbar.offsetHeight : 0}px`); // the head sticks below it
-  if (!shown.length && state.view === "table") {
+  $("list").style.setProperty("--toolbar", `${sticks ? toolbar.offsetHeight : 0}px`);
+}
+
+function drawList() {
+  $("cases").classList.toggle("without-columns", state.view === "pictures"); // to sort by
+  measureToolbar();
+  if (!shown.length && state.view !== "matrix") {
     list = null;
     const none = cases.length ? "No case passes the filters. " : "There are no rows.";
     const reset = h("button", { type: "button", click: resetFilters }, "Show all cases");
@@ -449,6 +579,13 @@ function drawList() {
     return;
   }
   VIEWS[state.view].draw();
+}
+
+/** After the room for the list has changed. What is drawn stays, as long as the same number of cases fits in a row. */
+function fitList() {
+  measureToolbar();
+  if (list?.columns === VIEWS[state.view].columns()) list.fit();
+  else drawList();
 }
 
 function resetFilters() {
@@ -480,8 +617,9 @@ function drawStatuses(counts) {
 }
 
 function drawViews() {
-  $("views").hidden = !jobsWithVariants().length;
-  const chips = Object.entries(VIEWS).map(([name, view]) =>
+  const offered = Object.entries(VIEWS).filter(([, view]) => view.isOffered());
+  $("views").hidden = offered.length < 2;
+  const chips = offered.map(([name, view]) =>
     chip(view.title, state.view === name, () => {
       state.view = name;
       drawViews();
@@ -634,13 +772,19 @@ function turn(role, told, ...content) {
   return h("div", { class: `turn turn-${role}` }, h("p", { class: "turn-head" }, h("strong", {}, role), told ? h("span", { class: "dim" }, told) : null), content);
 }
 
+const fileFacts = (file) => [file.path, file.type, file.size].filter(Boolean).join(", ");
+
 function thumbnail(image) {
-  const told = `${image.path}, ${image.type}, ${image.size}`;
+  const told = fileFacts(image);
+  const sent = image.sent ? h("span", { class: "sent" }, `sent as ${image.sent}`) : null;
   if (image.thumbnail != null) {
-    return h("figure", { class: "thumbnail" }, h("img", { src: data.thumbnails[image.thumbnail], alt: told, loading: "lazy" }), h("figcaption", {}, image.path));
+    return h("figure", { class: "thumbnail" }, h("img", { src: data.thumbnails[image.thumbnail], alt: told }), h("figcaption", {}, image.path, sent));
   }
-  return h("figure", { class: "thumbnail missing" }, h("span", {}, "no picture"), h("figcaption", {}, `${told}: ${image.missing}`));
+  return h("figure", { class: "thumbnail missing" }, h("span", {}, "no picture"), h("figcaption", {}, `${told}: ${image.missing}`, sent));
 }
+
+/** The documents and the video of a turn, by name. */
+const attachments = (files) => (files.length ? h("ul", { class: "attachments" }, files.map((file) => h("li", {}, fileFacts(file)))) : null);
 
 /** The turns as they were: where a user's turn follows a user's turn, the model answered in between. */
 function conversation(each, run) {
@@ -656,7 +800,8 @@ function conversation(each, run) {
     if (message.role === "user" && each.messages[position - 1]?.role === "user") answer();
     const told = message.role === "assistant" ? "as the job has it" : "";
     const images = message.images.length ? h("div", { class: "thumbnails" }, message.images.map(thumbnail)) : null;
-    turns.push(turn(message.role, told, images, message.text === "" && images ? null : block(message.text, each)));
+    const files = attachments(message.files);
+    turns.push(turn(message.role, told, images, files, message.text === "" && (images || files) ? null : block(message.text, each)));
   });
   if (each.body != null) turns.push(turn("user", "the raw body", block(each.body, each)));
   while (answered < run.replies.length) answer();
@@ -705,6 +850,7 @@ function runParts(each, run) {
     section("Verdicts", verdictCards(run.verdicts, each, run)),
     section("Judged without a verdict", otherJudgements(each, run)),
     section("Conversation", conversation(each, run)),
+    section("Reply as data", run.parsed && variables(run.parsed, each)),
     section("Variables", variables(each.vars, each)),
     section("Attempts", attemptTable(run.attempts)),
     section(
@@ -806,20 +952,24 @@ function followAddress() {
     active = shown.indexOf(opened);
     if (!before || moving) $("pane").focus({ preventScroll: true });
   }
-  list?.redraw();
+  if (state.view === "matrix") list?.redraw(); // which marks the one that is open as it is drawn
+  else fitList();
   markActive();
-  if (active >= 0 && opened && state.view === "table") list?.reveal(active);
-  if (!opened && before) $("table")?.focus({ preventScroll: true });
+  if (active >= 0 && opened && state.view !== "matrix") list?.reveal(active);
+  if (!opened && before) grid()?.focus({ preventScroll: true });
 }
 
 function markActive() {
-  const table = $("table");
-  if (!table) return;
-  for (const row of table.querySelectorAll("tr.active")) row.classList.remove("active");
-  const row = shown[active] && $(`row-${shown[active].number}`);
-  row?.classList.add("active");
-  if (row) table.setAttribute("aria-activedescendant", row.id);
-  else table.removeAttribute("aria-activedescendant");
+  const found = grid();
+  if (!found) return;
+  for (const one of found.querySelectorAll("[aria-selected]")) {
+    const each = cases[Number(one.id.slice("case-".length))];
+    one.classList.toggle("active", each === shown[active]);
+    one.setAttribute("aria-selected", String(each === opened));
+  }
+  const one = found.querySelector(".active");
+  if (one) found.setAttribute("aria-activedescendant", one.id);
+  else found.removeAttribute("aria-activedescendant");
 }
 
 function moveTo(position) {
@@ -829,13 +979,20 @@ function moveTo(position) {
     open(shown[active], { replace: true });
     return;
   }
-  $("table")?.focus({ preventScroll: true });
+  grid()?.focus({ preventScroll: true });
   list?.reveal(active);
-  list?.redraw();
+  list?.refresh();
   markActive();
 }
 
-const step = (by) => moveTo(active < 0 && by < 0 ? 0 : active + by);
+const step = (by) => moveTo(active < 0 ? 0 : active + by);
+
+/** To the row above or below, if there is one. */
+function stepRow(by) {
+  const position = Math.min(active + by * list.columns, shown.length - 1);
+  if (active < 0) moveTo(0);
+  else if (position >= 0 && list.rowOf(position) !== list.rowOf(active)) moveTo(position);
+}
 
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || $("help").open) return;
@@ -851,20 +1008,21 @@ function onKey(event) {
     return;
   }
   if (target.matches?.("input, select, textarea")) return;
-  const inTable = target === $("table");
+  const inGrid = target === grid();
   const keys = {
     "/": () => $("search").select(),
     "?": () => $("help").showModal(),
     t: toggleTheme,
     j: () => step(1),
     k: () => step(-1),
-    ...(inTable && {
-      ArrowDown: () => step(1),
-      ArrowUp: () => step(-1),
+    ...(inGrid && {
+      ArrowDown: () => stepRow(1),
+      ArrowUp: () => stepRow(-1),
+      ...(list?.columns > 1 && { ArrowRight: () => step(1), ArrowLeft: () => step(-1) }),
       Home: () => moveTo(0),
       End: () => moveTo(shown.length - 1),
-      PageDown: () => moveTo(active + 10),
-      PageUp: () => moveTo(active - 10),
+      PageDown: () => moveTo(active + list.page),
+      PageUp: () => moveTo(active - list.page),
       Enter: () => shown[active] && open(shown[active]),
     }),
   };
@@ -915,6 +1073,7 @@ function begin() {
   showTheme();
   if (innerWidth < 600) document.querySelector(".charts")?.removeAttribute("open"); // the cases would be far below
   prepare();
+  if (cases.filter(hasPicture).length > cases.length / 2) state.view = "pictures"; // what a reader of captions looks for
   fillControls();
   update();
   followAddress();
@@ -925,9 +1084,9 @@ function begin() {
     drawing = requestAnimationFrame(() => list?.refresh());
   };
   addEventListener("scroll", refresh, { passive: true, capture: true });
-  addEventListener("resize", () => drawList());
+  addEventListener("resize", fitList);
   addEventListener("hashchange", followAddress);
-  addEventListener("beforeprint", () => list?.show(0, Math.min(list.length, MOST_PRINTED)));
+  addEventListener("beforeprint", () => list?.show(0, Math.min(list.length, Math.ceil(MOST_PRINTED / list.columns))));
   addEventListener("afterprint", () => list?.redraw());
   document.addEventListener("keydown", onKey);
   systemIsDark.addEventListener("change", showTheme);
