@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from runner.cases import EVERYTHING, CaseList
 from runner.datasets.files import DataError
 from runner.errors import Problem, UsageError
+from runner.file_variables import FILE_VARIABLES
 from runner.job import NO_OVERRIDES, of_document
 from runner.job import load as load_jobs
 from runner.job_assertions import uses_of_code
@@ -114,6 +115,7 @@ def _problems_of_glob(cases: CaseList) -> Iterator[Problem]:
         yield error.problem
         return
     yield from _undefined_names(cases.job, ("file",), f"a case of `{glob.pattern}` has the variable `file`")
+    yield from _undefined_fields(cases.job)
 
 
 def _problems_of_file(cases: CaseList, file: CaseFile) -> Iterator[Problem]:
@@ -138,6 +140,20 @@ def _undefined_names(job: Job, columns: Sequence[str], told: str) -> Iterator[Pr
                 meant = nearest(name, sorted(defined))
                 guess = f"did you mean `{_as_written(meant)}`? " if meant else ""
                 yield Problem(f"undefined variable: `{name}`", placed(text, line), f"{guess}{told}")
+
+
+def _undefined_fields(job: Job) -> Iterator[Problem]:
+    """What the templates need of `file`, and no file has."""
+    if "file" in job.fixed_vars:
+        return
+    templates = Templates(job.path.parent)
+    for text in _texts(job):
+        for name, line in templates.fields(text, "file"):
+            if name not in FILE_VARIABLES:
+                meant = nearest(name, FILE_VARIABLES)
+                guess = f"did you mean `file.{meant}`? " if meant else ""
+                every = ", ".join(FILE_VARIABLES)
+                yield Problem(f"undefined variable: `file.{name}`", placed(text, line), f"{guess}A file has {every}")
 
 
 def _as_written(name: str) -> str:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from runner import assertions, media
 from runner.errors import Problem, UsageError
+from runner.file_variables import file_variables
 from runner.media.files import MediaError
-from runner.records import Assertion, Case, CaseFile, Message, Request, Text
+from runner.records import Assertion, Case, CaseFile, CaseGlob, Message, Request, Text
 from runner.template import Templates
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Renderer:
         self._root = job.path.parent
         self._allow_dirs = tuple(allow_dirs)
         self._templates = Templates(self._root)
+        self._is_glob = isinstance(job.cases, CaseGlob)
         self._rows_of = str(self._root / job.cases.path) if isinstance(job.cases, CaseFile) else ""
 
     def case(self, chosen: Chosen) -> Case:
@@ -43,6 +45,8 @@ class Renderer:
         job = chosen.variant.job
         problems: list[Problem] = []
         variables = {**job.vars, **chosen.vars, **job.fixed_vars}
+        if self._is_glob and "file" not in job.fixed_vars:
+            variables["file"] = file_variables(chosen.vars["file"], self._root, allow_dirs=self._allow_dirs)
         # Columns may have names that no template can say.
         named = {"row": chosen.vars, **variables} if chosen.line else variables
         request = self._request(job, named, problems)

@@ -31,6 +31,7 @@ from runner.template_problems import (
     Noting,
     Strict,
     failure,
+    fields_in,
     included_problem,
     line_of,
     names_in,
@@ -136,6 +137,10 @@ class Templates:
     def names(self, text: Text) -> Names:
         """The variables that a template names, as far as they can be told without rendering it."""
         return names_in(self._strict.parse(text.value)) if is_template(text.value) else Names()
+
+    def fields(self, text: Text, name: str) -> list[tuple[str, int]]:
+        """The fields of a variable that a template cannot do without, each with the line of the template it is on."""
+        return list(fields_in(self._strict.parse(text.value), name)) if is_template(text.value) else []
 
     def _wrong_includes(self, tree: nodes.Template, text: Text) -> Iterator[Problem]:
         for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
