@@ -8,9 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from runner import assertions, media
+from runner.datasets.files import DataError
 from runner.errors import Problem, UsageError
 from runner.file_variables import file_variables
 from runner.media.files import MediaError
+from runner.path_patterns import PathPatterns
 from runner.records import Assertion, Case, CaseFile, CaseGlob, Message, Request, Text
 from runner.template import Templates
 
@@ -32,6 +34,7 @@ class Renderer:
         self._root = job.path.parent
         self._allow_dirs = tuple(allow_dirs)
         self._templates = Templates(self._root)
+        self._paths = PathPatterns(self._root, self._templates, self._allow_dirs)
         self._is_glob = isinstance(job.cases, CaseGlob)
         self._rows_of = str(self._root / job.cases.path) if isinstance(job.cases, CaseFile) else ""
 
@@ -71,11 +74,11 @@ class Renderer:
             return self._text(template, variables, problems)
 
         def message(turn: Turn) -> Message:
-            images = [self._image(template, text(template), problems) for template in turn.images]
+            images = [image for template in turn.images for image in self._images(template, variables, problems)]
             rendered = text(turn.text)
             if not images and not rendered.strip() and not any(known.place == turn.text.place for known in problems):
                 problems.append(Problem(f"the text of this {turn.role} turn is empty", turn.text.place, _EMPTY_HINT))
-            return Message(role=turn.role, text=rendered, images=tuple(image for image in images if image is not None))
+            return Message(role=turn.role, text=rendered, images=tuple(images))
 
         system = "" if job.system is None else text(job.system)
         return Request(
@@ -93,14 +96,20 @@ class Renderer:
             problems.extend(error.problems)
             return ""
 
-    def _image(self, template: Text, path: str, problems: list[Problem]) -> Image | None:
-        if any(problem.place == template.place for problem in problems):
-            return None  # its path could not be rendered, which has been said
+    def _images(self, template: Text, variables: Mapping[str, Any], problems: list[Problem]) -> list[Image]:
+        """The image that an entry of `images:` names, or those that match it."""
+        before = len(problems)
+        path = self._text(template, variables, problems)
+        if len(problems) > before:
+            return []  # its path could not be rendered, which has been said
         try:
-            return media.describe(path, self._root, allow_dirs=self._allow_dirs)
+            paths = self._paths.matching(template, path, variables)
+            return [media.describe(path, self._root, allow_dirs=self._allow_dirs) for path in paths]
+        except DataError as error:
+            problems.append(error.problem)
         except MediaError as error:
             problems.append(Problem(error.message, template.place, error.hint))
-            return None
+        return []
 
     def _assertion(self, spec: AssertionSpec, variables: Mapping[str, Any], problems: list[Problem]) -> Assertion:
         before = len(problems)

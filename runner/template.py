@@ -142,6 +142,14 @@ class Templates:
         """The fields of a variable that a template cannot do without, each with the line of the template it is on."""
         return list(fields_in(self._strict.parse(text.value), name)) if is_template(text.value) else []
 
+    def written(self, text: Text) -> list[tuple[str, bool]]:
+        """A template in pieces that make it up again, each with whether it is text that is written as it stands. The
+        template has been rendered, so its syntax is right.
+        """
+        if not is_template(text.value):
+            return [(text.value, True)]
+        return [(piece, kind == "data") for _, kind, piece in self._strict.lex(text.value)]
+
     def _wrong_includes(self, tree: nodes.Template, text: Text) -> Iterator[Problem]:
         for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
             name = getattr(getattr(node, "template", None), "value", None)

@@ -48,6 +48,11 @@ def files(
         raise walk.no_match()
 
 
+def escaped(text: str) -> str:
+    """A text as a part of a pattern, in which it stands for itself."""
+    return _MAGIC.sub(r"[\g<0>]", text)
+
+
 @dataclass(frozen=True, slots=True)
 class _Folder:
     """A folder to look into: where it is, its path in rows (ending in a slash), and which parts of the pattern
