@@ -221,7 +221,8 @@ def _source(case: Case) -> SourceRecord:
 def describe_request(request: Request) -> dict[str, Any]:
     """What was asked, as the row keeps it: images as path, hash, size and type, never their bytes."""
     if request.body is not None:
-        return {"body": request.body}
+        images = [_describe_image(image) for image in request.images]
+        return {"body": request.body, "images": images} if images else {"body": request.body}
     inference = request.inference
     described: dict[str, Any] = {
         "system": request.system,

@@ -127,7 +127,7 @@ class Bedrock:
         wire = wire_for(case)
         url = _url(route.url, job.model, wire.operation(stream=job.stream))
         build = partial(self._build, case, messages, wire=wire, url=url, region=region, keys=keys)
-        has_images = any(message.images for message in messages)
+        has_images = bool(case.request.images) or any(message.images for message in messages)
         headers, body = await asyncio.to_thread(build) if has_images else build()
         headers |= about
         target = partial(self._target, case, region=region, route=route, keys=keys)

@@ -37,7 +37,9 @@ def worst_case(request: Request) -> list[Usage]:
 def call(request: Request, messages: Sequence[Message]) -> Usage:
     """What one call may use: its input, estimated, and all the output it allows. Bedrock reserves the sum."""
     if request.body is not None:
-        return Usage(input_tokens=text_tokens(json.dumps(request.body)), output_tokens=_limit_of_body(request.body))
+        images = sum(map(image_tokens, request.images))
+        text = text_tokens(json.dumps(request.body))
+        return Usage(input_tokens=text + images, output_tokens=_limit_of_body(request.body))
     max_tokens = _limit_of_body({"max_tokens": request.inference.max_tokens, **request.extra})
     images = sum(image_tokens(image) for message in messages for image in message.images)
     text = text_tokens(request.system or "") + sum(text_tokens(message.text) for message in messages)

@@ -78,13 +78,14 @@ def _setting(document: Document, name: str) -> Pointer:
 
 def _template_problems(document: Document) -> Iterator[Problem]:
     templates = Templates(document.path.parent)
-    right: set[str] = set()  # many cases assert with the same text
+    right: set[tuple[str, bool]] = set()  # many cases assert with the same text
     for pointer, value in _templates(document):
-        if not isinstance(value, str) or not is_template(value) or value in right:
+        in_body = pointer[0] == "body"
+        if not isinstance(value, str) or not is_template(value) or (value, in_body) in right:
             continue
-        problems = templates.check(Text(value, document.place(pointer)))
+        problems = templates.check(Text(value, document.place(pointer)), in_body=in_body)
         if not problems:
-            right.add(value)
+            right.add((value, in_body))
         yield from problems
 
 

@@ -6,6 +6,7 @@ import json
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from runner import body_images
 from runner.cases import EVERYTHING, CaseList
 from runner.datasets.files import DataError
 from runner.errors import Problem, UsageError
@@ -132,7 +133,13 @@ def _problems_of_file(cases: CaseList, file: CaseFile) -> Iterator[Problem]:
 
 def _undefined_names(job: Job, columns: Sequence[str], told: str) -> Iterator[Problem]:
     """What the templates need and neither the job nor its rows have."""
-    defined = {*columns, *job.vars, *job.fixed_vars, *(name for variant in job.variants for name in variant.job.vars)}
+    defined = {
+        *columns,
+        *body_images.FUNCTIONS,
+        *job.vars,
+        *job.fixed_vars,
+        *(name for variant in job.variants for name in variant.job.vars),
+    }
     templates = Templates(job.path.parent)
     for text in _texts(job):
         for name, line in templates.names(text).needed.items():

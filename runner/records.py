@@ -206,7 +206,8 @@ class Message:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What is asked, rendered, whatever API carries it. `messages` are the scripted turns; where a user message follows
-    a user message the model answers in between. With `body`, a raw InvokeModel body, there are no messages.
+    a user message the model answers in between. With `body`, a raw InvokeModel body, there are no messages; in it the
+    markers of `images` stand for their content (see runner/body_images.py).
     """
 
     system: str | None = None
@@ -214,6 +215,7 @@ class Request:
     inference: Inference = Inference()
     extra: Mapping[str, Any] = field(default_factory=dict)
     body: Any = None
+    images: tuple[Image, ...] = ()
 
 
 def exchanges(request: Request) -> Iterator[tuple[Message, ...]]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from runner import assertions, media
+from runner.body_images import REFUSED, NamedImages
 from runner.datasets.files import DataError
 from runner.errors import Problem, UsageError
 from runner.file_variables import file_variables
@@ -80,21 +82,45 @@ class Renderer:
                 problems.append(Problem(f"the text of this {turn.role} turn is empty", turn.text.place, _EMPTY_HINT))
             return Message(role=turn.role, text=rendered, images=tuple(images))
 
+        named: dict[str, Image] = {}
+        body = _map_strings(job.body, lambda template: self._body_text(template, variables, problems, named))
         system = "" if job.system is None else text(job.system)
         return Request(
             system=system if system.strip() else None,  # Converse refuses an empty one, which can only mean none
             messages=tuple(message(turn) for turn in job.turns),
             inference=job.inference,
             extra=job.extra,
-            body=_map_strings(job.body, text),
+            body=body,
+            images=tuple(named.values()),
         )
 
-    def _text(self, template: Text, variables: Mapping[str, Any], problems: list[Problem]) -> str:
+    def _text(
+        self,
+        template: Text,
+        variables: Mapping[str, Any],
+        problems: list[Problem],
+        *,
+        functions: Mapping[str, Callable[..., str]] = REFUSED,
+    ) -> str:
         try:
-            return self._templates.render(template, variables)
+            return self._templates.render(template, variables, functions=functions)
         except UsageError as error:
             problems.extend(error.problems)
             return ""
+
+    def _body_text(
+        self, template: Text, variables: Mapping[str, Any], problems: list[Problem], named: dict[str, Image]
+    ) -> str:
+        """A string of a raw body. The images that it names are added to `named`, by hash."""
+        images = NamedImages(partial(media.describe, root=self._root, allow_dirs=self._allow_dirs))
+        before = len(problems)
+        text = self._text(template, variables, problems, functions=images.functions)
+        lost = images.unwritten(text) if len(problems) == before else None
+        if lost is not None:
+            message = f"the template changes what `image_base64` gives for {lost.path!r}, or does not write it"
+            problems.append(Problem(message, template.place, "write `{{ image_base64(PATH) }}`, without a filter"))
+        named.update(images.images)
+        return text
 
     def _images(self, template: Text, variables: Mapping[str, Any], problems: list[Problem]) -> list[Image]:
         """The image that an entry of `images:` names, or those that match it."""
@@ -136,7 +162,7 @@ def key(model: str, request: Request, *, repeat: int) -> str:
     Not of how: API, streaming, region and timeouts are left out, and so are the names of image files.
     """
     inference = request.inference
-    asked = {
+    asked: dict[str, Any] = {
         "model": model,
         "system": request.system,
         "messages": [
@@ -149,6 +175,8 @@ def key(model: str, request: Request, *, repeat: int) -> str:
         "body": request.body,
         "repeat": repeat,
     }
+    if request.images:
+        asked["body_images"] = [image.sha256 for image in request.images]
     return hashlib.sha256(_CANONICAL.encode(asked).encode()).hexdigest()
 
 

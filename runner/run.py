@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner import console, loading, models, open_files, summary_json
+from runner import body_images, console, loading, models, open_files, summary_json
 from runner.account import Connection
 from runner.answer import Answerer
 from runner.bedrock import Bedrock
@@ -288,8 +288,12 @@ def _work(cases: CaseList, outputs: Outputs, options: RunOptions) -> Work:
         cases_and_rows(cases, Renderer(job, cases.allow_dirs), None if options.fresh else outputs.earlier(job.name)),
         concurrency=min(caps, default=None),
         # To read images takes long, and so it does to pass over the cases of a long file that are not chosen.
-        in_threads=any(turn.images for turn in job.turns) or not cases.covers_job,
+        in_threads=_reads_images(job) or not cases.covers_job,
     )
+
+
+def _reads_images(job: Job) -> bool:
+    return any(turn.images for turn in job.turns) or body_images.may_be_named(job.body)
 
 
 def _at_rate(job: Job, options: RunOptions) -> Job:

@@ -13,6 +13,7 @@ from jinja2.exceptions import SecurityError, TemplateNotFound, TemplateSyntaxErr
 from jinja2.runtime import StrictUndefined
 from jinja2.utils import missing
 
+from runner import body_images
 from runner.errors import Place, Problem
 from runner.template_values import LazyMapping, RefusedError
 from runner.words import nearest, shorten
@@ -130,6 +131,14 @@ def unknown_names(tree: nodes.Template, environment: Environment, text: Text) ->
                 yield Problem(
                     f"there is no {word} `{shorten(name)}`", placed(text, node.lineno), _did_you_mean(name, known)
                 )
+
+
+def misplaced_functions(tree: nodes.Template, text: Text) -> Iterator[Problem]:
+    """Calls of what has a meaning only in a raw body."""
+    for call in tree.find_all(nodes.Call):
+        if isinstance(call.node, nodes.Name) and call.node.name in body_images.FUNCTIONS:
+            message = f"`{call.node.name}` has a meaning only in `body:`"
+            yield Problem(message, placed(text, call.lineno), body_images.HINT)
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:

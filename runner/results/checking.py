@@ -160,7 +160,7 @@ _INFERENCE = _record(
 _CONVERSATION = _record(
     {"system": _maybe(_text), "messages": _list(_MESSAGE, least=1), "inference": _INFERENCE}, {"extra": _object}
 )
-_RAW_BODY = _record({"body": _object})
+_RAW_BODY = _record({"body": _object}, {"images": _list(_IMAGE, least=1)})
 _REPLY = _record(
     {
         "text": _text,
