@@ -184,6 +184,7 @@ class Answerer:
             repeats=job.repeat,
             min_pass=job.min_pass,
             judgements=[],
+            sidecar=None,
         )
 
     def _cost(self, model: str, replies: Sequence[Reply]) -> float | None:

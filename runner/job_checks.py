@@ -65,6 +65,7 @@ def _templates(document: Document) -> Iterator[tuple[Pointer, Any]]:
     for pointer, value in job_assertions.values(document):
         yield from _leaves(value, pointer)
     yield from _leaves(data.get("body"), ("body",))
+    yield from _leaves(data.get("sidecar"), ("sidecar",))
 
 
 def _setting(document: Document, name: str) -> Pointer:
@@ -153,6 +154,16 @@ def _repeat_problems(document: Document) -> Iterator[Problem]:
             f"`min_pass` is {min_pass}, and each case is run {_times(repeat)}",
             document.place(("min_pass",)),
             f"set `repeat: {min_pass}` or more, or lower `min_pass`",
+        )
+
+
+def _sidecar_problems(document: Document) -> Iterator[Problem]:
+    repeat = document.data.get("repeat", 1)
+    if "sidecar" in document.data and isinstance(repeat, int) and repeat > 1:
+        yield Problem(
+            f"each case is run {_times(repeat)}, and all of its repetitions would write one sidecar",
+            document.place(("sidecar",), key=True),
+            "leave out `repeat` or `sidecar`",
         )
 
 
@@ -311,6 +322,7 @@ _CHECKS: Final[tuple[Callable[[Document], Iterator[Problem]], ...]] = (
     _case_source_problems,
     _matrix_problems,
     _repeat_problems,
+    _sidecar_problems,
     _threshold_problems,
     _turn_problems,
     _body_problems,

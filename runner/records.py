@@ -111,6 +111,14 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sidecar:
+    """`sidecar:`: a file beside the input of each case. `text` None: the reply as it came."""
+
+    path: Text
+    text: Text | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Threshold:
     """One entry of `thresholds:`: what a figure of the whole job must come to."""
 
@@ -180,6 +188,7 @@ class Job:
     repeat: int = 1
     min_pass: int = 1  # how many repetitions of a case must pass
     thresholds: tuple[Threshold, ...] = ()
+    sidecar: Sidecar | None = None
 
 
 # --- what is asked ---------------------------------------------------------------------------------------------------
@@ -251,6 +260,18 @@ class Assertion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SidecarFile:
+    """The sidecar of one case. `variables` are those of the template `text`, beside what is known of the reply."""
+
+    path: str  # as rows have it: from the job's folder, or absolute if it lies outside
+    file: Path  # its folder's links followed, its own not
+    place: Place  # of its template
+    text: Text | None
+    variables: Mapping[str, Any]
+    ours: frozenset[str] = frozenset()  # what earlier rows of the case say that they wrote there, as SHA-256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """One case, ready to be called; or with a `fault`, which says why it cannot be."""
 
@@ -267,6 +288,7 @@ class Case:
     line: int = 1  # of the job file, where the case is declared
     origin: str = ""  # of its row, as `rows.csv:17`, if it comes from a file
     fault: Problem | None = None
+    sidecar: SidecarFile | None = None
 
 
 # --- what came back --------------------------------------------------------------------------------------------------
@@ -381,6 +403,13 @@ class SourceRecord(TypedDict):
     row: str | None
 
 
+class SidecarRecord(TypedDict):
+    """A file that a run wrote beside the input of a case. `path` is from the job's folder, or absolute."""
+
+    path: str
+    sha256: str
+
+
 class Row(TypedDict):
     """One line of outputs/NAME.jsonl, described for others by schemas/result.schema.json."""
 
@@ -417,6 +446,7 @@ class Row(TypedDict):
     repeats: int
     min_pass: int
     judgements: list[JudgementRecord]
+    sidecar: SidecarRecord | None
 
 
 class Paid(NamedTuple):

@@ -8,14 +8,14 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from runner import assertions, media
+from runner import assertions, media, sidecar
 from runner.body_images import REFUSED, NamedImages
 from runner.datasets.files import DataError
 from runner.errors import Problem, UsageError
 from runner.file_variables import file_variables
 from runner.media.files import MediaError
 from runner.path_patterns import PathPatterns
-from runner.records import Assertion, Case, CaseFile, CaseGlob, Message, Request, Text
+from runner.records import Assertion, Case, CaseFile, CaseGlob, Message, Request, SidecarFile, Text
 from runner.template import Templates
 
 if TYPE_CHECKING:
@@ -49,12 +49,9 @@ class Renderer:
         """The case, and everything that is wrong with it."""
         job = chosen.variant.job
         problems: list[Problem] = []
-        variables = {**job.vars, **chosen.vars, **job.fixed_vars}
-        if self._is_glob and "file" not in job.fixed_vars:
-            variables["file"] = file_variables(chosen.vars["file"], self._root, allow_dirs=self._allow_dirs)
-        # Columns may have names that no template can say.
-        named = {"row": chosen.vars, **variables} if chosen.line else variables
+        variables, named = self._variables(chosen)
         request = self._request(job, named, problems)
+        plan = self._sidecar(job, named, problems)
         case = Case(
             job=job,
             id=chosen.id,
@@ -68,8 +65,44 @@ class Renderer:
             tags=chosen.tags,
             line=max(chosen.place.line, 1),
             origin=f"{self._rows_of}:{chosen.line}" if self._rows_of else "",
+            sidecar=plan,
         )
         return case, problems
+
+    def sidecar(self, chosen: Chosen) -> SidecarFile | None:
+        """The sidecar of a case of which nothing else is rendered; None if its path can't be, which `case` tells."""
+        return self._sidecar(chosen.variant.job, self._variables(chosen)[1], [])
+
+    def _variables(self, chosen: Chosen) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """The variables of a case, and all that its templates may name: columns may have names that none can say."""
+        job = chosen.variant.job
+        variables = {**job.vars, **chosen.vars, **job.fixed_vars}
+        if self._is_glob and "file" not in job.fixed_vars:
+            variables["file"] = file_variables(chosen.vars["file"], self._root, allow_dirs=self._allow_dirs)
+        return variables, {"row": chosen.vars, **variables} if chosen.line else variables
+
+    def _sidecar(self, job: Job, variables: Mapping[str, Any], problems: list[Problem]) -> SidecarFile | None:
+        if job.sidecar is None:
+            return None
+        try:
+            path = self._templates.render(job.sidecar.path, variables)
+            folder = sidecar.folder_of_input(self._input(job, variables), self._root)
+            found = sidecar.located(path, folder, root=self._root, allow_dirs=self._allow_dirs)
+        except UsageError as error:
+            told = [replace(each, place=each.place or job.sidecar.path.place) for each in error.problems]
+            problems.extend(problem for problem in told if problem not in problems)
+            return None
+        shown, file = found
+        spec = job.sidecar
+        return SidecarFile(path=shown, file=file, place=spec.path.place, text=spec.text, variables=variables)
+
+    def _input(self, job: Job, variables: Mapping[str, Any]) -> str | None:
+        """The path of the file that a case is about: its own, or the first that it attaches."""
+        if self._is_glob and "file" not in job.fixed_vars:
+            return str(variables["file"]["path"])
+        attached = (template for turn in job.turns for template in turn.images)
+        first = next(attached, None)
+        return None if first is None else self._templates.render(first, variables)
 
     def _request(self, job: Job, variables: Mapping[str, Any], problems: list[Problem]) -> Request:
         def text(template: Text) -> str:
