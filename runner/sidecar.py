@@ -270,9 +270,9 @@ def _write(sidecar: SidecarFile, content: bytes) -> None:
         raise FileExistsError
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(file)
+    temporary.unlink(missing_ok=True)  # of a run that was killed: it may be another name of the sidecar itself
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-        with os.fdopen(descriptor, "wb") as stream:
+        with temporary.open("xb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())

@@ -381,20 +381,20 @@ def test_a_file_that_appears_in_the_last_moment_is_kept_and_told_of(
     photos.holds()
 
 
-@pytest.mark.parametrize("call", ["link", "fsync_of_sidecar"])
+@pytest.mark.parametrize("call", ["link", "open"])
 def test_a_disk_without_room_for_a_sidecar_stops_the_run_and_loses_no_row(
     call: str, photos: Photos, bedrock: Any, start_run: Any
 ) -> None:
     photos.save(*(f"{number}.png" for number in range(30)))
     server = bedrock(REPLY, latency=0.01)
     patch = (
-        "import errno, os; write, calls = os.open, []\n"
+        "import errno, os, pathlib; opened, calls = pathlib.Path.open, []\n"
         "def full(path, *args, **keywords):\n"
         "    if '.bedrock-run' in str(path):\n"
         "        calls.append(path)\n"
         "        if len(calls) > 5: raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
-        "    return write(path, *args, **keywords)\n"
-        "os.open = full\n"
+        "    return opened(path, *args, **keywords)\n"
+        "pathlib.Path.open = full\n"
     )
     if call == "link":
         patch = (
@@ -436,6 +436,31 @@ def test_ctrl_c_leaves_no_row_without_its_sidecar(photos: Photos, bedrock: Any, 
     assert 0 < len(photos.rows()) < 60
     photos.holds()
     photos.run(env=server.env)
+    photos.holds()
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_what_a_killed_run_left_is_removed_and_not_written_through(
+    changed: bool, photos: Photos, bedrock: Any, start_run: Any
+) -> None:
+    """Killed after the file had its name, and before it had lost the other."""
+    photos.save("a.png")
+    patch = (
+        "import os, pathlib; link = os.link\n"
+        "def die(*args):\n"
+        "    link(*args)\n"
+        "    os.kill(os.getpid(), 9)\n"
+        "os.link = die\n"
+    )
+    server = bedrock(f"- {{match: now, reply: A blue square.}}\n{REPLY}")
+    start_run("run", "job.yaml", env=server.env, patch=patch).wait(60)
+    assert len(list(photos.photos.iterdir())) == 3
+    (photos.folder / "link").hardlink_to(photos.photos / "a.txt")
+    if changed:
+        photos.change('ask: ""', "ask: ' now'")
+    photos.run(env=server.env)
+    assert (photos.folder / "link").read_text() == "A red square."
+    assert photos.sidecars() == {"a.txt": "A blue square." if changed else "A red square."}
     photos.holds()
 
 
