@@ -195,6 +195,7 @@ class Answerer:
             repeats=job.repeat,
             min_pass=job.min_pass,
             judgements=[],
+            sidecar=None,
         )
 
     def _cost(self, model: str, replies: Sequence[Reply]) -> float | None:
@@ -232,7 +233,8 @@ def _source(case: Case) -> SourceRecord:
 def describe_request(request: Request) -> dict[str, Any]:
     """What was asked, as the row keeps it: files as path, hash, size and type, never their bytes."""
     if request.body is not None:
-        return {"body": request.body}
+        images = [_describe_file(image) for image in request.images]
+        return {"body": request.body, "images": images} if images else {"body": request.body}
     inference = request.inference
     described: dict[str, Any] = {
         "system": request.system,

@@ -132,7 +132,7 @@ class Bedrock:
         wire = wire_for(case)
         url = _url(route.url, job.model, wire.operation(stream=job.stream))
         build = partial(self._build, case, messages, wire=wire, url=url, region=region, keys=keys)
-        has_files = any(message.attached for message in messages)
+        has_files = bool(case.request.images) or any(message.attached for message in messages)
         headers, body = await asyncio.to_thread(build) if has_files else build()
         headers |= about
         target = partial(self._target, case, region=region, route=route, keys=keys)

@@ -41,7 +41,9 @@ def worst_case(request: Request, *, model: str) -> list[Usage]:
 def call(request: Request, messages: Sequence[Message], *, model: str) -> Usage:
     """What one call may use: its input, estimated, and all the output it allows. Bedrock reserves the sum."""
     if request.body is not None:
-        return Usage(input_tokens=text_tokens(json.dumps(request.body)), output_tokens=_limit_of_body(request.body))
+        images = sum(image_tokens(image, model) for image in request.images)
+        text = text_tokens(json.dumps(request.body))
+        return Usage(input_tokens=text + images, output_tokens=_limit_of_body(request.body))
     max_tokens = _limit_of_body({"max_tokens": request.inference.max_tokens, **request.extra})
     files = sum(file_tokens(file, model) for message in messages for file in message.attached)
     text = text_tokens(request.system or "") + sum(text_tokens(message.text) for message in messages)

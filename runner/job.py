@@ -22,6 +22,7 @@ from runner.records import (
     Rate,
     RetrySettings,
     Role,
+    Sidecar,
     Text,
     Turn,
     Variant,
@@ -201,6 +202,7 @@ class _Builder:
             timeout=_seconds(data.get("timeout"), DEFAULT_TIMEOUT),
             max_cost=_number(data.get("max_cost")),
             thresholds=tuple(thresholds_of(self._document)),
+            sidecar=self._sidecar(),
         )
 
     def _text(self, pointer: Pointer) -> Text:
@@ -208,6 +210,16 @@ class _Builder:
         for step in pointer:
             value = value[step]
         return Text(value, self._document.place(pointer))
+
+    def _sidecar(self) -> Sidecar | None:
+        match self._data.get("sidecar"):
+            case None:
+                return None
+            case str():
+                return Sidecar(path=self._text(("sidecar",)))
+            case given:
+                text = self._text(("sidecar", "text")) if "text" in given else None
+                return Sidecar(path=self._text(("sidecar", "path")), text=text)
 
     def _turns(self) -> tuple[Turn, ...]:
         if "prompt" in self._data:

@@ -66,6 +66,7 @@ def _templates(document: Document) -> Iterator[tuple[Pointer, Any]]:
     for pointer, value in job_assertions.values(document):
         yield from _leaves(value, pointer)
     yield from _leaves(data.get("body"), ("body",))
+    yield from _leaves(data.get("sidecar"), ("sidecar",))
 
 
 def _setting(document: Document, name: str) -> Pointer:
@@ -79,13 +80,14 @@ def _setting(document: Document, name: str) -> Pointer:
 
 def _template_problems(document: Document) -> Iterator[Problem]:
     templates = Templates(document.path.parent)
-    right: set[str] = set()  # many cases assert with the same text
+    right: set[tuple[str, bool]] = set()  # many cases assert with the same text
     for pointer, value in _templates(document):
-        if not isinstance(value, str) or not is_template(value) or value in right:
+        in_body = pointer[0] == "body"
+        if not isinstance(value, str) or not is_template(value) or (value, in_body) in right:
             continue
-        problems = templates.check(Text(value, document.place(pointer)))
+        problems = templates.check(Text(value, document.place(pointer)), in_body=in_body)
         if not problems:
-            right.add(value)
+            right.add((value, in_body))
         yield from problems
 
 
@@ -153,6 +155,16 @@ def _repeat_problems(document: Document) -> Iterator[Problem]:
             f"`min_pass` is {min_pass}, and each case is run {_times(repeat)}",
             document.place(("min_pass",)),
             f"set `repeat: {min_pass}` or more, or lower `min_pass`",
+        )
+
+
+def _sidecar_problems(document: Document) -> Iterator[Problem]:
+    repeat = document.data.get("repeat", 1)
+    if "sidecar" in document.data and isinstance(repeat, int) and repeat > 1:
+        yield Problem(
+            f"each case is run {_times(repeat)}, and all of its repetitions would write one sidecar",
+            document.place(("sidecar",), key=True),
+            "leave out `repeat` or `sidecar`",
         )
 
 
@@ -318,6 +330,7 @@ _CHECKS: Final[tuple[Callable[[Document], Iterator[Problem]], ...]] = (
     _case_source_problems,
     _matrix_problems,
     _repeat_problems,
+    _sidecar_problems,
     _threshold_problems,
     _turn_problems,
     _body_problems,

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import json
-from itertools import islice
+from array import array
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any
 
+from runner import body_images
 from runner.cases import EVERYTHING, CaseList
 from runner.datasets.files import DataError
 from runner.errors import Problem, UsageError
+from runner.file_variables import FILE_VARIABLES
 from runner.job import NO_OVERRIDES, of_document
 from runner.job import load as load_jobs
 from runner.job_assertions import uses_of_code
 from runner.records import CaseFile, CaseGlob, Text
 from runner.rendering import Renderer
+from runner.sidecar import VARIABLES
 from runner.template import Templates, is_name
 from runner.template_problems import placed
-from runner.words import nearest
+from runner.words import nearest, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from runner.cases import Selection
+    from runner.cases import Chosen, Selection
     from runner.job import Overrides
-    from runner.records import AssertionSpec, Job
+    from runner.records import AssertionSpec, Job, SidecarFile
     from runner.source import Document
 
 _NAMED_CASES = 3  # how many cases a problem names before it says how many more there are
@@ -80,11 +84,12 @@ def _problems(cases: CaseList) -> Iterator[Problem]:
     yield from _unused_variables(cases.job)
     match cases.job.cases:
         case CaseFile() as file:
-            yield from _problems_of_file(cases, file)
+            problems = list(_problems_of_file(cases, file))
         case CaseGlob():
-            yield from _problems_of_glob(cases)
+            problems = list(_problems_of_glob(cases))
         case _:
-            yield from _problems_of_cases(cases)
+            problems = list(_problems_of_cases(cases))
+    yield from problems or _problems_of_sidecars(cases)
 
 
 def _uses_of_code(job: Job) -> Iterator[Problem]:
@@ -114,6 +119,49 @@ def _problems_of_glob(cases: CaseList) -> Iterator[Problem]:
         yield error.problem
         return
     yield from _undefined_names(cases.job, ("file",), f"a case of `{glob.pattern}` has the variable `file`")
+    yield from _undefined_fields(cases.job)
+
+
+def _problems_of_sidecars(cases: CaseList) -> Iterator[Problem]:
+    """Several cases that would write one file, and names that only the text of the sidecar needs."""
+    spec = cases.job.sidecar
+    if spec is None:
+        return
+    renderer = Renderer(cases.job, cases.allow_dirs)
+    needed = {} if spec.text is None else Templates(cases.job.path.parent).names(spec.text).needed
+    lacking: dict[str, list[str]] = {}
+    hashes = tuple(array("q") for _ in range(256))  # of a million cases no more is kept; each is small enough for a set
+    for chosen, found in _sidecars(cases, renderer):
+        hashed = hash(found.path)
+        hashes[hashed & 255].append(hashed)
+        for name in needed:
+            if name not in found.variables and name not in VARIABLES:
+                lacking.setdefault(name, []).append(chosen.id)
+    for name, ids in lacking.items():
+        assert spec.text is not None
+        meant = nearest(name, [*VARIABLES, *found.variables])
+        hint = f"did you mean `{meant}`?" if meant else "beside the case's variables there are `output` and `parsed`"
+        problem = Problem(f"undefined variable: `{name}`", placed(spec.text, needed[name]), hint)
+        yield _naming_cases(problem, ids)
+    repeated = {
+        one for part in hashes if len(set(part)) < len(part) for one, other in pairwise(sorted(part)) if one == other
+    }
+    same: dict[str, list[str]] = {}
+    for chosen, found in _sidecars(cases, renderer) if repeated else ():
+        if hash(found.path) in repeated and len(same) <= _NAMED_IDS:
+            same.setdefault(found.path, []).append(chosen.id)
+    for path, ids in islice(same.items(), _NAMED_IDS):
+        named = ", ".join(ids[:_NAMED_CASES]) + (", ..." if len(ids) > _NAMED_CASES else "")
+        hint = "let its path tell them apart, as `{{ file.name }}.txt` does for a.jpg and a.png"
+        message = f"the sidecar {path!r} would be written by {plural(len(ids), 'case')}: {named}"
+        yield Problem(message, spec.path.place, hint)
+
+
+def _sidecars(cases: CaseList, renderer: Renderer) -> Iterator[tuple[Chosen, SidecarFile]]:
+    for chosen in cases.unrepeated():
+        found = renderer.sidecar(chosen)
+        if found is not None:
+            yield chosen, found
 
 
 def _problems_of_file(cases: CaseList, file: CaseFile) -> Iterator[Problem]:
@@ -130,14 +178,35 @@ def _problems_of_file(cases: CaseList, file: CaseFile) -> Iterator[Problem]:
 
 def _undefined_names(job: Job, columns: Sequence[str], told: str) -> Iterator[Problem]:
     """What the templates need and neither the job nor its rows have."""
-    defined = {*columns, *job.vars, *job.fixed_vars, *(name for variant in job.variants for name in variant.job.vars)}
+    defined = {
+        *columns,
+        *body_images.FUNCTIONS,
+        *job.vars,
+        *job.fixed_vars,
+        *(name for variant in job.variants for name in variant.job.vars),
+    }
     templates = Templates(job.path.parent)
     for text in _texts(job):
+        known = defined | {*VARIABLES} if job.sidecar is not None and text is job.sidecar.text else defined
         for name, line in templates.names(text).needed.items():
-            if name not in defined:
-                meant = nearest(name, sorted(defined))
+            if name not in known:
+                meant = nearest(name, sorted(known))
                 guess = f"did you mean `{_as_written(meant)}`? " if meant else ""
                 yield Problem(f"undefined variable: `{name}`", placed(text, line), f"{guess}{told}")
+
+
+def _undefined_fields(job: Job) -> Iterator[Problem]:
+    """What the templates need of `file`, and no file has."""
+    if "file" in job.fixed_vars:
+        return
+    templates = Templates(job.path.parent)
+    for text in _texts(job):
+        for name, line in templates.fields(text, "file"):
+            if name not in FILE_VARIABLES:
+                meant = nearest(name, FILE_VARIABLES)
+                guess = f"did you mean `file.{meant}`? " if meant else ""
+                every = ", ".join(FILE_VARIABLES)
+                yield Problem(f"undefined variable: `file.{name}`", placed(text, line), f"{guess}A file has {every}")
 
 
 def _as_written(name: str) -> str:
@@ -186,6 +255,8 @@ def _texts(job: Job) -> Iterator[Text]:
     for turn in job.turns:
         yield from (turn.text, *turn.attached)
     yield from _strings(job.body)
+    if job.sidecar is not None:
+        yield from filter(None, (job.sidecar.path, job.sidecar.text))
     for spec in _specs(job):
         yield from _strings(spec.value)
         for part in spec.assertions:

@@ -6,7 +6,7 @@ import json
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from runner import estimate, judging, wire
+from runner import estimate, judging, sidecar, wire
 from runner.errors import UsageError
 from runner.media.attached import AttachedFiles
 from runner.preflight import Files
@@ -94,7 +94,8 @@ def _estimate(cases: CaseList, known: Models, earlier: Earlier | None) -> dict[s
     usage, cost, attached = Usage(), 0.0, Files()
     jobs = [each for variant in cases.variants for each in (variant.job, *judging_jobs(variant.job))]
     models = {job.model: known.find(job.model) for job in jobs}
-    for case in cases_and_rows(cases, Renderer(cases.job, cases.allow_dirs), earlier):
+    items = cases_and_rows(cases, Renderer(cases.job, cases.allow_dirs), earlier)
+    for case in sidecar.checked(items, earlier):
         if case is None:
             continue
         if isinstance(case, Kept):

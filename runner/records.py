@@ -132,6 +132,14 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sidecar:
+    """`sidecar:`: a file beside the input of each case. `text` None: the reply as it came."""
+
+    path: Text
+    text: Text | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Threshold:
     """One entry of `thresholds:`: what a figure of the whole job must come to."""
 
@@ -202,6 +210,7 @@ class Job:
     repeat: int = 1
     min_pass: int = 1  # how many repetitions of a case must pass
     thresholds: tuple[Threshold, ...] = ()
+    sidecar: Sidecar | None = None
 
 
 # --- what is asked ---------------------------------------------------------------------------------------------------
@@ -299,7 +308,8 @@ class Message:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What is asked, rendered, whatever API carries it. `messages` are the scripted turns; where a user message follows
-    a user message the model answers in between. With `body`, a raw InvokeModel body, there are no messages.
+    a user message the model answers in between. With `body`, a raw InvokeModel body, there are no messages; in it the
+    markers of `images` stand for their content (see runner/body_images.py).
     """
 
     system: str | None = None
@@ -307,6 +317,7 @@ class Request:
     inference: Inference = Inference()
     extra: Mapping[str, Any] = field(default_factory=dict)
     body: Any = None
+    images: tuple[Image, ...] = ()
 
 
 def exchanges(request: Request) -> Iterator[tuple[Message, ...]]:
@@ -342,6 +353,18 @@ class Assertion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SidecarFile:
+    """The sidecar of one case. `variables` are those of the template `text`, beside what is known of the reply."""
+
+    path: str  # as rows have it: from the job's folder, or absolute if it lies outside
+    file: Path  # its folder's links followed, its own not
+    place: Place  # of its template
+    text: Text | None
+    variables: Mapping[str, Any]
+    ours: frozenset[str] = frozenset()  # what earlier rows of the case say that they wrote there, as SHA-256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """One case, ready to be called; or with a `fault`, which says why it cannot be."""
 
@@ -358,6 +381,7 @@ class Case:
     line: int = 1  # of the job file, where the case is declared
     origin: str = ""  # of its row, as `rows.csv:17`, if it comes from a file
     fault: Problem | None = None
+    sidecar: SidecarFile | None = None
 
 
 # --- what came back --------------------------------------------------------------------------------------------------
@@ -472,6 +496,13 @@ class SourceRecord(TypedDict):
     row: str | None
 
 
+class SidecarRecord(TypedDict):
+    """A file that a run wrote beside the input of a case. `path` is from the job's folder, or absolute."""
+
+    path: str
+    sha256: str
+
+
 class Row(TypedDict):
     """One line of outputs/NAME.jsonl, described for others by schemas/result.schema.json."""
 
@@ -508,6 +539,7 @@ class Row(TypedDict):
     repeats: int
     min_pass: int
     judgements: list[JudgementRecord]
+    sidecar: SidecarRecord | None
 
 
 class Paid(NamedTuple):

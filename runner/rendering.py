@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import replace
-from itertools import count
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from runner import assertions, media, models
+from runner import assertions, media, sidecar
+from runner.attaching import Finder, prepared
+from runner.body_images import REFUSED
+from runner.datasets.files import DataError
 from runner.errors import Problem, UsageError
-from runner.media import attached, rules, s3
+from runner.file_variables import file_variables
+from runner.keys import key
 from runner.media.files import MediaError
-from runner.records import Assertion, Case, CaseFile, DiskFile, Document, Image, Message, Request, S3Object, Text
+from runner.records import Assertion, Case, CaseFile, CaseGlob, Message, Request, SidecarFile, Text
 from runner.template import Templates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
-    from typing import Literal
 
     from runner.cases import Chosen
-    from runner.records import AssertionSpec, Job, Turn
+    from runner.records import AssertionSpec, Image, Job, Turn
 
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _EMPTY_HINT = "Bedrock refuses a turn without text or images: write something, or check the variables in it"
 _NO_TEXT_HINT = "Bedrock refuses documents without a text: say what is to be done with them"
+
+
+_T = TypeVar("_T")
 
 
 class Renderer:
@@ -39,8 +42,9 @@ class Renderer:
     ) -> None:
         self._root = job.path.parent
         self._allow_dirs = tuple(allow_dirs)
-        self._find_image = find_image
         self._templates = Templates(self._root)
+        self._files = Finder(job, self._templates, self._allow_dirs, find_image=find_image)
+        self._is_glob = isinstance(job.cases, CaseGlob)
         self._rows_of = str(self._root / job.cases.path) if isinstance(job.cases, CaseFile) else ""
 
     def case(self, chosen: Chosen) -> Case:
@@ -52,10 +56,9 @@ class Renderer:
         """The case, and everything that is wrong with it."""
         job = chosen.variant.job
         problems: list[Problem] = []
-        variables = {**job.vars, **chosen.vars, **job.fixed_vars}
-        # Columns may have names that no template can say.
-        named = {"row": chosen.vars, **variables} if chosen.line else variables
+        variables, named = self._variables(chosen)
         request = self._request(job, named, problems)
+        plan = self._sidecar(job, named, problems)
         case = Case(
             job=job,
             id=chosen.id,
@@ -69,86 +72,129 @@ class Renderer:
             tags=chosen.tags,
             line=max(chosen.place.line, 1),
             origin=f"{self._rows_of}:{chosen.line}" if self._rows_of else "",
+            sidecar=plan,
         )
         return case, problems
 
+    def sidecar(self, chosen: Chosen) -> SidecarFile | None:
+        """The sidecar of a case of which nothing else is rendered; None if its path can't be, which `case` tells."""
+        return self._sidecar(chosen.variant.job, self._variables(chosen)[1], [])
+
+    def _variables(self, chosen: Chosen) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """The variables of a case, and all that its templates may name: columns may have names that none can say."""
+        job = chosen.variant.job
+        variables = {**job.vars, **chosen.vars, **job.fixed_vars}
+        if self._is_glob and "file" not in job.fixed_vars:
+            variables["file"] = file_variables(chosen.vars["file"], self._root, allow_dirs=self._allow_dirs)
+        return variables, {"row": chosen.vars, **variables} if chosen.line else variables
+
+    def _sidecar(self, job: Job, variables: Mapping[str, Any], problems: list[Problem]) -> SidecarFile | None:
+        if job.sidecar is None:
+            return None
+        try:
+            path = self._templates.render(job.sidecar.path, variables)
+            folder = sidecar.folder_of_input(self._input(job, variables), self._root)
+            found = sidecar.located(path, folder, root=self._root, allow_dirs=self._allow_dirs)
+        except UsageError as error:
+            told = [replace(each, place=each.place or job.sidecar.path.place) for each in error.problems]
+            problems.extend(problem for problem in told if problem not in problems)
+            return None
+        shown, file = found
+        spec = job.sidecar
+        return SidecarFile(path=shown, file=file, place=spec.path.place, text=spec.text, variables=variables)
+
+    def _input(self, job: Job, variables: Mapping[str, Any]) -> str | None:
+        """The path of the file that a case is about: its own, or the first that it attaches."""
+        if self._is_glob and "file" not in job.fixed_vars:
+            return str(variables["file"]["path"])
+        attached = (template for turn in job.turns for template in turn.images)
+        first = next(attached, None)
+        return None if first is None else self._templates.render(first, variables)
+
     def _request(self, job: Job, variables: Mapping[str, Any], problems: list[Problem]) -> Request:
-        def text(template: Text) -> str:
-            return self._text(template, variables, problems)
-
-        limits = self._limits(job)
-
-        def attached(template: Text, kind: Literal["document", "video"]) -> DiskFile | S3Object | None:
-            return self._attached(template, kind, text(template), job, problems)
-
-        def message(turn: Turn) -> Message:
-            images = [self._image(template, text(template), job, limits, problems) for template in turn.images]
-            documents = [attached(template, "document") for template in turn.documents]
-            video = attached(turn.video, "video") if turn.video else None
-            rendered = text(turn.text)
-            if not rendered.strip() and not any(known.place == turn.text.place for known in problems):
-                if documents:
-                    problems.append(Problem("the text beside these documents is empty", turn.text.place, _NO_TEXT_HINT))
-                elif not turn.attached:
-                    what = f"the text of this {turn.role} turn is empty"
-                    problems.append(Problem(what, turn.text.place, _EMPTY_HINT))
-            return Message(
-                role=turn.role,
-                text=rendered,
-                images=tuple(image for image in images if image is not None),
-                documents=tuple(Document(name="", content=content) for content in documents if content is not None),
-                video=video,
-            )
-
-        system = "" if job.system is None else text(job.system)
-        messages = _named(message(turn) for turn in job.turns)
-        problems += _too_many(job, messages)
+        messages = [self._message(turn, job, variables, problems) for turn in job.turns]
+        named: dict[str, Image] = {}
+        body = _map_strings(job.body, lambda template: self._body_text(job, template, variables, problems, named))
+        system = "" if job.system is None else self._text(job.system, variables, problems)
         return Request(
             system=system if system.strip() else None,  # Converse refuses an empty one, which can only mean none
-            messages=messages,
+            messages=prepared(job, messages, problems),
             inference=job.inference,
             extra=job.extra,
-            body=_map_strings(job.body, text),
+            body=body,
+            images=tuple(named.values()),
         )
 
-    def _text(self, template: Text, variables: Mapping[str, Any], problems: list[Problem]) -> str:
+    def _message(self, turn: Turn, job: Job, variables: Mapping[str, Any], problems: list[Problem]) -> Message:
+        def found(template: Text, find: Callable[[Text, str], list[_T]]) -> list[_T]:
+            return self._found(template, find, variables, problems)
+
+        find_images = partial(self._files.images, variables=variables, job=job)
+        images = [image for template in turn.images for image in found(template, find_images)]
+        find_document = partial(self._files.document, job=job)
+        documents = [document for template in turn.documents for document in found(template, find_document)]
+        video = found(turn.video, partial(self._files.video, job=job)) if turn.video else []
+        text = self._text(turn.text, variables, problems)
+        if not text.strip() and not any(known.place == turn.text.place for known in problems):
+            if turn.documents:
+                problems.append(Problem("the text beside these documents is empty", turn.text.place, _NO_TEXT_HINT))
+            elif not turn.attached:
+                problems.append(Problem(f"the text of this {turn.role} turn is empty", turn.text.place, _EMPTY_HINT))
+        return Message(
+            role=turn.role,
+            text=text,
+            images=tuple(images),
+            documents=tuple(documents),
+            video=video[0] if video else None,
+        )
+
+    def _found(
+        self,
+        template: Text,
+        find: Callable[[Text, str], list[_T]],
+        variables: Mapping[str, Any],
+        problems: list[Problem],
+    ) -> list[_T]:
+        """What `find` finds for the path of a template; nothing where that is a problem."""
+        before = len(problems)
+        path = self._text(template, variables, problems)
+        if len(problems) > before:
+            return []  # its path could not be rendered, which has been said
         try:
-            return self._templates.render(template, variables)
+            return find(template, path)
+        except DataError as error:
+            problems.append(error.problem)
+        except MediaError as error:
+            problems.append(Problem(error.message, template.place, error.hint))
+        return []
+
+    def _text(
+        self,
+        template: Text,
+        variables: Mapping[str, Any],
+        problems: list[Problem],
+        *,
+        functions: Mapping[str, Callable[..., str]] = REFUSED,
+    ) -> str:
+        try:
+            return self._templates.render(template, variables, functions=functions)
         except UsageError as error:
             problems.extend(error.problems)
             return ""
 
-    def _limits(self, job: Job) -> media.Limits:
-        """What a picture of the job may have at most."""
-        attached = sum(len(turn.images) + len(turn.documents) for turn in job.turns)
-        facts = models.image_facts(job.model)
-        max_edge = job.images.max_edge or (facts.edge if facts else None)
-        return media.Limits.among(attached, max_edge=max_edge, fit=job.images.fit)
-
-    def _image(
-        self, template: Text, path: str, job: Job, limits: media.Limits, problems: list[Problem]
-    ) -> Image | S3Object | None:
-        if any(problem.place == template.place for problem in problems):
-            return None  # its path could not be rendered, which has been said
-        try:
-            if s3.is_uri(path):
-                return attached.in_s3(path, "image", job)
-            image = self._find_image(path, self._root, allow_dirs=self._allow_dirs)
-            return replace(image, fit=media.plan(image, limits))
-        except MediaError as error:
-            problems.append(Problem(error.message, template.place, error.hint))
-            return None
-
-    def _attached(
-        self, template: Text, kind: Literal["document", "video"], path: str, job: Job, problems: list[Problem]
-    ) -> DiskFile | S3Object | None:
-        if any(problem.place == template.place for problem in problems):
-            return None  # as above
-        try:
-            return attached.describe(path, kind, job, allow_dirs=self._allow_dirs)
-        except MediaError as error:
-            problems.append(Problem(error.message, template.place, error.hint))
-            return None
+    def _body_text(
+        self, job: Job, template: Text, variables: Mapping[str, Any], problems: list[Problem], named: dict[str, Image]
+    ) -> str:
+        """A string of a raw body. The images that it names are added to `named`, by hash."""
+        images = self._files.in_body(job)
+        before = len(problems)
+        text = self._text(template, variables, problems, functions=images.functions)
+        lost = images.unwritten(text) if len(problems) == before else None
+        if lost is not None:
+            message = f"the template changes what `image_base64` gives for {lost.path!r}, or does not write it"
+            problems.append(Problem(message, template.place, "write `{{ image_base64(PATH) }}`, without a filter"))
+        named.update(images.images)
+        return text
 
     def _assertion(self, spec: AssertionSpec, variables: Mapping[str, Any], problems: list[Problem]) -> Assertion:
         before = len(problems)
@@ -167,70 +213,6 @@ class Renderer:
             place = spec.value.place if isinstance(spec.value, Text) else spec.place
             problems.append(Problem(wrong, place, assertions.advice(assertion)))
         return assertion
-
-
-def key(model: str, request: Request, *, repeat: int) -> str:
-    """SHA-256 of what is asked: the model, the rendered request, the content of its files and the repeat.
-
-    Not of how: API, streaming, region and timeouts are left out, and so are the names of files. Of an object in S3 the
-    name is all that is known. An image that is made to fit counts with the size that it is sent in.
-    """
-    inference = request.inference
-    asked = {
-        "model": model,
-        "system": request.system,
-        "messages": [_asked(message) for message in request.messages],
-        "inference": None
-        if request.body is not None
-        else [inference.max_tokens, inference.temperature, inference.top_p, inference.top_k, inference.stop],
-        "extra": request.extra,
-        "body": request.body,
-        "repeat": repeat,
-    }
-    return hashlib.sha256(_CANONICAL.encode(asked).encode()).hexdigest()
-
-
-def _asked(message: Message) -> list[Any]:
-    """What a message asks. Of documents and video it holds the type too: it is told to the model by the suffix."""
-    asked: list[Any] = [message.role, message.text, [_content(image) for image in message.images]]
-    if message.documents or message.video:  # else the keys of earlier rows would no longer be found
-        asked.append([[each.content.media_type, _content(each.content)] for each in message.documents])
-    if message.video:
-        asked.append([message.video.media_type, _content(message.video)])
-    return asked
-
-
-def _content(file: Image | DiskFile | S3Object) -> str | list[Any]:
-    """What decides whether two files are the same."""
-    if isinstance(file, S3Object):
-        return file.path
-    fit = file.fit if isinstance(file, Image) else None
-    return file.sha256 if fit is None else [file.sha256, fit.media_type, fit.width, fit.height]
-
-
-def _named(messages: Iterable[Message]) -> tuple[Message, ...]:
-    """The messages, the documents of all of them numbered."""
-    numbers = count(1)
-
-    def named(document: Document) -> Document:
-        return replace(document, name=f"Document {next(numbers)}")
-
-    return tuple(
-        replace(message, documents=tuple(map(named, message.documents))) if message.documents else message
-        for message in messages
-    )
-
-
-def _too_many(job: Job, messages: Sequence[Message]) -> Iterator[Problem]:
-    documents = [document for message in messages for document in message.documents]
-    number = sum(isinstance(document.content, DiskFile) for document in documents)
-    if job.api == "converse" and number > rules.MOST_DOCUMENTS:
-        last = [template for turn in job.turns for template in turn.documents][-1]
-        yield Problem(
-            f"the conversation has {number} documents; Bedrock takes at most {rules.MOST_DOCUMENTS} in a request",
-            last.place,
-            "join some of them, or ask about them in cases of their own",
-        )
 
 
 def _at_fault(case: Case, problems: Sequence[Problem]) -> Case:

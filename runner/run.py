@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner import console, loading, models, open_files, summary_json
+from runner import body_images, console, loading, models, open_files, sidecar, summary_json
 from runner.account import Connection
 from runner.answer import Answerer
 from runner.bedrock import Bedrock
@@ -29,6 +29,7 @@ from runner.report import NO_REPORTS, Reports, of_run
 from runner.report.rows import Spool, spool
 from runner.results import Outputs
 from runner.resume import cases_and_rows
+from runner.sidecar import Sidecars
 from runner.steps import Calling, Replay, Store
 from runner.stop import Stop, StopReason, account_stop, on_signals, raise_on_signals
 from runner.summary import JobSummary, Summary, Tally
@@ -221,13 +222,15 @@ async def _call_all(run: _Run, connection: Connection) -> None:
     async with Bedrock(connection) as bedrock:
         if not options.replay:
             await bedrock.prepare(job.region for job in run.plan.jobs)
-        engine = _engine(run, bedrock, stop)
+        sidecars = Sidecars()
+        engine = _engine(run, bedrock, stop, sidecars)
         if not options.embedded:
             _tune_garbage_collection()
         screen.begin()
         with on_signals(stop, lambda reason: screen.stopping(reason, _GRACE)):
             await engine.run([_work(cases, run.outputs, options) for cases in run.plan.lists])
     summary.lost_calls = engine.lost_calls
+    summary.unwritten_sidecars = sidecars.clashes
     summary.stopped = _why_stopped(stop, summary)
     if engine.gave_up and stop.reason is not None:
         run.outputs.abandon()
@@ -235,7 +238,7 @@ async def _call_all(run: _Run, connection: Connection) -> None:
     summary.elapsed = time.monotonic() - began
 
 
-def _engine(run: _Run, bedrock: Bedrock, stop: Stop) -> Engine:
+def _engine(run: _Run, bedrock: Bedrock, stop: Stop, sidecars: Sidecars) -> Engine:
     """The engine, and all that stands between it and the service: the guard of the budget, then the limits."""
     plan, options = run.plan, run.plan.options
     calls = LimitedCalls(
@@ -259,10 +262,17 @@ def _engine(run: _Run, bedrock: Bedrock, stop: Stop) -> Engine:
         sleep=stop.sleep,
         save=run.outputs.save,
     )
+
+    def finished(item: Finished) -> None:
+        run.finished(item)
+        reason = sidecars.reason_to_stop()
+        if reason is not None:
+            stop.request(reason)
+
     return Engine(
-        steps=Replay(answerer, run.outputs) if options.replay else Calling(answerer, guard, calls),
-        store=Store(run.outputs),
-        finished=run.finished,
+        steps=Replay(answerer, run.outputs) if options.replay else Calling(answerer, guard, calls, sidecars),
+        store=Store(run.outputs, sidecars),
+        finished=finished,
         stop=stop,
         grace=_GRACE,
     )
@@ -283,13 +293,21 @@ def _not_written(output: Path | None) -> str:
 
 def _work(cases: CaseList, outputs: Outputs, options: RunOptions) -> Work:
     job = cases.job
+    earlier = None if options.fresh else outputs.earlier(job.name)
+    items = cases_and_rows(cases, Renderer(job, cases.allow_dirs), earlier)
     caps = [cap for cap in (options.max_concurrency, job.max_concurrency) if cap is not None]
     return Work(
-        cases_and_rows(cases, Renderer(job, cases.allow_dirs), None if options.fresh else outputs.earlier(job.name)),
+        items if options.replay else sidecar.checked(items, outputs.earlier(job.name)),
         concurrency=min(caps, default=None),
         # To read files takes long, and so it does to pass over the cases of a long file that are not chosen.
-        in_threads=any(turn.attached for turn in job.turns) or not cases.covers_job,
+        in_threads=_reads_files(job) or not cases.covers_job,
     )
+
+
+def _reads_files(job: Job) -> bool:
+    """What is attached, or sidecars that are there already."""
+    attaches = any(turn.attached for turn in job.turns) or body_images.may_be_named(job.body)
+    return attaches or job.sidecar is not None
 
 
 def _at_rate(job: Job, options: RunOptions) -> Job:

@@ -273,6 +273,12 @@ _FOREIGN: Final[Mapping[str, Mapping[str, str]]] = {
         "transform": "use `type: python`, whose code may look at any part of the output",
         "config": "leave it out: code gets what it needs from `vars`",
     },
+    "sidecar": {
+        "file": "use `path: NAME`",
+        "name": "use `path: NAME`",
+        "content": "use `text:`",
+        "template": "use `text:`",
+    },
     "rate": {"rpm": "use `requests_per_minute: N`", "tpm": "use `tokens_per_minute: N`"},
     "retry": {
         "attempts": "use `max_attempts: N`",
@@ -300,7 +306,7 @@ def _where(pointer: Sequence[str | int]) -> str:  # noqa: PLR0911 - a table
     match list(pointer):
         case []:
             return "job"
-        case ["inference" | "rate" | "retry" | "cases" | "matrix" | "thresholds" as name]:
+        case ["inference" | "rate" | "retry" | "cases" | "matrix" | "thresholds" | "sidecar" as name]:
             return str(name)
         case ["images"]:  # of the job; those of a turn are a list
             return "image settings"
@@ -449,7 +455,9 @@ def _missing_key(error: _Breach, document: Document, key: str) -> Problem:
         "value": f"add `value: ` and {_values_of(_type_at(document, pointer))}",
         "threshold": f"add `threshold: ` and {_bounds_of(_type_at(document, pointer))}",
         "text": "add `text: ` and what the assistant said",
-        "path": "add `path: ` and a JSONPath, as in `$.items[0].name`",
+        "path": "add `path: ` and the name of a file, as in `{{ file.stem }}.txt`"
+        if pointer == ("sidecar",)
+        else "add `path: ` and a JSONPath, as in `$.items[0].name`",
         "assert": "add `assert: ` and a list of assertions",
     }[key]
     inside = f"`{dotted(pointer)}` needs" if pointer else "the job needs"
@@ -542,6 +550,7 @@ _SHAPES: Final = {
     "assertion": 'write `- {type: contains, value: "text"}`',
     "vars": "write `{name: value}`",
     "inference": "write `inference: {max_tokens: 1024}`",
+    "sidecar": "write the name of a file, as in `{{ file.stem }}.txt`, or `{path: NAME, text: TEXT}`",
     "rate": "write `rate: {requests_per_minute: 100}`",
     "retry": "write `retry: {max_attempts: 8, max_backoff: 30s}`",
     "thresholds": 'write `{pass_rate: ">= 0.95", p95_latency: "< 8s"}`',

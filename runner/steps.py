@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from runner.guard import Guard
     from runner.records import Case, Row
     from runner.results import Outputs
+    from runner.sidecar import Sidecars
 
 _MOST_JUDGED = 1000  # kept replies whose judges are asked at once
 
@@ -23,8 +24,9 @@ _MOST_JUDGED = 1000  # kept replies whose judges are asked at once
 class Calling:
     """How cases are run: begun when there is room and money for them."""
 
-    def __init__(self, answerer: Answerer, guard: Guard, calls: LimitedCalls) -> None:
+    def __init__(self, answerer: Answerer, guard: Guard, calls: LimitedCalls, sidecars: Sidecars) -> None:
         self._answerer = answerer
+        self._sidecars = sidecars
         self._guard = guard
         self._calls = calls
         self._judged = asyncio.Semaphore(_MOST_JUDGED)
@@ -32,7 +34,10 @@ class Calling:
     async def keep(self, kept: Kept) -> Row | None:
         row = adopted(kept.case, kept.earlier.row)
         judge = self._answerer.judge
-        return None if judge.unasked(kept.case, row) else await judge.evaluate(kept.case, row)
+        if judge.unasked(kept.case, row):
+            return None
+        row = await judge.evaluate(kept.case, row)
+        return self._sidecars.described(kept.case, row) if self._sidecars.is_written(kept.case, row) else None
 
     async def admit(self, item: Case | Kept) -> None:
         if isinstance(item, Kept):
@@ -44,7 +49,10 @@ class Calling:
 
     async def answer(self, item: Case | Kept) -> Row:
         if isinstance(item, Kept):
-            return await self._judge(item)
+            return self._sidecars.described(item.case, await self._judge(item))
+        return self._sidecars.described(item, await self._called(item))
+
+    async def _called(self, item: Case) -> Row:
         try:
             return await self._guard.answer(item, partial(self._answerer.answer, item))
         finally:
@@ -85,18 +93,38 @@ class Replay:
 
 
 class Store:
-    """The row files, as the engine sees them: earlier rows stay where they are, unless something about them changed."""
+    """The row files, as the engine sees them: earlier rows stay where they are, unless something about them changed.
+    Sidecars follow their rows.
+    """
 
-    def __init__(self, outputs: Outputs) -> None:
+    def __init__(self, outputs: Outputs, sidecars: Sidecars) -> None:
         self._outputs = outputs
-        self.sync = outputs.sync
+        self._sidecars = sidecars
         self.end = outputs.end
         self.has_written = outputs.has_written
 
     def append(self, item: Finished) -> None:
         if item.earlier is None:
             self._outputs.append(item.row)
-        elif item.made.judgements:  # which were paid for
+        elif item.made.judgements or self._is_to_be_written(item):  # the first were paid for
             self._outputs.renew(item.earlier, item.row)
         elif item.row != item.earlier.row or not item.earlier.as_stored:
             self._outputs.revise(item.earlier, item.row)
+        self._sidecars.take(item.row)
+
+    def sync(self) -> None:
+        """Make rows durable, and then write their sidecars, which are no reason to raise."""
+        count = self._sidecars.ready  # those whose rows come meanwhile are for the next sync
+        try:
+            self._outputs.sync()
+        except BaseException:
+            self._sidecars.forget(count)
+            raise
+        self._sidecars.write(count)
+
+    @staticmethod
+    def _is_to_be_written(item: Finished) -> bool:
+        """Whether a sidecar is to hold something else from now on, of which no row on disk tells."""
+        assert item.earlier is not None
+        described = item.row["sidecar"]
+        return described is not None and described != item.earlier.row["sidecar"] and item.row["status"] == "passed"

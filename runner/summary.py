@@ -267,6 +267,7 @@ class Summary:
     of_rows_alone: bool = False  # which tell of no thresholds, nor of cases that have no row
     set_aside: dict[str, int] = field(default_factory=dict)  # rows of earlier runs, by the file they were moved to
     replaced: dict[str, int] = field(default_factory=dict)  # of these, the rows of cases that have newer ones
+    unwritten_sidecars: list[str] = field(default_factory=list)  # since a file appeared there in the last moment
     unused_replies: list[str] = field(default_factory=list)  # what the local emulator says of its replies file
 
     def add(self, made: Made) -> None:
@@ -314,7 +315,7 @@ class Summary:
     def exit_code(self) -> ExitCode:
         if self.stopped is not None:
             return self.stopped.exit_code
-        if not self.complete or any(job.cases_in_error for job in self.jobs.values()):
+        if not self.complete or self.unwritten_sidecars or any(job.cases_in_error for job in self.jobs.values()):
             return ExitCode.INCOMPLETE
         failed = any(job.has_failed for job in self.jobs.values())
         return ExitCode.ASSERTION_FAILED if failed else ExitCode.OK

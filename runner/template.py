@@ -25,14 +25,17 @@ from jinja2.loaders import BaseLoader
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import LRUCache
 
+from runner.body_images import REFUSED
 from runner.errors import Problem, UsageError
 from runner.template_problems import (
     Names,
     Noting,
     Strict,
     failure,
+    fields_in,
     included_problem,
     line_of,
+    misplaced_functions,
     names_in,
     no_file,
     placed,
@@ -55,7 +58,7 @@ from runner.template_values import (
 from runner.words import shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from jinja2 import Environment, Template, Undefined
     from jinja2.compiler import Frame
@@ -95,13 +98,18 @@ class Templates:
         self._root = root
         self._noted: dict[tuple[str, int], Undefined] = {}  # by name and owner
 
-    def check(self, text: Text) -> list[Problem]:
-        """What is wrong with a template whatever its variables: its syntax, unknown filters and tests, its includes."""
+    def check(self, text: Text, *, in_body: bool = False) -> list[Problem]:
+        """What is wrong with a template whatever its variables: its syntax, unknown filters and tests, its includes,
+        and functions that have a meaning only `in_body`.
+        """
         if not is_template(text.value):
             return []
         try:
             tree = self._strict.parse(text.value)
-            found = itertools.chain(unknown_names(tree, self._strict, text), self._wrong_includes(tree, text))
+            misplaced = () if in_body else misplaced_functions(tree, text)
+            found = itertools.chain(
+                unknown_names(tree, self._strict, text), misplaced, self._wrong_includes(tree, text)
+            )
             problems = list(itertools.islice(found, _MAX_PROBLEMS))
             if not problems:
                 self._strict.compiled(text.value)
@@ -111,8 +119,10 @@ class Templates:
             return [failure(error, text.place)]
         return problems
 
-    def render(self, text: Text, variables: Mapping[str, Any]) -> str:
-        """The text with its variables put in.
+    def render(
+        self, text: Text, variables: Mapping[str, Any], *, functions: Mapping[str, Callable[..., str]] = REFUSED
+    ) -> str:
+        """The text with its variables put in. `functions` are those that stand for images; a variable goes before.
 
         Raises UsageError, placed in the template, where that cannot be done; all undefined names come in one message.
         """
@@ -121,9 +131,10 @@ class Templates:
         template: Template | None = None
         try:
             template = self._strict.compiled(text.value)
-            return self._strict.written(template, variables)
+            return self._strict.written(template, {**functions, **variables})
         except UndefinedError as error:
-            problem = self._undefined(text, variables, error, line_of(error.__traceback__, template))
+            line = line_of(error.__traceback__, template)
+            problem = self._undefined(text, variables, error, line=line, functions=functions)
         except TemplateSyntaxError as error:
             problem = syntax_problem(error, text) if template is None else included_problem(error, text)
         except NullError as error:
@@ -136,6 +147,18 @@ class Templates:
     def names(self, text: Text) -> Names:
         """The variables that a template names, as far as they can be told without rendering it."""
         return names_in(self._strict.parse(text.value)) if is_template(text.value) else Names()
+
+    def fields(self, text: Text, name: str) -> list[tuple[str, int]]:
+        """The fields of a variable that a template cannot do without, each with the line of the template it is on."""
+        return list(fields_in(self._strict.parse(text.value), name)) if is_template(text.value) else []
+
+    def written(self, text: Text) -> list[tuple[str, bool]]:
+        """A template in pieces that make it up again, each with whether it is text that is written as it stands. The
+        template has been rendered, so its syntax is right.
+        """
+        if not is_template(text.value):
+            return [(text.value, True)]
+        return [(piece, kind == "data") for _, kind, piece in self._strict.lex(text.value)]
 
     def _wrong_includes(self, tree: nodes.Template, text: Text) -> Iterator[Problem]:
         for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
@@ -169,11 +192,19 @@ class Templates:
 
         return _Environment(self._root, Listing)
 
-    def _undefined(self, text: Text, variables: Mapping[str, Any], error: UndefinedError, line: int) -> Problem:
+    def _undefined(
+        self,
+        text: Text,
+        variables: Mapping[str, Any],
+        error: UndefinedError,
+        *,
+        line: int,
+        functions: Mapping[str, Callable[..., str]],
+    ) -> Problem:
         """All names that this rendering misses: it is done once more, noting each and going on."""
         self._noted.clear()
         with contextlib.suppress(Exception):  # follow-up errors of the stand-ins; what was noted until then counts
-            self._lenient.written(self._lenient.compiled(text.value), variables)
+            self._lenient.written(self._lenient.compiled(text.value), {**functions, **variables})
         tree = self._strict.parse(text.value)
         problem = undefined_problem(self._noted.values(), tree, variables, placed(text, line))
         return problem or Problem(shorten(str(error), 200), placed(text, line), "check the names in the template")

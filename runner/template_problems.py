@@ -13,8 +13,9 @@ from jinja2.exceptions import SecurityError, TemplateNotFound, TemplateSyntaxErr
 from jinja2.runtime import StrictUndefined
 from jinja2.utils import missing
 
+from runner import body_images
 from runner.errors import Place, Problem
-from runner.template_values import RefusedError
+from runner.template_values import LazyMapping, RefusedError
 from runner.words import nearest, shorten
 
 if TYPE_CHECKING:
@@ -132,12 +133,23 @@ def unknown_names(tree: nodes.Template, environment: Environment, text: Text) ->
                 )
 
 
+def misplaced_functions(tree: nodes.Template, text: Text) -> Iterator[Problem]:
+    """Calls of what has a meaning only in a raw body."""
+    for call in tree.find_all(nodes.Call):
+        if isinstance(call.node, nodes.Name) and call.node.name in body_images.FUNCTIONS:
+            message = f"`{call.node.name}` has a meaning only in `body:`"
+            yield Problem(message, placed(text, call.lineno), body_images.HINT)
+
+
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
     meant = nearest(name[:_MAX_NAME], sorted(known))
     return f"did you mean `{meant}`?" if meant else "see the list in Jinja's template designer documentation"
 
 
 # --- names -----------------------------------------------------------------------------------------------------------
+
+
+_CHECKS_OF_DEFINED: Final = frozenset({"defined", "undefined", "default", "d"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +169,7 @@ def names_in(tree: nodes.Template) -> Names:
     free = meta.find_undeclared_variables(tree)
     checks = [*tree.find_all(nodes.Test), *tree.find_all(nodes.Filter)]
     optional = {
-        check.node.name
-        for check in checks
-        if check.name in {"defined", "undefined", "default", "d"} and isinstance(check.node, nodes.Name)
+        check.node.name for check in checks if check.name in _CHECKS_OF_DEFINED and isinstance(check.node, nodes.Name)
     }
     needed: dict[str, int] = {}
     for node in tree.find_all(nodes.Name):
@@ -167,6 +177,21 @@ def names_in(tree: nodes.Template) -> Names:
             needed.setdefault(node.name, node.lineno)
     includes = next(tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)), None)
     return Names(frozenset(free), needed, includes is not None)
+
+
+def fields_in(tree: nodes.Template, name: str) -> Iterator[tuple[str, int]]:
+    """The fields of a variable that a parsed template cannot do without, each with its line: `width` for `file.width`.
+    What is called is a method, and no field.
+    """
+    if name not in meta.find_undeclared_variables(tree):
+        return
+    checks = [*tree.find_all(nodes.Test), *tree.find_all(nodes.Filter)]
+    others = {id(check.node) for check in checks if check.name in _CHECKS_OF_DEFINED}
+    others |= {id(call.node) for call in tree.find_all(nodes.Call)}
+    for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
+        path = _path(node)
+        if len(path) == 2 and path[0] == name and id(node) not in others:
+            yield path[1], node.lineno
 
 
 # --- undefined names -------------------------------------------------------------------------------------------------
@@ -193,7 +218,7 @@ def undefined_problem(
 
 def _guess(undefined: Undefined, variables: Mapping[str, Any]) -> str | None:
     owner = undefined._undefined_obj  # noqa: SLF001 - the only way to learn what is undefined
-    known = owner if isinstance(owner, dict) else variables
+    known = owner.names if isinstance(owner, LazyMapping) else owner if isinstance(owner, dict) else variables
     name = str(undefined._undefined_name)  # noqa: SLF001
     return nearest(name[:_MAX_NAME], itertools.islice((key for key in map(str, known) if len(key) <= _MAX_NAME), 500))
 

@@ -42,6 +42,29 @@ class NullError(RefusedError):
         super().__init__("a value is null", "give it a value, or write `| default('', true)`")
 
 
+class LazyMapping(dict[str, Any]):
+    """A mapping some of whose values are found when a template asks for one. From then on they are in it as others are;
+    until then it is as if they were not, but that `in` knows their names.
+    """
+
+    def __init__(self, known: Mapping[str, Any], later: Mapping[str, Callable[[], Any]]) -> None:
+        """`later` finds each value that is not `known`; it may raise RefusedError."""
+        super().__init__(known)
+        self._later = later
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all its values, found or not."""
+        return tuple(dict.fromkeys((*self, *self._later)))
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or name in self._later
+
+    def __missing__(self, name: str) -> Any:
+        value = self[name] = self._later[name]()
+        return value
+
+
 # --- values -> text --------------------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 import orjson
 
-from runner import model_ids
+from runner import body_images, model_ids
 from runner.media import rules
 from runner.media.formats import bedrock_name
 from runner.records import DiskFile, Reply, S3Object, Usage
@@ -391,7 +391,10 @@ class RawInvokeWire(InvokeWire):
     """A body that the job wrote itself, for any model. The reply's text is looked for where the families have it."""
 
     def body(self, request: Request, messages: Sequence[Message], files: Files) -> bytes:  # noqa: ARG002 - the body is all there is
-        return _dumps(request.body)
+        if not request.images:
+            return _dumps(request.body)
+        images = {image.sha256: image for image in request.images}
+        return _dumps(body_images.with_content(request.body, images, files.base64))
 
     def reply(self, payload: bytes, headers: Mapping[str, str]) -> Reply:
         reply = _loads_exactly(payload)

@@ -205,6 +205,10 @@ def _notes(summary: Summary) -> Iterator[str]:
         yield f"note: {verdicts} the local emulator's, which lets everything pass unless --replies says otherwise"
     if summary.kept_local:
         yield f"note: {plural(summary.kept_local, 'kept row is', 'kept rows are')} the local emulator's, not a model's"
+    for path in summary.unwritten_sidecars[:_LISTED]:
+        yield f"the sidecar {path!r} was not written: a file appeared there; move it, and run the same command again"
+    if len(summary.unwritten_sidecars) > _LISTED:
+        yield f"and {len(summary.unwritten_sidecars) - _LISTED:,} sidecars more"
     yield from (f"note: {entry}" for entry in summary.unused_replies)
     if (total.possibly_billed or summary.lost_calls) and not summary.endpoint_is_local:
         lost = plural(total.possibly_billed + summary.lost_calls, "call")

@@ -33,9 +33,10 @@ def files(
     """The files that a pattern of a job in folder `root` names, in the order of their paths, part by part.
 
     Each row has one value, `file`, with `path` (from the job's folder, or absolute if it lies outside), `name`, `stem`
-    and `suffix`. The order is that of code points, whatever the locale and the file system. Folders are read as rows
-    are asked for. Raises DataError, at `place`, for a pattern that is none, one that names no file, and files that lie
-    outside `root` and `allow_dirs` once links are followed.
+    and `suffix`. Within a folder numbers in names count as numbers (page2 comes before page10), and all else goes by
+    code points, whatever the locale and the file system. Folders are read as rows are asked for. Raises DataError, at
+    `place`, for a pattern that is none, one that names no file, and files that lie outside `root` and `allow_dirs` once
+    links are followed.
     """
     walk = _Walk(pattern, root, place, allow_dirs)
     number = 0
@@ -47,6 +48,11 @@ def files(
         raise walk.no_match()
 
 
+def escaped(text: str) -> str:
+    """A text as a part of a pattern, in which it stands for itself."""
+    return _MAGIC.sub(r"[\g<0>]", text)
+
+
 @dataclass(frozen=True, slots=True)
 class _Folder:
     """A folder to look into: where it is, its path in rows (ending in a slash), and which parts of the pattern
@@ -55,6 +61,15 @@ class _Folder:
     location: str
     shown: str
     positions: frozenset[int]
+
+
+_DIGITS = re.compile("([0-9]+)")
+
+
+def _in_natural_order(name: str) -> tuple[list[str | int], str]:
+    """A key to sort names with, so that page2 comes before page10; otherwise by code points."""
+    parts = _DIGITS.split(name)
+    return [int(part) if position % 2 else part for position, part in enumerate(parts)], name
 
 
 class _Walk:
@@ -155,7 +170,7 @@ class _Walk:
         """The files of a folder that match, and the folders in it that may have some, in order."""
         try:
             with os.scandir(folder.location) as scan:
-                entries = sorted(scan, key=lambda entry: entry.name)
+                entries = sorted(scan, key=lambda entry: _in_natural_order(entry.name))
         except OSError as error:
             shown = folder.shown.rstrip("/") or "."
             raise self._error(f"the folder `{shown}` cannot be read: {error.strerror}") from None

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from runner.emulator.pictures import Picture
 
+
 _QUOTED_CHARS = 200
 _GRADING = ("JSON", '"pass"', '"reason"')  # what a system prompt for a grader speaks of
 _WORD = re.compile(r"\w+")
@@ -68,9 +69,15 @@ def finish(prompt: Prompt, text: str, *, stop_reason: str = "end_turn") -> Reply
 
 
 def embed(prompt: Prompt) -> Reply:
-    """A vector of unit length: the sum of those of its words, so that texts with words in common are alike."""
-    words = _WORD.findall(prompt.question.lower()) or [prompt.question]
-    by_dimension = zip(*(_vector(word, prompt.dimensions) for word in words), strict=True)
+    """A vector of unit length: the sum of those of its words and pictures, so that texts with words in common are
+    alike, and so are pictures of which the same parts are dark.
+    """
+    words = (
+        [] if prompt.pictures and not prompt.question else _WORD.findall(prompt.question.lower()) or [prompt.question]
+    )
+    vectors = [_vector(word, prompt.dimensions) for word in words]
+    vectors += [_vector_of_picture(picture, prompt.dimensions) for picture in prompt.pictures]
+    by_dimension = zip(*vectors, strict=True)
     values = [sum(of_words) for of_words in by_dimension]
     length = math.hypot(*values)
     vector = tuple(value / length for value in values)
@@ -82,6 +89,12 @@ def _vector(word: str, dimensions: int) -> list[float]:
     text = word.encode("utf-8", "surrogatepass")
     raw = b"".join(hashlib.blake2b(b"%d:%b" % (at, text)).digest() for at in range(dimensions // 64))
     return [byte - 127.5 for byte in raw]
+
+
+def _vector_of_picture(picture: Picture, dimensions: int) -> list[float]:
+    """The colours of points all over the picture."""
+    colours = [byte for at, byte in enumerate(picture.grid) if at % 4 < 3]
+    return [colours[at * len(colours) // dimensions] - 127.5 for at in range(dimensions)]
 
 
 def pieces(text: str) -> list[str]:

@@ -14,6 +14,7 @@ Family = Literal[
     "nova",
     "titan-text",
     "titan-embed",
+    "titan-embed-image",
     "llama",
     "mistral",
     "deepseek",
@@ -50,7 +51,7 @@ class Model:
 
     @property
     def embeds(self) -> bool:
-        return self.family == "titan-embed"
+        return self.family in {"titan-embed", "titan-embed-image"}
 
     @property
     def video(self) -> bool:
@@ -133,6 +134,14 @@ MODELS: tuple[Model, ...] = (
     _titan(id="amazon.titan-text-lite-v1", name="Titan Text Lite", max_output=4000),
     _titan(
         id="amazon.titan-embed-text-v2:0", name="Titan Text Embed V2", family="titan-embed", context=8192, max_output=0
+    ),
+    _titan(
+        id="amazon.titan-embed-image-v1",
+        name="Titan Multimodal Embeddings G1",
+        family="titan-embed-image",
+        context=8192,
+        max_output=0,
+        vision=True,
     ),
     _llama(id="meta.llama3-1-8b-instruct-v1:0", name="Llama 3.1 8B"),
     _llama(id="meta.llama3-3-70b-instruct-v1:0", name="Llama 3.3 70B"),

@@ -6,7 +6,7 @@ import colorsys
 import io
 import warnings
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _GRID = 24  # images are looked at as this many by this many pixels
 _NAMED_FROM = 0.2  # a second colour is named from this share of the pixels
@@ -26,11 +26,14 @@ _HUES = (  # upper bound in degrees, name
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An image that could be decoded. `colours` are the names of what it mostly shows, most common first."""
+    """An image that could be decoded. `colours` are the names of what it mostly shows, most common first; `grid` is a
+    small copy of it, as RGBA.
+    """
 
     width: int
     height: int
     colours: tuple[str, ...]
+    grid: bytes = field(default=b"", repr=False)
 
     def __str__(self) -> str:
         first, *others = self.colours
@@ -79,7 +82,7 @@ def look(data: bytes) -> Picture:
         raise UnreadableError from error
     if small is None:
         raise UnreadableError((width, height))
-    return Picture(width, height, _colours([tuple(small[at : at + 4]) for at in range(0, len(small), 4)]))
+    return Picture(width, height, _colours([tuple(small[at : at + 4]) for at in range(0, len(small), 4)]), small)
 
 
 def _colours(pixels: list[tuple[int, ...]]) -> tuple[str, ...]:

@@ -38,7 +38,14 @@ def as_row(value: object) -> Row:
 
 # --- rows of earlier versions ----------------------------------------------------------------------------------------
 
-_LATER_FIELDS: dict[str, Any] = {"matrix": None, "tags": [], "repeats": 1, "min_pass": 1, "judgements": []}
+_LATER_FIELDS: dict[str, Any] = {
+    "matrix": None,
+    "tags": [],
+    "repeats": 1,
+    "min_pass": 1,
+    "judgements": [],
+    "sidecar": None,
+}
 _LATER_OF_VERDICTS: dict[str, Any] = {"expected": "", "actual": None, "score": None}
 
 
@@ -169,7 +176,7 @@ _INFERENCE = _record(
 _CONVERSATION = _record(
     {"system": _maybe(_text), "messages": _list(_MESSAGE, least=1), "inference": _INFERENCE}, {"extra": _object}
 )
-_RAW_BODY = _record({"body": _object})
+_RAW_BODY = _record({"body": _object}, {"images": _list(_IMAGE, least=1)})
 _REPLY = _record(
     {
         "text": _text,
@@ -272,6 +279,7 @@ _is_row = _record(
         "repeats": _whole(1, 10_000),
         "min_pass": _whole(1, 10_000),
         "judgements": _list(_JUDGEMENT),
+        "sidecar": _maybe(_record({"path": _name, "sha256": _SHA256})),
     }
 )
 

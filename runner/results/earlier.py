@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from contextlib import suppress
 from enum import Enum, auto
 from functools import cached_property
 from itertools import compress
@@ -89,6 +90,17 @@ class Earlier:
     def names(self, case_id: str, repeat: int) -> bool:
         """Whether there is a row of that name, good or not."""
         return any(True for _ in self._by_name.find(hash((case_id, repeat))))
+
+    def sidecars(self, case_id: str, repeat: int, path: str) -> frozenset[str]:
+        """What the rows of that name, good or not, say that was written to a sidecar, as SHA-256."""
+        found = set()
+        for number in self._by_name.find(hash((case_id, repeat))):
+            self._file.seek(self.offsets[number])
+            with suppress(ValueError):  # the file was changed meanwhile
+                row = as_row(from_line(self._file.readline()))
+                if row["case"] == case_id and row["sidecar"] is not None and row["sidecar"]["path"] == path:
+                    found.add(row["sidecar"]["sha256"])
+        return frozenset(found)
 
     def knows(self, key: str) -> bool:
         """Whether there is a good row which asked just that and has not been taken."""

@@ -114,7 +114,10 @@ def test_boto3_lists_models_with_filters(url: str, connect: Connect) -> None:
     assert models[CLAUDE]["inputModalities"] == ["TEXT", "IMAGE"]
     assert models["anthropic.claude-sonnet-5"]["inferenceTypesSupported"] == ["INFERENCE_PROFILE"]
     embedders = client.list_foundation_models(byProvider="Amazon", byOutputModality="EMBEDDING")["modelSummaries"]
-    assert [model["modelId"] for model in embedders] == ["amazon.titan-embed-text-v2:0"]
+    assert [model["modelId"] for model in embedders] == [
+        "amazon.titan-embed-text-v2:0",
+        "amazon.titan-embed-image-v1",
+    ]
     on_demand = client.list_foundation_models(byInferenceType="ON_DEMAND")["modelSummaries"]
     assert 0 < len(on_demand) < len(models)
 

@@ -28,6 +28,7 @@ INVOKE: dict[Family, Body] = {
     "nova": nova,
     "titan-text": others.TitanText(),
     "titan-embed": others.TitanEmbed(),
+    "titan-embed-image": others.TitanEmbedImage(),
     "llama": others.Llama(),
     "mistral": others.Mistral(),
     "deepseek": others.DeepSeek(),

@@ -260,6 +260,29 @@ class TitanEmbed:
         raise invalid("The model is unsupported for streaming")
 
 
+class TitanEmbedImage:
+    """`{"inputText", "inputImage"}`, of which one may be missing, to a vector."""
+
+    def read(self, document: dict[str, Any], model: Model) -> Prompt:
+        converse.no_extras(document, {"inputText", "inputImage", "embeddingConfig"})
+        text, image = document.get("inputText", ""), document.get("inputImage")
+        if not isinstance(text, str) or not (text or image):
+            raise malformed("#: required key [inputText] or [inputImage] not found")
+        config = document.get("embeddingConfig") or {}
+        converse.no_extras(config, {"outputEmbeddingLength"}, path="/embeddingConfig")
+        dimensions = config.get("outputEmbeddingLength", 1024)
+        if dimensions not in {256, 384, 1024}:
+            raise malformed(f"#/embeddingConfig/outputEmbeddingLength: {dimensions} is not a valid enum value")
+        pictures = () if image is None else (rules.picture(image, None, path="inputImage"),)
+        return rules.fits(Prompt(turns=(Turn("user", text, pictures),), max_tokens=0, dimensions=dimensions), model)
+
+    def write(self, reply: Reply, model: Model, *, milliseconds: int) -> dict[str, Any]:  # noqa: ARG002 - the protocol
+        return {"embedding": list(reply.vector), "inputTextTokenCount": reply.input_tokens, "message": None}
+
+    def events(self, reply: Reply, model: Model, *, milliseconds: int) -> list[Event]:  # noqa: ARG002 - the protocol
+        raise invalid("The model is unsupported for streaming")
+
+
 def _openai_message(message: Any, *, at: int) -> tuple[str, str]:
     if not isinstance(message, dict) or message.get("role") not in {"system", "developer", "user", "assistant", "tool"}:
         raise malformed(f"#/messages/{at}/role: is not a valid enum value")

@@ -103,8 +103,10 @@ def content(data: Any, *, path: str) -> bytes:
         raise invalid(f"{path}: invalid base64 data") from None
 
 
-def picture(data: Any, declared: str, *, path: str) -> pictures.Picture:
-    """Decode an image given as base64. `declared` is its media type, `path` leads the message for what is wrong."""
+def picture(data: Any, declared: str | None, *, path: str) -> pictures.Picture:
+    """Decode an image given as base64. `declared` is its media type, where the API has it declared; `path` leads the
+    message for what is wrong.
+    """
     if not isinstance(data, str) or not data:
         raise invalid(f"{path}: image cannot be empty")
     if len(data) > _MAX_IMAGE_BASE64:
@@ -114,7 +116,7 @@ def picture(data: Any, declared: str, *, path: str) -> pictures.Picture:
     except (binascii.Error, ValueError):
         raise invalid(f"{path}: invalid base64 data") from None
     actual = pictures.media_type(raw)
-    if actual is not None and actual != declared:
+    if actual is not None and declared not in {None, actual}:
         raise invalid(
             f"{path}: The image was specified using the {declared} media type, "
             f"but the image appears to be a {actual} image"

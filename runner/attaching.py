@@ -1,0 +1,118 @@
+"""The paths that a job's turns and its raw body name -> the files that a case is sent with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from runner import media, models
+from runner.body_images import NamedImages
+from runner.errors import Problem
+from runner.media import attached, rules, s3
+from runner.media.files import MediaError
+from runner.path_patterns import PathPatterns
+from runner.records import DiskFile, Document, Image, Message, S3Object
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from runner.errors import Place
+    from runner.records import Job, Text
+    from runner.template import Templates
+
+
+class Finder:
+    """Finds the files of a job. Paths are relative to its folder, or within one of `allow_dirs`."""
+
+    def __init__(
+        self, job: Job, templates: Templates, allow_dirs: Sequence[Path], *, find_image: Callable[..., Image]
+    ) -> None:
+        """`find_image` is `media.describe`, or `media.look` where nobody asks for what is in the files."""
+        root = job.path.parent
+        self._find_image = partial(find_image, root=root, allow_dirs=allow_dirs)
+        self._patterns = PathPatterns(root, templates, allow_dirs)
+        self._allow_dirs = allow_dirs
+
+    def images(self, template: Text, path: str, *, variables: Mapping[str, Any], job: Job) -> list[Image | S3Object]:
+        """The image that an entry of `images:` names, which was rendered to `path`, or those that match it.
+
+        Raises MediaError, and DataError for a pattern that no file matches.
+        """
+        if s3.is_uri(path):
+            return [attached.in_s3(path, "image", job)]
+        return [self._find_image(each) for each in self._patterns.matching(template, path, variables)]
+
+    def document(self, _template: Text, path: str, *, job: Job) -> list[Document]:
+        """The document of that path; it has no name yet. Raises MediaError."""
+        return [Document(name="", content=attached.describe(path, "document", job, allow_dirs=self._allow_dirs))]
+
+    def video(self, _template: Text, path: str, *, job: Job) -> list[DiskFile | S3Object]:
+        """The video of that path. Raises MediaError."""
+        return [attached.describe(path, "video", job, allow_dirs=self._allow_dirs)]
+
+    def in_body(self, job: Job) -> NamedImages:
+        """What finds the images that a template of the raw body names."""
+        limits = _limits(job, 1)
+
+        def find(path: str) -> Image:
+            return _fitted(self._find_image(path), limits)
+
+        return NamedImages(find)
+
+
+def prepared(job: Job, messages: Sequence[Message], problems: list[Problem]) -> tuple[Message, ...]:
+    """The messages of a job's turns, their images made to fit and their documents named; `problems` get what can't be.
+
+    How large an image may be depends on how many files there are, and documents have names as their numbers: so this is
+    for all messages of a conversation together.
+    """
+    problems += _too_many(job, messages)
+    limits = _limits(job, sum(len(message.images) + len(message.documents) for message in messages))
+    numbers = count(1)
+    return tuple(
+        replace(
+            message,
+            images=tuple(_each_fitted(message.images, limits, turn.images[0].place if turn.images else None, problems)),
+            documents=tuple(replace(each, name=f"Document {next(numbers)}") for each in message.documents),
+        )
+        if message.attached
+        else message
+        for turn, message in zip(job.turns, messages, strict=True)
+    )
+
+
+def _limits(job: Job, files: int) -> media.Limits:
+    """What an image may have at most among so many files."""
+    facts = models.image_facts(job.model)
+    max_edge = job.images.max_edge or (facts.edge if facts else None)
+    return media.Limits.among(files, max_edge=max_edge, fit=job.images.fit)
+
+
+def _fitted(image: Image, limits: media.Limits) -> Image:
+    fit = media.plan(image, limits)
+    return image if fit is None else replace(image, fit=fit)
+
+
+def _each_fitted(
+    images: Iterable[Image | S3Object], limits: media.Limits, place: Place | None, problems: list[Problem]
+) -> Iterator[Image | S3Object]:
+    for image in images:
+        try:
+            yield image if isinstance(image, S3Object) else _fitted(image, limits)
+        except MediaError as error:
+            problems.append(Problem(error.message, place, error.hint))
+
+
+def _too_many(job: Job, messages: Sequence[Message]) -> Iterator[Problem]:
+    documents = [document for message in messages for document in message.documents]
+    number = sum(isinstance(document.content, DiskFile) for document in documents)
+    if job.api == "converse" and number > rules.MOST_DOCUMENTS:
+        last = [template for turn in job.turns for template in turn.documents][-1]
+        yield Problem(
+            f"the conversation has {number} documents; Bedrock takes at most {rules.MOST_DOCUMENTS} in a request",
+            last.place,
+            "join some of them, or ask about them in cases of their own",
+        )

@@ -1,0 +1,97 @@
+"""Images in a raw body: a marker with the hash of each stands in it until it is sent, and then their content.
+
+So no row, no key and no case in memory holds base64. Only the markers of images that the templates have named count:
+what looks like one in a variable is text.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from runner.media.files import MediaError
+from runner.records import Text
+from runner.template_values import RefusedError, as_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from runner.records import Image
+
+FUNCTIONS: Final = ("image_base64", "image_media_type")
+_MARKER: Final = re.compile("<image sha256:([0-9a-f]{64})>")
+
+
+def marker(image: Image) -> str:
+    """What stands for the content of an image."""
+    return f"<image sha256:{image.sha256}>"
+
+
+def may_be_named(body: Any) -> bool:
+    """Whether a body of a job, whose strings are `Text`, names an image itself; a file that it includes may too."""
+    if isinstance(body, Text):
+        return any(name in body.value for name in FUNCTIONS)
+    items = body.values() if isinstance(body, dict) else body if isinstance(body, list) else ()
+    return any(map(may_be_named, items))
+
+
+class NamedImages:
+    """The images that one template of a body names. `describe` finds the image of a path; it may raise MediaError."""
+
+    def __init__(self, describe: Callable[[str], Image]) -> None:
+        self._describe = describe
+        self.images: dict[str, Image] = {}  # by hash
+        self.functions: Mapping[str, Callable[..., str]] = {
+            "image_base64": self.image_base64,
+            "image_media_type": lambda path: self._found(path).media_type,
+        }
+
+    def image_base64(self, path: Any) -> str:
+        """The function of that name: a marker, for now."""
+        image = self._found(path)
+        self.images[image.sha256] = image
+        return marker(image)
+
+    def unwritten(self, text: str) -> Image | None:
+        """An image that was named and whose marker is not in what the template wrote."""
+        return next((image for image in self.images.values() if marker(image) not in text), None)
+
+    def _found(self, path: Any) -> Image:
+        try:
+            return self._describe(as_text(path))
+        except MediaError as error:
+            raise RefusedError(error.message, error.hint or "check the path") from error
+
+
+def _refused(name: str) -> Callable[..., str]:
+    def refuse(*_: Any, **__: Any) -> str:
+        raise RefusedError(f"`{name}` has a meaning only in `body:`", HINT)
+
+    return refuse
+
+
+HINT: Final = "name the image under `images:` of a turn"
+# For templates elsewhere, which an included file may surprise with one.
+REFUSED: Final[Mapping[str, Callable[..., str]]] = {name: _refused(name) for name in FUNCTIONS}
+
+
+def with_content(body: Any, images: Mapping[str, Image], image_base64: Callable[[Image], str]) -> Any:
+    """The body with the content of these images, which are by hash, in place of their markers. Each is read once."""
+    contents: dict[str, str] = {}
+
+    def content(match: re.Match[str]) -> str:
+        digest = match[1]
+        if digest not in images:
+            return match[0]
+        if digest not in contents:
+            contents[digest] = image_base64(images[digest])
+        return contents[digest]
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, str):
+            return _MARKER.sub(content, value)
+        if isinstance(value, dict):
+            return {name: filled(item) for name, item in value.items()}
+        return [filled(item) for item in value] if isinstance(value, list) else value
+
+    return filled(body)

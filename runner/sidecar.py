@@ -1,0 +1,307 @@
+"""`sidecar:`: a file beside the input of each case, such as `photo.txt` beside `photo.jpg`, with what came of it.
+
+No file is ever replaced that this job did not write: a row says what was written, by its SHA-256. It is written after
+its row is durable, and by the next run if that is where this one was killed.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import stat
+from collections import deque
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from runner import open_files, paths
+from runner.errors import CallError, ExitCode, FailureCode, Problem, UsageError
+from runner.media import files
+from runner.records import SidecarRecord, error_record
+from runner.resume import Kept
+from runner.stop import StopReason
+from runner.template import Templates
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from runner.records import Case, Row, SidecarFile
+    from runner.results.earlier import Earlier
+
+VARIABLES: Final = ("output", "parsed")  # that `text:` sees beside those of the case
+_LARGEST: Final = 1 << 26  # bytes: no run writes a larger one, so whatever is larger is somebody else's
+_TAKEN_HINT: Final = "move it elsewhere, or change `sidecar`"
+
+
+# --- where it goes ---------------------------------------------------------------------------------------------------
+
+
+def folder_of_input(path: str | None, root: Path) -> str:
+    """The folder, from the job's, of the file that a case is about. Of a pattern, the part without wildcards."""
+    if path is None or "://" in path:
+        return ""
+    folder = PurePosixPath(path).parent
+    while any(wildcard in str(folder) for wildcard in "*?[") and not os.path.isdir(root / folder):  # noqa: PTH112
+        folder = folder.parent
+    return str(folder)
+
+
+def located(path: str, folder: str, *, root: Path, allow_dirs: Sequence[Path]) -> tuple[str, Path]:
+    """The sidecar that a case names `path`, beside its input in `folder`: as rows have it, and where it is.
+
+    Raises UsageError if it would lie outside the job's folder `root` and `allow_dirs`, or is no name of a file.
+    """
+    if not path.strip():
+        raise UsageError(Problem("the path of the sidecar is empty", hint="write one, or check the variables in it"))
+    whole = root / folder / path
+    if path.endswith("/") or whole.name in ("", ".."):
+        raise UsageError(Problem(f"the sidecar {path!r} is a folder", hint="name a file, as in `{{ file.stem }}.txt`"))
+    try:
+        file = paths.resolved(str(whole.parent.absolute()), root) / whole.name
+        os.lstat(file)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:  # a NUL, a loop of links, a name that is too long
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise UsageError(Problem(f"the sidecar {path!r} cannot be written: {reason}")) from error
+    if not paths.is_allowed(file, (root, *allow_dirs)):
+        hint = f"write it elsewhere, or allow its folder with --allow-dir {file.parent}"
+        raise UsageError(Problem(f"the sidecar {path!r} lies outside the job file's folder", hint=hint))
+    inside = root.resolve()
+    return str(file.relative_to(inside) if file.is_relative_to(inside) else file), file
+
+
+# --- whose it is -----------------------------------------------------------------------------------------------------
+
+
+def checked(items: Iterator[Case | Kept | None], earlier: Earlier | None) -> Iterator[Case | Kept | None]:
+    """The items, of which cases that are to be called have a fault if their sidecar would replace a file that is not
+    theirs: before anything is paid. From here on a case knows what `earlier` rows of it have written.
+    """
+    for item in items:
+        if item is None:
+            yield None
+        elif isinstance(item, Kept):
+            yield Kept(_known(item.case, earlier), item.earlier)
+        else:
+            case = _known(item, earlier)
+            problem = _taken(case.sidecar) if case.sidecar and case.fault is None else None
+            yield replace(case, fault=problem) if problem else case
+
+
+def _known(case: Case, earlier: Earlier | None) -> Case:
+    if case.sidecar is None or earlier is None or not os.path.lexists(case.sidecar.file):
+        return case
+    ours = earlier.sidecars(case.id, case.repeat, case.sidecar.path)
+    return replace(case, sidecar=replace(case.sidecar, ours=ours))
+
+
+def _taken(sidecar: SidecarFile, wanted: str | None = None) -> Problem | None:
+    """Why a sidecar cannot be written, if it can't; `wanted` is the SHA-256 of what it is to be."""
+    try:
+        found = _digest(sidecar.file)
+    except OSError as error:
+        return Problem(f"the sidecar {sidecar.path!r} cannot be written: {error.strerror}", sidecar.place)
+    if found is None or found == wanted or found in sidecar.ours:
+        return None
+    return Problem(
+        f"the sidecar {sidecar.path!r} is there already, and is not one that this job wrote", sidecar.place, _TAKEN_HINT
+    )
+
+
+def _digest(file: Path) -> str | None:
+    """The SHA-256 of what is in a file; None if there is none, and empty for what no run can have written."""
+    try:
+        found = os.lstat(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
+        return ""
+    with files.open_regular(file) as stream:
+        return hashlib.sha256(stream.read()).hexdigest()
+
+
+# --- what is in it, and writing it -----------------------------------------------------------------------------------
+
+
+class _Ready(NamedTuple):
+    """What is to be written as soon as its row is durable."""
+
+    sidecar: SidecarFile
+    content: bytes
+
+
+class Sidecars:
+    """Writes the sidecars of a run. Only `write` belongs to another thread."""
+
+    def __init__(self) -> None:
+        self._templates: dict[Path, Templates] = {}  # by folder of the job
+        self._made: dict[tuple[str, int, int], _Ready] = {}  # by job, index and repeat: until the store has the row
+        self._ready: deque[_Ready] = deque()
+        self.clashes: list[str] = []  # paths where a file appeared between the last look and the writing
+        self.failure: OSError | None = None
+
+    def is_written(self, case: Case, row: Row) -> bool:
+        """Whether nothing has to be written for the row of a kept case."""
+        if case.sidecar is None or row["status"] != "passed":
+            return True
+        try:
+            content = self._content(case.sidecar, case, row)
+            _temporary(case.sidecar.file).unlink(missing_ok=True)  # of a run that was killed
+            return _digest(case.sidecar.file) == _sha256(content)
+        except (UsageError, OSError):
+            return False
+
+    def described(self, case: Case, row: Row) -> Row:
+        """The row of a case with what its sidecar is to be, which `take` and `write` then see to. It is in error where
+        none can be written: the reply is kept, and the next run goes on with it.
+        """
+        sidecar = case.sidecar
+        if sidecar is None:
+            return row
+        if row["status"] != "passed":
+            return {**row, "sidecar": _standing(sidecar)}
+        try:
+            content = self._content(sidecar, case, row)
+        except UsageError as error:
+            return _in_error(row, sidecar, error.problems[0])
+        digest = _sha256(content)
+        problem = _taken(sidecar, digest)
+        if problem is not None:
+            return _in_error(row, sidecar, problem)
+        if not self.is_written(case, row):
+            self._made[_position(row)] = _Ready(sidecar, content)
+        return {**row, "sidecar": SidecarRecord(path=sidecar.path, sha256=digest)}
+
+    def take(self, row: Row) -> None:
+        """The store has the row: what it describes is to be written after the next sync."""
+        made = self._made.pop(_position(row), None)
+        if made is not None:
+            self._ready.append(made)
+
+    @property
+    def ready(self) -> int:
+        """How many rows have come whose sidecars are not written."""
+        return len(self._ready)
+
+    def write(self, count: int) -> None:
+        """Write the first ones, whose rows are durable. What fails is told by `clashes` and `failure`: the rows stay,
+        and the next run writes what is missing.
+        """
+        folders = set()
+        for _ in range(count):
+            sidecar, content = self._ready.popleft()
+            if self.failure is not None:
+                continue
+            try:
+                _write(sidecar, content)
+                folders.add(sidecar.file.parent)
+            except FileExistsError:
+                self.clashes.append(sidecar.path)
+            except OSError as error:
+                error.filename = sidecar.path
+                self.failure = error
+        for folder in folders:
+            with suppress(OSError):  # what is not durable yet can be made again
+                _sync(folder)
+
+    def forget(self, count: int) -> None:
+        """The first ones are not to be written: their rows are not durable."""
+        for _ in range(count):
+            self._ready.popleft()
+
+    def reason_to_stop(self) -> StopReason | None:
+        """To go on would pay for what can't be kept where it is wanted."""
+        if self.failure is None:
+            return None
+        return StopReason(
+            exit_code=ExitCode.STOPPED,
+            message=f"the sidecar {self.failure.filename!r} can't be written: "
+            f"{self.failure.strerror or self.failure}; its reply is in its row",
+            hint=open_files.hint(self.failure) or "make room or mend the folder, then run the same command again",
+        )
+
+    def _content(self, sidecar: SidecarFile, case: Case, row: Row) -> bytes:
+        """What is to be in a sidecar. Raises UsageError if its template fails."""
+        output, parsed = row["output"] or "", row.get("parsed")
+        if sidecar.text is not None:
+            root = case.job.path.parent
+            templates = self._templates.setdefault(root, Templates(root))
+            text = templates.render(sidecar.text, {**sidecar.variables, "output": output, "parsed": parsed})
+        elif parsed is not None and sidecar.file.suffix.lower() == ".json":
+            text = json.dumps(parsed, ensure_ascii=False, indent=2) + "\n"
+        else:
+            text = output
+        return text.encode("utf-8", "replace")  # UTF-8 has no lone surrogates, which models do send
+
+
+def _position(row: Row) -> tuple[str, int, int]:
+    return row["job"], row["index"], row["repeat"]
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _standing(sidecar: SidecarFile) -> SidecarRecord | None:
+    """What an earlier row of the case has written and is still there."""
+    try:
+        found = _digest(sidecar.file)
+    except OSError:
+        return None
+    return SidecarRecord(path=sidecar.path, sha256=found) if found in sidecar.ours and found else None
+
+
+def _in_error(row: Row, sidecar: SidecarFile, problem: Problem) -> Row:
+    place = f" ({problem.place})" if problem.place else ""
+    error = CallError(FailureCode.INPUT, f"{problem.message}{place}; the reply is kept", hint=problem.hint)
+    return {**row, "status": "error", "error": error_record(error), "sidecar": _standing(sidecar)}
+
+
+def _write(sidecar: SidecarFile, content: bytes) -> None:
+    """Put a whole file there at once, on disk. Raises FileExistsError if there is one by now that is not ours."""
+    file, found = sidecar.file, _digest(sidecar.file)
+    if found == _sha256(content):
+        return
+    if found is not None and found not in sidecar.ours:
+        raise FileExistsError
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(file)
+    temporary.unlink(missing_ok=True)  # of a run that was killed: it may be another name of the sidecar itself
+    try:
+        with temporary.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if found is None:
+            _claim(temporary, file)
+        temporary.replace(file)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _claim(temporary: Path, file: Path) -> None:
+    """Give the file its name, if nobody has it by now; FileExistsError if somebody has."""
+    try:
+        os.link(temporary, file)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))  # no links, as on a card
+
+
+def _temporary(file: Path) -> Path:
+    """The same for each try, so that what a killed run left is found."""
+    return file.with_name(f".{hashlib.sha256(os.fsencode(file.name)).hexdigest()[:16]}.bedrock-run")
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,498 @@
+"""A file beside each input: whole, after its row, and never over one that the run did not write."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+Rows = Callable[..., list[dict[str, Any]]]
+
+_JOB = """\
+model: amazon.nova-lite-v1:0
+turns:
+  - user:
+      text: "What is {{ file.stem }}{{ ask }}?"
+      images: ["{{ file.path }}"]
+cases: {glob: "photos/*.png"}
+vars: {ask: ""}
+sidecar: "{{ file.stem }}.txt"
+"""
+REPLY = "- {match: 'What is (.*)', reply: A red square.}\n"
+
+
+class Photos:
+    """A folder of pictures with a job that captions them, and what runs it."""
+
+    def __init__(self, folder: Path, run: Any, rows: Rows) -> None:
+        self.folder = folder
+        self.photos = folder / "photos"
+        self.run_command = run
+        self.rows = rows
+        self.job(_JOB)
+
+    def job(self, text: str) -> None:
+        (self.folder / "job.yaml").write_text(text)
+
+    def change(self, old: str, new: str) -> None:
+        text = (self.folder / "job.yaml").read_text()
+        assert old in text
+        self.job(text.replace(old, new))
+
+    def save(self, *names: str) -> None:
+        for name in names:
+            (self.photos / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (1, 1), "red").save(self.photos / name, "PNG")
+
+    def run(self, *options: str | Path, env: Any = None, code: int = 0) -> subprocess.CompletedProcess[str]:
+        where = [] if env else ["--local"]
+        done: subprocess.CompletedProcess[str] = self.run_command("run", "job.yaml", *where, *options, env=env)
+        assert done.returncode == code, done.stderr
+        return done
+
+    def sidecars(self) -> dict[str, str]:
+        return {
+            path.name: path.read_text() for path in self.photos.rglob("*") if path.suffix not in (".png", ".jpg", "")
+        }
+
+    def holds(self) -> None:
+        """Every row that passed has its sidecar, and nothing else is there."""
+        passed = [row for row in self.rows() if row["status"] == "passed"]
+        said = {row["sidecar"]["path"]: row["sidecar"]["sha256"] for row in passed}
+        found = {path for path in self.photos.iterdir() if path.suffix != ".png"}
+        assert {str(path.relative_to(self.folder)) for path in found} == set(said)
+        assert {sha256((self.folder / path).read_bytes()).hexdigest() for path in said} == set(said.values())
+
+
+@pytest.fixture
+def photos(bedrock_run: Any, rows: Rows, tmp_path: Path) -> Photos:
+    return Photos(tmp_path, bedrock_run, rows)
+
+
+def test_each_input_gets_its_reply_beside_it(photos: Photos, bedrock: Any) -> None:
+    photos.save("a.png", "b.png")
+    server = bedrock(REPLY)
+    photos.run(env=server.env)
+    assert photos.sidecars() == {"a.txt": "A red square.", "b.txt": "A red square."}
+    digest = sha256(b"A red square.").hexdigest()
+    assert [row["sidecar"] for row in photos.rows()] == [
+        {"path": "photos/a.txt", "sha256": digest},
+        {"path": "photos/b.txt", "sha256": digest},
+    ]
+    written = (photos.photos / "a.txt", photos.folder / "outputs" / "job.jsonl")
+    before = [path.stat() for path in written]
+    photos.run(env=server.env)
+    assert len(server.log) == 2
+    assert [path.stat().st_mtime_ns for path in written] == [found.st_mtime_ns for found in before]
+
+
+def test_a_file_that_the_run_did_not_write_is_never_replaced(photos: Photos, bedrock: Any) -> None:
+    photos.save("a.png", "b.png")
+    (photos.photos / "a.txt").write_text("mine")
+    server = bedrock(REPLY)
+    for _ in range(2):
+        done = photos.run(env=server.env, code=3)
+        assert "the sidecar 'photos/a.txt' is there already" in done.stderr
+        assert len(server.log) == 1, "nothing is paid for a reply that has no place"
+        assert photos.sidecars() == {"a.txt": "mine", "b.txt": "A red square."}
+    wrong, right = photos.rows()
+    assert (wrong["error"]["code"], wrong["sidecar"], right["status"]) == ("input", None, "passed")
+    dry = json.loads(photos.run("--dry-run", "--json", env=server.env).stdout)
+    assert dry["jobs"][0]["faults"] == 1
+    (photos.photos / "a.txt").unlink()
+    photos.run(env=server.env)
+    photos.holds()
+
+
+def test_a_new_reply_replaces_the_sidecar_of_the_earlier_one(photos: Photos, bedrock: Any) -> None:
+    photos.save("a.png")
+    photos.run(env=bedrock(REPLY).env)
+    photos.change('ask: ""', "ask: ' now'")
+    photos.run(env=bedrock("- {match: now, reply: A blue square.}\n").env)
+    assert photos.sidecars() == {"a.txt": "A blue square."}
+    photos.holds()
+
+
+def test_a_sidecar_that_somebody_has_mended_is_left_alone(photos: Photos, bedrock: Any) -> None:
+    photos.save("a.png")
+    server = bedrock(REPLY)
+    photos.run(env=server.env)
+    (photos.photos / "a.txt").write_text("a better caption")
+    assert "is there already" in photos.run(env=server.env, code=3).stderr
+    assert photos.sidecars() == {"a.txt": "a better caption"}
+    assert photos.rows()[0]["output"] == "A red square."
+    photos.run("--fresh", env=server.env, code=3)
+    assert len(server.log) == 1
+    (photos.photos / "a.txt").rename(photos.folder / "kept.txt")
+    photos.run(env=server.env)
+    assert len(server.log) == 1
+    photos.holds()
+
+
+def test_a_kept_row_gets_back_the_sidecar_that_is_missing(photos: Photos, bedrock: Any) -> None:
+    photos.save("a.png", "b.png")
+    server = bedrock(REPLY)
+    photos.run(env=server.env)
+    (photos.photos / "a.txt").unlink()
+    assert "nothing was called" in photos.run(env=server.env).stderr
+    photos.holds()
+
+
+def test_a_file_with_a_new_name_gets_a_sidecar_without_a_call(photos: Photos, bedrock: Any) -> None:
+    photos.job(_JOB.replace("{{ file.stem }}{{ ask }}", "it"))
+    photos.save("a.png")
+    server = bedrock(REPLY)
+    photos.run(env=server.env)
+    (photos.photos / "a.png").rename(photos.photos / "z.png")
+    photos.run(env=server.env)
+    assert len(server.log) == 1
+    assert photos.sidecars() == {"a.txt": "A red square.", "z.txt": "A red square."}, "what is not wanted stays"
+
+
+def test_what_is_written_may_be_a_template_of_what_came(photos: Photos, bedrock: Any) -> None:
+    photos.save("a.png")
+    server = bedrock("- {match: '', reply: '{{ file.name }} & more'}\n")
+    photos.change('sidecar: "{{ file.stem }}.txt"', 'sidecar: {path: "captions/{{ file.name }}.caption"}')
+    photos.run(env=server.env)
+    assert photos.sidecars() == {"a.png.caption": "{{ file.name }} & more"}
+    photos.change('.caption"}', '.caption", text: "{{ ask }}{{ file.width }}: {{ output }}\\n"}')
+    photos.run(env=server.env)
+    assert photos.sidecars() == {"a.png.caption": "1: {{ file.name }} & more\n"}
+    assert len(server.log) == 1
+    photos.run(env=server.env)
+    assert photos.rows()[0]["sidecar"]["sha256"] == sha256(b"1: {{ file.name }} & more\n").hexdigest()
+
+
+def test_a_template_that_fails_on_a_reply_keeps_the_reply(photos: Photos, bedrock: Any) -> None:
+    photos.save("a.png")
+    server = bedrock(REPLY)
+    photos.change(f'"{_STEM}"', f'{{path: "{_STEM}", text: "{{{{ parsed.title }}}}"}}')
+    assert "input" in photos.run(env=server.env, code=3).stderr
+    (row,) = photos.rows()
+    assert (row["output"], row["sidecar"]) == ("A red square.", None)
+    photos.change("parsed.title", "output")
+    photos.run(env=server.env)
+    assert len(server.log) == 1
+    photos.holds()
+
+
+def test_the_parsed_reply_is_written_as_json(photos: Photos, bedrock: Any, start_run: Any) -> None:
+    photos.save("a.png")
+    server = bedrock(REPLY)
+    photos.change(".txt", ".json")
+    photos.run(env=server.env)
+    (row,) = photos.rows()
+    row["parsed"] = {"title": "Déjà vu", "n": 1}
+    (photos.folder / "outputs" / "job.jsonl").write_text(json.dumps(row) + "\n")
+    assert start_run("run", "job.yaml", env=server.env).wait(60) == 0
+    assert photos.sidecars() == {"a.json": '{\n  "title": "Déjà vu",\n  "n": 1\n}\n'}
+
+
+@pytest.mark.parametrize("value", ["blue", "red"])
+def test_only_a_case_that_passes_has_a_sidecar(value: str, photos: Photos, bedrock: Any) -> None:
+    photos.save("a.png", "bad.png")
+    photos.job(_JOB + f"assert: [{{type: contains, value: {value}}}]\n")
+    server = bedrock("- {match: bad, error: ValidationException, status: 400}\n" + REPLY)
+    photos.run(env=server.env, code=3)
+    assert photos.sidecars() == ({"a.txt": "A red square."} if value == "red" else {})
+    photos.holds()
+
+
+def test_the_sidecar_of_an_earlier_reply_stays_known_while_newer_ones_fail(photos: Photos, bedrock: Any) -> None:
+    photos.save("a.png")
+    photos.run(env=bedrock(REPLY).env)
+    (first,) = photos.rows()
+    photos.change('ask: ""', "ask: ' now'")
+    photos.run(env=bedrock("- {match: now, error: ValidationException, status: 400}\n").env, code=3)
+    assert photos.rows()[0]["sidecar"] == first["sidecar"]
+    photos.run(env=bedrock("- {match: now, reply: A blue square.}\n").env)
+    assert photos.sidecars() == {"a.txt": "A blue square."}
+
+
+_STEM = "{{ file.stem }}.txt"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("*.png", "*", "the sidecar 'photos/a.txt' would be written by 2 cases: photos/a.jpg, photos/a.png"),
+        ("vars: ", "matrix: {temperature: [0, 1]}\nvars: ", "the sidecar 'photos/a.txt' would be written by 2 cases"),
+        ("vars: ", "repeat: 2\nvars: ", "all of its repetitions would write one sidecar"),
+        (_STEM, "{{ file.stam }}.txt", "did you mean `file.stem`?"),
+        (f'"{_STEM}"', '{path: "{{ file.name }}.x", text: "{{ ouput }}"}', "did you mean `output`?"),
+        (f'"{_STEM}"', '{path: "{{ file.name }}.x", text: "{{ output | upperr }}"}', "no filter `upperr`"),
+        (f'"{_STEM}"', '{file: "{{ file.name }}.x"}', "use `path: NAME`"),
+        (f'"{_STEM}"', '{text: "{{ file.name }}.x"}', "`path` is missing"),
+        (f'"{_STEM}"', '""', "`sidecar` is empty"),
+    ],
+)
+def test_what_cannot_work_is_found_before_anything_is_sent(old: str, new: str, told: str, photos: Photos) -> None:
+    photos.save("a.png")
+    if old == "*.png":
+        photos.save("a.jpg")
+    photos.change(old, new)
+    assert told in photos.run_command("validate", "job.yaml").stderr
+    assert told in photos.run(code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("../../{{ file.stem }}.txt", "lies outside the job file's folder"),
+        ("out/{{ file.stem }}.txt", "lies outside the job file's folder"),
+        ("/tmp/{{ file.stem }}.txt", "lies outside the job file's folder"),
+        ("{{ ask }}", "the path of the sidecar is empty"),
+        ("{{ file.stem }}/", "is a folder"),
+        ("..", "is a folder"),
+        ("{{ file.name }}/x.txt", "Not a directory"),
+        ("{{ file.name }}", "is there already"),
+        ("../job.yaml", "is there already"),
+        ("{{ 'x' * 300 }}", "File name too long"),
+    ],
+)
+def test_a_path_that_cannot_be_is_an_error_of_its_case(
+    path: str, told: str, photos: Photos, bedrock: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    photos.save("a.png")
+    (photos.photos / "out").symlink_to(tmp_path_factory.mktemp("elsewhere"))
+    photos.change(_STEM, path)
+    before = (photos.photos / "a.png").read_bytes()
+    server = bedrock(REPLY)
+    assert told in photos.run(env=server.env, code=3).stderr
+    assert server.log == []
+    assert [path.name for path in sorted(photos.photos.iterdir())] == ["a.png", "out"]
+    assert (photos.photos / "a.png").read_bytes() == before
+
+
+def test_two_cases_of_a_list_cannot_have_one_sidecar(photos: Photos) -> None:
+    photos.save("a.png")
+    photos.job(
+        "model: amazon.nova-lite-v1:0\nturns: [{user: {text: '{{ n }}', images: [photos/a.png]}}]\n"
+        "cases: [{id: x, vars: {n: 1}}, {id: y, vars: {n: 2}}]\nsidecar: caption.txt\n"
+    )
+    done = photos.run(code=2)
+    assert "the sidecar 'photos/caption.txt' would be written by 2 cases: x, y" in done.stderr
+    photos.change("caption.txt", "'{{ n }}.txt'")
+    photos.run()
+    assert set(photos.sidecars()) == {"1.txt", "2.txt"}
+
+
+def test_without_an_image_the_sidecar_is_in_the_folder_of_the_job(photos: Photos) -> None:
+    photos.job("model: amazon.nova-lite-v1:0\nprompt: '{{ n }}'\ncases: rows.csv\nsidecar: 'out/{{ n }}.txt'\n")
+    (photos.folder / "rows.csv").write_text("n\n1\n2\n")
+    photos.run()
+    assert {path.name for path in (photos.folder / "out").iterdir()} == {"1.txt", "2.txt"}
+
+
+def test_a_folder_outside_can_be_allowed(photos: Photos, tmp_path_factory: pytest.TempPathFactory) -> None:
+    photos.save("a.png")
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    photos.change('"{{ file.stem }}.txt"', f'"{elsewhere}/{{{{ file.stem }}}}.txt"')
+    photos.run("--allow-dir", elsewhere)
+    assert photos.rows()[0]["sidecar"]["path"] == f"{elsewhere}/a.txt"
+    assert (elsewhere / "a.txt").exists()
+
+
+def test_a_link_in_the_place_of_a_sidecar_is_not_written_through(photos: Photos) -> None:
+    photos.save("a.png")
+    (photos.photos / "a.txt").symlink_to(photos.folder / "precious")
+    photos.run(code=3)
+    assert not (photos.folder / "precious").exists()
+
+
+def test_a_replay_writes_no_sidecars(photos: Photos, bedrock: Any) -> None:
+    photos.save("a.png")
+    photos.run()
+    (photos.photos / "a.txt").unlink()
+    photos.run("--replay")
+    assert photos.sidecars() == {}
+
+
+def test_with_rows_on_standard_output_nothing_is_replaced_either(photos: Photos) -> None:
+    photos.save("a.png")
+    photos.run("-o", "-")
+    assert set(photos.sidecars()) == {"a.txt"}
+    (photos.photos / "a.txt").write_text("mine")
+    photos.run("-o", "-", code=3)
+    assert photos.sidecars() == {"a.txt": "mine"}
+
+
+def test_odd_names_have_sidecars_too(photos: Photos) -> None:
+    names = ["a b", "new\nline", 'it\'s "so"', "caf\u00e9", "caf\udce9", "x" * 250]
+    photos.save(*(f"{name}.png" for name in names))
+    photos.run()
+    assert {path.name for path in photos.photos.iterdir() if path.suffix == ".txt"} == {f"{name}.txt" for name in names}
+    photos.run()
+    photos.holds()
+
+
+def test_a_file_that_appears_during_the_call_is_kept_and_so_is_the_reply(
+    photos: Photos, bedrock: Any, start_run: Any
+) -> None:
+    photos.save("a.png", "b.png")
+    server = bedrock(f"- {{match: 'What is a', latency: 1s, reply: slow}}\n{REPLY}")
+    process = start_run("run", "job.yaml", env=server.env)
+    wait_for(lambda: "b.txt" in photos.sidecars())
+    (photos.photos / "a.txt").write_text("mine")
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == 3
+    assert "the sidecar 'photos/a.txt' is there already" in told
+    assert "the reply is kept" in told
+    assert photos.sidecars() == {"a.txt": "mine", "b.txt": "A red square."}
+    assert photos.rows()[0]["output"] == "slow"
+    (photos.photos / "a.txt").unlink()
+    photos.run(env=server.env)
+    assert len(server.log) == 2
+    photos.holds()
+
+
+def test_a_file_that_appears_in_the_last_moment_is_kept_and_told_of(
+    photos: Photos, bedrock: Any, start_run: Any
+) -> None:
+    photos.save("a.png")
+    server = bedrock(REPLY)
+    patch = (
+        "import os, pathlib; link = os.link\n"
+        "def late(source, target):\n"
+        "    pathlib.Path(target).write_text('mine')\n"
+        "    link(source, target)\n"
+        "os.link = late\n"
+    )
+    process = start_run("run", "job.yaml", env=server.env, patch=patch)
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == 3
+    assert "the sidecar 'photos/a.txt' was not written: a file appeared there" in told
+    assert photos.sidecars() == {"a.txt": "mine"}
+    assert photos.rows()[0]["output"] == "A red square."
+    photos.run(env=server.env, code=3)
+    (photos.photos / "a.txt").unlink()
+    photos.run(env=server.env)
+    assert len(server.log) == 1
+    photos.holds()
+
+
+@pytest.mark.parametrize("call", ["link", "open"])
+def test_a_disk_without_room_for_a_sidecar_stops_the_run_and_loses_no_row(
+    call: str, photos: Photos, bedrock: Any, start_run: Any
+) -> None:
+    photos.save(*(f"{number}.png" for number in range(30)))
+    server = bedrock(REPLY, latency=0.01)
+    patch = (
+        "import errno, os, pathlib; opened, calls = pathlib.Path.open, []\n"
+        "def full(path, *args, **keywords):\n"
+        "    if '.bedrock-run' in str(path):\n"
+        "        calls.append(path)\n"
+        "        if len(calls) > 5: raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
+        "    return opened(path, *args, **keywords)\n"
+        "pathlib.Path.open = full\n"
+    )
+    if call == "link":
+        patch = (
+            "import errno, os; link, calls = os.link, []\n"
+            "def full(*args):\n"
+            "    calls.append(args)\n"
+            "    if len(calls) > 5: raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
+            "    link(*args)\n"
+            "os.link = full\n"
+        )
+    process = start_run("run", "job.yaml", "-j", "2", env=server.env, patch=patch)
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == 4
+    assert told.count("can't be written: No space left on device") == 1
+    rows = photos.rows()
+    assert 5 < len(rows) < 30
+    assert len(server.log) == len(rows)
+    assert len(photos.sidecars()) == 5
+    photos.run(env=server.env)
+    assert len(server.log) == 30
+    photos.holds()
+
+
+def test_files_systems_without_links_have_sidecars_too(photos: Photos, bedrock: Any, start_run: Any) -> None:
+    photos.save("a.png")
+    patch = "import errno, os\ndef link(*args): raise OSError(errno.EPERM, os.strerror(errno.EPERM))\nos.link = link\n"
+    process = start_run("run", "job.yaml", env=bedrock(REPLY).env, patch=patch)
+    assert process.wait(60) == 0
+    photos.holds()
+
+
+def test_ctrl_c_leaves_no_row_without_its_sidecar(photos: Photos, bedrock: Any, start_run: Any) -> None:
+    photos.save(*(f"{number}.png" for number in range(60)))
+    server = bedrock(REPLY, latency=0.02)
+    process = start_run("run", "job.yaml", "-j", "4", env=server.env)
+    wait_for(lambda: len(server.log) > 12)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert 0 < len(photos.rows()) < 60
+    photos.holds()
+    photos.run(env=server.env)
+    photos.holds()
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_what_a_killed_run_left_is_removed_and_not_written_through(
+    changed: bool, photos: Photos, bedrock: Any, start_run: Any
+) -> None:
+    """Killed after the file had its name, and before it had lost the other."""
+    photos.save("a.png")
+    patch = (
+        "import os, pathlib; link = os.link\n"
+        "def die(*args):\n"
+        "    link(*args)\n"
+        "    os.kill(os.getpid(), 9)\n"
+        "os.link = die\n"
+    )
+    server = bedrock(f"- {{match: now, reply: A blue square.}}\n{REPLY}")
+    start_run("run", "job.yaml", env=server.env, patch=patch).wait(60)
+    assert len(list(photos.photos.iterdir())) == 3
+    (photos.folder / "link").hardlink_to(photos.photos / "a.txt")
+    if changed:
+        photos.change('ask: ""', "ask: ' now'")
+    photos.run(env=server.env)
+    assert (photos.folder / "link").read_text() == "A red square."
+    assert photos.sidecars() == {"a.txt": "A blue square." if changed else "A red square."}
+    photos.holds()
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.timeout(600)
+def test_after_kills_the_next_run_writes_what_is_missing(
+    kills: int, photos: Photos, bedrock: Any, start_run: Any
+) -> None:
+    photos.save(*(f"{number}.png" for number in range(60)))
+    server = bedrock(REPLY, latency=0.005)
+    chance = random.Random(kills)
+    for number in range(kills):
+        if number % 3 == 2:  # so that there are sidecars to be replaced, too
+            text = (photos.folder / "job.yaml").read_text()
+            photos.job(text.replace(text[text.index("vars:") : text.index("sidecar:")], f"vars: {{ask: {number}}}\n"))
+        wanted = len(server.log) + chance.randrange(50)
+        process = start_run("run", "job.yaml", "-j", "8", env=server.env)
+        wait_for(partial(ended_or_called, process, server.log, wanted))
+        time.sleep(chance.random() * 0.02)
+        process.kill()
+        process.wait()
+    photos.run(env=server.env)
+    assert len(photos.rows()) == 60
+    photos.holds()
+
+
+def ended_or_called(process: subprocess.Popen[str], log: list[str], wanted: int) -> bool:
+    return process.poll() is not None or len(log) >= wanted
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
