@@ -129,7 +129,7 @@ def _of_8_bits(picture: PIL.Image.Image) -> PIL.Image.Image:
         return picture
     if "transparency" in picture.info:
         picture.info["transparency"] >>= 8
-    wide = picture if picture.mode in {"I", "F"} else picture.convert("I")
+    wide = picture if picture.mode in {"I", "I;16", "F"} else picture.convert("I")
     low, high = (0, 65535) if bits == 16 else cast("tuple[float, float]", wide.getextrema())
     scale = 255 / (high - low) if high > low else 0.0
     return wide.point(lambda shade: shade * scale - low * scale).convert("L")
