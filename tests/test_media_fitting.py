@@ -367,9 +367,8 @@ def test_a_file_that_is_cut_short_is_refused_before_anything_is_paid(kind: str, 
 def test_what_would_be_converted_is_refused_by_then(kind: str, tmp_path: Path) -> None:
     content = saved(noise(30, 20), kind)
     for length in range(20, len(content) - 1, len(content) // 10):
-        with pytest.raises((MediaError, CallError)) as caught:
+        with pytest.raises((MediaError, CallError), match=r"\A[^\n]+\Z"):
             fitted(tmp_path, content[:length])
-        assert "\n" not in caught.value.message
 
 
 def header_of(kind: str, width: int, height: int) -> bytes:
@@ -489,7 +488,7 @@ def test_an_image_that_has_changed_is_not_sent(kind: str, tmp_path: Path) -> Non
 def test_an_image_that_looks_as_before_is_not_hashed_again(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files.time, "time_ns", lambda: 2**62)  # it was written long ago
+    monkeypatch.setattr("time.time_ns", lambda: 2**62)  # it was written long ago
     image = described(tmp_path, saved(colourful(), kind))
     image = replace(image, fit=media.plan(image, Limits()))
     with monkeypatch.context() as patched:
