@@ -88,7 +88,7 @@ from PIL import Image
 def fit(file):
     with Image.open(file) as picture:
         picture.draft("RGB", (1568, 1176))
-        small = picture.resize((1568, 1176), Image.Resampling.LANCZOS)
+        small = picture.resize((1568, 1176), Image.Resampling.BICUBIC)
     small.save(stream := BytesIO(), "JPEG", quality=90)
     return stream.getvalue()
 """

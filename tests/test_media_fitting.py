@@ -11,6 +11,7 @@ import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import PIL.Image
@@ -18,6 +19,7 @@ import PIL.ImageCms
 import PIL.ImageOps
 import PIL.ImageStat
 import pytest
+import skimage
 
 from runner import media
 from runner.errors import CallError, FailureCode
@@ -26,7 +28,6 @@ from runner.media.files import MediaError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from runner.records import Fit, Image
 
@@ -307,6 +308,23 @@ def test_without_fit_what_bedrock_would_refuse_is_refused(content: bytes, messag
 )
 def test_without_fit_everything_else_passes(content: bytes, tmp_path: Path) -> None:
     assert media.plan(described(tmp_path, content), Limits(fit=False, max_edge=10)) is None
+
+
+REAL = Path(skimage.__file__).parent / "data"
+
+
+@pytest.mark.parametrize(
+    "name", sorted(file.name for file in REAL.iterdir() if file.suffix in {".png", ".jpg", ".gif"})
+)
+def test_real_pictures_look_the_same_when_they_are_smaller(name: str, tmp_path: Path) -> None:
+    content = (REAL / name).read_bytes()
+    image = described(tmp_path, content)
+    edge = max(image.width, image.height) // 3
+    fit, picture = fitted(tmp_path, content, Limits(max_edge=edge))
+    assert max(fit.width, fit.height) == edge
+    with PIL.Image.open(io.BytesIO(content)) as original:
+        assert original.size == (image.width, image.height)
+        assert_alike(picture, original)
 
 
 # --- colours and what else a file says -------------------------------------------------------------------------------

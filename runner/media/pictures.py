@@ -116,7 +116,7 @@ def scaled(stream: BinaryIO, image: Image, size: tuple[int, int]) -> PIL.Image.I
         picture.load()
     picture = _of_8_bits(picture)
     if picture.size != target:
-        picture = _with_whole_channels(picture).resize(target, Resampling.LANCZOS, reducing_gap=2.0)
+        picture = _with_whole_channels(picture).resize(target, Resampling.BICUBIC, reducing_gap=2.0)
     picture = _in_rgb(picture)
     turn = _TURNS[image.orientation - 1]
     return picture.transpose(Transpose[turn]) if turn else picture
