@@ -313,9 +313,7 @@ def test_without_fit_everything_else_passes(content: bytes, tmp_path: Path) -> N
 REAL = Path(skimage.__file__).parent / "data"
 
 
-@pytest.mark.parametrize(
-    "name", sorted(file.name for file in REAL.iterdir() if file.suffix in {".png", ".jpg", ".gif"})
-)
+@pytest.mark.parametrize("name", sorted(file.name for file in REAL.iterdir() if file.suffix in {".png", ".jpg"}))
 def test_real_pictures_look_the_same_when_they_are_smaller(name: str, tmp_path: Path) -> None:
     content = (REAL / name).read_bytes()
     image = described(tmp_path, content)
