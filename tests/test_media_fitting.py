@@ -173,16 +173,27 @@ def test_what_bedrock_does_not_take_is_converted(
             assert_alike(picture, grey)
 
 
-def test_colours_of_16_bits_are_fitted(tmp_path: Path) -> None:
-    def piece(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+def png_of(*chunks: tuple[bytes, bytes]) -> bytes:
+    parts = [kind + data for kind, data in (*chunks, (b"IEND", b""))]
+    framed = [struct.pack(">I", len(part) - 4) + part + struct.pack(">I", zlib.crc32(part)) for part in parts]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
 
-    row = b"\0" + struct.pack(">HHH", 65535, 0, 32768) * 7
-    header = struct.pack(">IIBBBBB", 7, 5, 16, 2, 0, 0, 0)
-    png = b"\x89PNG\r\n\x1a\n" + piece(b"IHDR", header) + piece(b"IDAT", zlib.compress(row * 5)) + piece(b"IEND", b"")
-    fit, picture = fitted(tmp_path, png)
+
+def png_header(width: int, height: int, bits: int, colour: int) -> tuple[bytes, bytes]:
+    return b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+
+
+def test_colours_of_16_bits_are_fitted(tmp_path: Path) -> None:
+    rows = zlib.compress((b"\0" + struct.pack(">HHH", 65535, 0, 32768) * 7) * 5)
+    fit, picture = fitted(tmp_path, png_of(png_header(7, 5, 16, 2), (b"IDAT", rows)))
     assert fit.changes == ("16 bits a channel to 8",)
     assert_alike(picture, PIL.Image.new("RGB", (7, 5), (255, 0, 128)))
+
+
+def test_the_shade_of_16_bits_that_is_transparent_stays_so(tmp_path: Path) -> None:
+    rows, clear = zlib.compress(b"\0" + struct.pack(">HH", 0, 65535)), struct.pack(">H", 65535)
+    _, picture = fitted(tmp_path, png_of(png_header(2, 1, 16, 0), (b"tRNS", clear), (b"IDAT", rows)))
+    assert picture.convert("LA").tobytes() == bytes([0, 255, 255, 0])
 
 
 @pytest.mark.parametrize(
@@ -235,6 +246,14 @@ def test_what_is_transparent_stays_so(content: bytes, tmp_path: Path) -> None:
     assert picture.has_transparency_data
     least, most = picture.convert("RGBA").getchannel("A").getextrema()
     assert (least, most) == (0, 255)
+
+
+def test_what_is_transparent_stays_so_when_it_is_only_turned(tmp_path: Path) -> None:
+    clear = PALETTE.getpixel((0, 0))
+    fit, picture = fitted(tmp_path, saved(PALETTE, "PNG", transparency=clear, exif=exif(6)))
+    assert fit.changes == ("turned upright",)
+    assert picture.mode == "P"
+    assert picture.convert("RGBA").getpixel((63, 0))[3] == 0  # type: ignore[index]
 
 
 def test_a_large_transparent_picture_becomes_a_webp(tmp_path: Path) -> None:
@@ -374,7 +393,8 @@ def test_without_the_extra_the_error_says_how_to_get_it(tmp_path: Path, monkeypa
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP"])
 def test_a_file_that_is_cut_short_is_refused_before_anything_is_paid(kind: str, tmp_path: Path) -> None:
     content = saved(noise(30, 20), kind)
-    for length in range(20, len(content) - 1, max(1, len(content) // 50)):
+    last = len(content) - (2 if kind == "GIF" else 1)  # the last byte of a GIF says nothing
+    for length in (*range(20, last, len(content) // 50), last):
         with pytest.raises(MediaError, match="damaged"):
             described(tmp_path, content[:length])
 
@@ -390,12 +410,7 @@ def test_what_would_be_converted_is_refused_by_then(kind: str, tmp_path: Path) -
 def header_of(kind: str, width: int, height: int) -> bytes:
     """A small file that says that it is large."""
     if kind == "PNG":
-        chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-        rest = [b"IDAT" + zlib.compress(bytes(1000)), b"IEND"]
-        parts = [
-            struct.pack(">I", len(part) - 4) + part + struct.pack(">I", zlib.crc32(part)) for part in (chunk, *rest)
-        ]
-        return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+        return png_of(png_header(width, height, 8, 2), (b"IDAT", zlib.compress(bytes(1000))))
     content = bytearray(saved(colourful(), kind))
     if kind == "JPEG":
         at = content.index(b"\xff\xc0") + 5
@@ -414,6 +429,13 @@ def test_an_image_that_says_that_it_is_huge_is_not_decoded(kind: str, tmp_path: 
     ) as caught:
         planned(tmp_path, header_of(kind, 60_000, 50_000))
     assert caught.value.hint
+
+
+def test_a_second_header_hides_nothing(tmp_path: Path) -> None:
+    pixels = (b"IDAT", zlib.compress(bytes(1000)))
+    image = described(tmp_path, png_of(png_header(90, 3, 8, 2), png_header(60_000, 50_000, 8, 2), pixels))
+    with pytest.raises(CallError, match="it says two sizes of itself"):
+        media.content(replace(image, fit=media.plan(image, Limits(max_edge=80))))
 
 
 def test_a_photograph_of_200_megapixels_is_taken(tmp_path: Path) -> None:
@@ -491,6 +513,7 @@ def test_a_look_says_all_but_the_digest(content: bytes, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["PNG", "BMP"])
 def test_an_image_that_has_changed_is_not_sent(kind: str, tmp_path: Path) -> None:
     image = described(tmp_path, saved(colourful(), kind))
+    assert image.stamp is None  # it was written so shortly before that its times would not tell
     image = replace(image, fit=media.plan(image, Limits()))
     (tmp_path / "picture").write_bytes(saved(colourful().transpose(PIL.Image.Transpose.ROTATE_180), kind))
     with pytest.raises(CallError, match="has changed since the run began"):
