@@ -7,7 +7,7 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING
 
-from runner import models, open_files
+from runner import estimate, models, open_files
 from runner.errors import CallError, ExitCode
 from runner.limits import Lane, Places
 from runner.pacing import FIRST_LIMIT, Pacer
@@ -148,7 +148,5 @@ def _least(quotas: Iterable[float | None]) -> float | None:
 
 def _reservation(case: Case, messages: Sequence[Message]) -> int:
     """The tokens that Bedrock sets aside when the call starts: its input and max_tokens."""
-    from runner import estimate  # it looks at images, which takes Pillow
-
     usage = estimate.call(case.request, messages, model=case.job.model)
     return usage.input_tokens + usage.output_tokens

@@ -5,6 +5,8 @@
 - `startup`: one case, up to its request and from start to end, beside a minimal boto3 script. 30 s.
 - `images`: 300 cases with an image of 1 MB each: peak memory, and CPU beside a loop that reads, encodes, signs and
   sends the same files. 60 s.
+- `pictures`: photographs of 12 megapixels made to fit 1568 pixels, in a thread for each core, beside a bare Pillow loop
+  with draft mode; and what it takes to see from its header what one is. 60 s.
 - `quota`: time and throttled calls under a quota that nobody tells the client. 30 s.
 - `latency`: time of calls whose latencies vary, without a quota, beside the ideal with the same latencies. 30 s.
 - `million`: peak memory of a job of 1,000,000 cases, all of them called. 10 minutes; less with `--cases`.
@@ -36,7 +38,7 @@ from statistics import median
 
 from benchmark_server import Seen, latencies
 
-from runner import loading
+from runner import loading, media
 from runner.answer import adopted
 from runner.judging import evaluated
 from runner.pacing import FIRST_LIMIT
@@ -64,6 +66,39 @@ for number in range(calls):
         response = client.invoke_model(modelId="{MODEL}", body=body)
         text = json.loads(response["body"].read())["content"][0]["text"]
     assert text
+"""
+
+# Both make the photographs of a folder fit 1568 pixels, and print the seconds and the CPU seconds that it took.
+FIT_ALL = """
+import json, os, sys, time
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+{fit}
+def all_of(files):
+    began, cpu = time.perf_counter(), time.process_time()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        assert all(pool.map(fit, files))
+    return time.perf_counter() - began, time.process_time() - cpu
+files = sorted(Path(sys.argv[1]).iterdir())
+all_of(files[:2])
+print(json.dumps(all_of(files[2:])))
+"""
+FIT_BARE = """
+from PIL import Image
+def fit(file):
+    with Image.open(file) as picture:
+        picture.draft("RGB", (1568, 1176))
+        small = picture.resize((1568, 1176), Image.Resampling.BICUBIC)
+    small.save(stream := BytesIO(), "JPEG", quality=90)
+    return stream.getvalue()
+"""
+FIT_OURS = """
+from dataclasses import replace
+from runner import media
+def fit(file):
+    image = media.describe(file.name, file.parent)
+    return media.content(replace(image, fit=media.plan(image, media.Limits(max_edge=1568))))
 """
 
 MINIMAL_SCRIPT = f"""
@@ -165,7 +200,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", action="append", choices=SECTIONS, metavar="NAME", help=", ".join(SECTIONS))
     parser.add_argument("--calls", type=int, default=2000, help="of `call`")
     parser.add_argument("--streams", type=int, default=300, help="of `stream`")
-    parser.add_argument("--rounds", type=int, default=3, help="of `call` and `stream`")
+    parser.add_argument("--rounds", type=int, default=3, help="of `call`, `stream` and `pictures`")
     parser.add_argument("--starts", type=int, default=20, help="of `startup`")
     parser.add_argument("--cases", type=int, default=1_000_000, help="of `million` and `resume`")
     return parser.parse_args()
@@ -419,6 +454,60 @@ def images(bench: Bench) -> Iterator[Figure]:
     )
 
 
+# --- pictures that are made to fit -----------------------------------------------------------------------------------
+
+
+def pictures(bench: Bench) -> Iterator[Figure]:
+    """Photographs as telephones take them: 12 megapixels with some noise, every other one lying on its side."""
+    write_photographs(bench.folder / "photographs", 26)
+    size = sum(file.stat().st_size for file in (bench.folder / "photographs").iterdir()) / 26
+    commands = [[sys.executable, "-c", FIT_ALL.replace("{fit}", fit)] for fit in (FIT_BARE, FIT_OURS)]
+    rounds = []
+    for _ in range(bench.rounds):
+        done = [measured([*command, str(bench.folder / "photographs")], "") for command in commands]
+        rounds.append([json.loads(each.output) for each in done])
+    for position, what in enumerate(("time", "CPU")):
+        ours = median(turn[1][position] for turn in rounds) / 24
+        yield Figure(
+            name=f"12 megapixels to fit 1568: {what}",
+            value=median(turn[1][position] / turn[0][position] for turn in rounds),
+            unit="of a bare Pillow loop",
+            detail=f"{ours * 1000:.1f} ms each, of {size / 1e6:.1f} MB",
+            target=1.1,
+        )
+    yield from headers(bench.folder / "photographs")
+
+
+def headers(folder: Path) -> Iterator[Figure]:
+    """What it takes to see what each photograph is, from its header alone."""
+    names = [file.name for file in folder.iterdir()]
+    began = time.process_time()
+    for _ in range(100):
+        for name in names:
+            media.look(name, folder)
+    yield Figure(
+        name="a look at a photograph",
+        value=(time.process_time() - began) / 100 / len(names) * 1e6,
+        unit="microseconds CPU",
+        target=200,
+    )
+
+
+def write_photographs(folder: Path, count: int) -> None:
+    import skimage
+    from PIL import Image
+
+    folder.mkdir()
+    names = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
+    scenes = [Image.open(Path(skimage.__file__).parent / "data" / name).convert("RGB") for name in names]
+    for number in range(count):
+        large = scenes[number % len(scenes)].resize((4032, 3024), Image.Resampling.BICUBIC)
+        grain = Image.effect_noise(large.size, 60).convert("RGB")
+        exif = Image.Exif()
+        exif[0x0112] = 1 if number % 2 else 6
+        Image.blend(large, grain, 0.08).save(folder / f"{number:03}.jpg", quality=92, exif=exif)
+
+
 # --- time under a quota, and with latencies that vary ----------------------------------------------------------------
 
 
@@ -561,6 +650,7 @@ SECTIONS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "stream": per_stream,
     "startup": startup,
     "images": images,
+    "pictures": pictures,
     "quota": unknown_quota,
     "latency": latency,
     "million": million,

@@ -157,3 +157,28 @@ def test_an_own_price_changes_nothing_else_that_is_known(tmp_path: Path) -> None
     assert ours.price.output == 2
     assert (ours.refuses, ours.burndown) == (theirs.refuses, theirs.burndown)
     assert ours.refuses
+
+
+# --- images ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "edge", "tokens"),
+    [
+        ("anthropic.claude-3-5-sonnet-20241022-v2:0", 1568, 1568),
+        ("us.anthropic.claude-opus-4-20250514-v1:0", 1568, 1568),
+        ("global.anthropic.claude-opus-4-6-v1", 1568, 1568),
+        ("anthropic.claude-sonnet-4-6", 1568, 1568),
+        ("arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-haiku-4-5-x", 1568, 1568),
+        ("us.anthropic.claude-opus-4-7", 2576, 4784),
+        ("anthropic.claude-sonnet-5", 2576, 4784),
+        ("anthropic.claude-one-that-is-not-known-yet", 2576, 4784),
+    ],
+)
+def test_what_a_model_shrinks_images_to(model: str, edge: int, tokens: int) -> None:
+    assert models.image_facts(model) == models.ImageFacts(edge, tokens)
+
+
+def test_of_other_models_it_is_not_known() -> None:
+    assert models.image_facts("amazon.nova-lite-v1:0") is None
+    assert models.image_facts("arn:aws:bedrock:us-east-1:1:application-inference-profile/abc") is None

@@ -102,12 +102,12 @@ def unchanged(
 ) -> Iterator[BufferedReader]:
     """A file that a request names, open for reading. Raises CallError (input) if it can't be read or has changed.
 
-    It is as it was if its `stamp` is; without one its content is hashed and compared with `digest`.
+    It is as it was if its `stamp` is; else its content is hashed and compared with `digest`.
     """
     try:
         with open_regular(file) as stream:
             before = _stamp(os.fstat(stream.fileno()))
-            same = before == stamp if stamp else file_digest(stream, "sha256").hexdigest() == digest
+            same = before == stamp or file_digest(stream, "sha256").hexdigest() == digest
             stream.seek(0)
             if same:
                 yield stream

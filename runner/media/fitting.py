@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from base64 import b64encode
 from collections import OrderedDict
+from contextlib import contextmanager, nullcontext
 from io import BytesIO
 from math import sqrt
 from threading import BoundedSemaphore, Lock
@@ -15,13 +16,17 @@ from runner.media import files, pictures
 from runner.media.limits import MAX_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import PIL.Image
 
     from runner.records import Fit, Image
 
 _QUALITIES = (90, 80, 70)  # of JPEG and WebP: lower ones are tried before the picture is made smaller
 _KEPT_BYTES = 16_000_000  # of fitted pictures, for what is sent again
-at_once = BoundedSemaphore(os.cpu_count() or 1)  # pictures that are decoded: more would take memory and save no time
+_LARGE = 25_000_000  # pixels: what is larger takes hundreds of MB while it is decoded
+_places = BoundedSemaphore(os.cpu_count() or 1)
+_place_of_large = Lock()
 
 
 def content(image: Image) -> bytes:
@@ -36,9 +41,18 @@ def read_base64(image: Image) -> str:
     return b64encode(content(image)).decode("ascii")
 
 
+@contextmanager
+def room(image: Image) -> Iterator[None]:
+    """Wait until the image may be decoded: as many at once as there are cores, and of large ones one."""
+    whole = image.progressive or image.media_type != "image/jpeg"
+    large = whole and image.width * image.height > _LARGE
+    with _place_of_large if large else nullcontext(), _places:
+        yield
+
+
 def _fitted(image: Image, fit: Fit) -> bytes:
     key = (image.sha256, fit)
-    with at_once:
+    with room(image):
         made = _recent.get(key)
         if made is None:
             with files.unchanged(image.path, image.file, digest=image.sha256, stamp=image.stamp) as stream:
@@ -81,7 +95,7 @@ def _encoded(picture: PIL.Image.Image, image: Image, fit: Fit) -> bytes:
 def saved(picture: PIL.Image.Image, kind: str, **how: Any) -> bytes:
     """The picture as a file, with nothing in it that was in the file that it comes from but its colour profile."""
     stream = BytesIO()
-    picture.save(stream, kind, **how)
+    picture.save(stream, kind, icc_profile=picture.info.get("icc_profile"), **how)
     return stream.getvalue()
 
 

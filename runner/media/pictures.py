@@ -116,7 +116,7 @@ def scaled(stream: BinaryIO, image: Image, size: tuple[int, int]) -> PIL.Image.I
         picture.load()
     picture = _of_8_bits(picture)
     if picture.size != target:
-        picture = _with_whole_channels(picture).resize(target, Resampling.LANCZOS, reducing_gap=2.0)
+        picture = _with_whole_channels(picture).resize(target, Resampling.BICUBIC, reducing_gap=2.0)
     picture = _in_rgb(picture)
     turn = _TURNS[image.orientation - 1]
     return picture.transpose(Transpose[turn]) if turn else picture
@@ -129,7 +129,7 @@ def _of_8_bits(picture: PIL.Image.Image) -> PIL.Image.Image:
         return picture
     if "transparency" in picture.info:
         picture.info["transparency"] >>= 8
-    wide = picture if picture.mode in {"I", "F"} else picture.convert("I")
+    wide = picture if picture.mode in {"I", "I;16", "F"} else picture.convert("I")
     low, high = (0, 65535) if bits == 16 else cast("tuple[float, float]", wide.getextrema())
     scale = 255 / (high - low) if high > low else 0.0
     return wide.point(lambda shade: shade * scale - low * scale).convert("L")
