@@ -434,4 +434,4 @@ def test_it_says_how_far_it_is_where_that_takes_its_time(tmp_path: Path, monkeyp
 def test_the_help_says_how_much_one_file_holds(bedrock_run: Any) -> None:
     for command in ("run", "report"):
         told = " ".join(bedrock_run(command, "--help").stdout.split())
-        assert f"more than {ONE_FILE // 1_000_000} MB of thumbnails also a folder" in told
+        assert f"more than {ONE_FILE // 1_000_000} MB of thumbnails go to a folder" in told

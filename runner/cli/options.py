@@ -97,7 +97,7 @@ replies = click.option(
 
 _REPORTS = {
     "junit": "JUnit XML",
-    "html": "one HTML file, with more than 20 MB of thumbnails also a folder FILE_files beside it",
+    "html": "one HTML file; more than 20 MB of thumbnails go to a folder, report_files beside report.html",
     "markdown": "Markdown",
 }
 

@@ -55,6 +55,10 @@ class Rows:
         self._lines: dict[str, list[_Line]] = {name: [] for name in self.jobs}
         for line in sorted(found.values()):
             self._lines[self.jobs[line.job]].append(line)
+        self._files = {
+            job: [self.files[number] for number in sorted({line.file for line in lines})]
+            for job, lines in self._lines.items()
+        }
 
     def __len__(self) -> int:
         return sum(map(len, self._lines.values()))
@@ -66,7 +70,7 @@ class Rows:
 
     def files_of(self, job: str) -> list[Path]:
         """The files that the rows of one job are in."""
-        return [self.files[number] for number in sorted({line.file for line in self._lines.get(job, ())})]
+        return self._files.get(job, [])
 
     def of_job(self, job: str) -> Iterator[Row]:
         """The rows of one job; none if there is no such job."""

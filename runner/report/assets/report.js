@@ -511,7 +511,7 @@ function pictureTile(each, origin) {
   const images = imagesOf(each);
   return h(
     "div",
-    { ...marks(each), role: "gridcell", class: `picture picture-${each.status} ${activeMark(each)}`, click: (event) => onRowClick(event, each) },
+    { ...marks(each), role: "gridcell", class: `picture ${activeMark(each)}`, click: (event) => onRowClick(event, each) },
     h(
       "div",
       { class: "picture-frame" },
