@@ -14,6 +14,7 @@ import stat
 from collections import deque
 from contextlib import suppress
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -56,22 +57,39 @@ def located(path: str, folder: str, *, root: Path, allow_dirs: Sequence[Path]) -
     """
     if not path.strip():
         raise UsageError(Problem("the path of the sidecar is empty", hint="write one, or check the variables in it"))
-    whole = root / folder / path
-    if path.endswith("/") or whole.name in ("", ".."):
+    within, _, name = path.rpartition("/")
+    if name in ("", ".", ".."):
         raise UsageError(Problem(f"the sidecar {path!r} is a folder", hint="name a file, as in `{{ file.stem }}.txt`"))
+    if path.startswith("/"):
+        within = f"/{within}"
     try:
-        file = paths.resolved(str(whole.parent.absolute()), root) / whole.name
+        place = _folder(root, folder, within, tuple(allow_dirs))
+        file = f"{place.location}/{name}"
         os.lstat(file)
     except FileNotFoundError:
         pass
     except (OSError, ValueError) as error:  # a NUL, a loop of links, a name that is too long
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise UsageError(Problem(f"the sidecar {path!r} cannot be written: {reason}")) from error
-    if not paths.is_allowed(file, (root, *allow_dirs)):
-        hint = f"write it elsewhere, or allow its folder with --allow-dir {file.parent}"
+    if not place.is_allowed:
+        hint = f"write it elsewhere, or allow its folder with --allow-dir {place.location}"
         raise UsageError(Problem(f"the sidecar {path!r} lies outside the job file's folder", hint=hint))
-    inside = root.resolve()
-    return str(file.relative_to(inside) if file.is_relative_to(inside) else file), file
+    return place.shown + name, Path(file)
+
+
+class _Folder(NamedTuple):
+    """A folder of sidecars: where it is once links are followed, and what stands before their names in rows."""
+
+    location: Path
+    shown: str
+    is_allowed: bool
+
+
+@lru_cache(maxsize=1024)  # of many files that a folder mostly has
+def _folder(root: Path, folder: str, within: str, allow_dirs: tuple[Path, ...]) -> _Folder:
+    found, inside = paths.resolved(str(Path(folder, within)), root), root.resolve()
+    shown = f"{found.relative_to(inside) if found.is_relative_to(inside) else found}/"
+    return _Folder(found, shown.removeprefix("./"), paths.is_allowed(found, (root, *allow_dirs)))
 
 
 # --- whose it is -----------------------------------------------------------------------------------------------------
@@ -85,26 +103,26 @@ def checked(items: Iterator[Case | Kept | None], earlier: Earlier | None) -> Ite
         if item is None:
             yield None
         elif isinstance(item, Kept):
-            yield Kept(_known(item.case, earlier), item.earlier)
+            yield Kept(_known(item.case, earlier, item.earlier.row["sidecar"]), item.earlier)
         else:
             case = _known(item, earlier)
-            problem = _taken(case.sidecar) if case.sidecar and case.fault is None else None
+            problem = _taken(case.sidecar, _digest(case.sidecar.file)) if case.sidecar and case.fault is None else None
             yield replace(case, fault=problem) if problem else case
 
 
-def _known(case: Case, earlier: Earlier | None) -> Case:
+def _known(case: Case, earlier: Earlier | None, written: SidecarRecord | None = None) -> Case:
+    """The case, which knows what its rows have written; `written` is what the one says that answers it."""
     if case.sidecar is None or earlier is None or not os.path.lexists(case.sidecar.file):
         return case
-    ours = earlier.sidecars(case.id, case.repeat, case.sidecar.path)
+    if written and written == _record(case.sidecar, _digest(case.sidecar.file)):
+        ours = frozenset({written["sha256"]})
+    else:
+        ours = earlier.sidecars(case.id, case.repeat, case.sidecar.path)
     return replace(case, sidecar=replace(case.sidecar, ours=ours))
 
 
-def _taken(sidecar: SidecarFile, wanted: str | None = None) -> Problem | None:
-    """Why a sidecar cannot be written, if it can't; `wanted` is the SHA-256 of what it is to be."""
-    try:
-        found = _digest(sidecar.file)
-    except OSError as error:
-        return Problem(f"the sidecar {sidecar.path!r} cannot be written: {error.strerror}", sidecar.place)
+def _taken(sidecar: SidecarFile, found: str | None, wanted: str | None = None) -> Problem | None:
+    """Why a sidecar cannot be written, if it can't: what was `found` there is not its case's, nor what is `wanted`."""
     if found is None or found == wanted or found in sidecar.ours:
         return None
     return Problem(
@@ -113,15 +131,23 @@ def _taken(sidecar: SidecarFile, wanted: str | None = None) -> Problem | None:
 
 
 def _digest(file: Path) -> str | None:
-    """The SHA-256 of what is in a file; None if there is none, and empty for what no run can have written."""
+    """The SHA-256 of what is in a file; None if there is none, and empty for what no run can have written: a link, a
+    folder, a file that cannot be read.
+    """
     try:
         found = os.lstat(file)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
+            return ""
+        with files.open_regular(file) as stream:
+            return _sha256(stream.read())
     except (FileNotFoundError, NotADirectoryError):
         return None
-    if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
+    except OSError:
         return ""
-    with files.open_regular(file) as stream:
-        return hashlib.sha256(stream.read()).hexdigest()
+
+
+def _record(sidecar: SidecarFile, digest: str | None) -> SidecarRecord:
+    return SidecarRecord(path=sidecar.path, sha256=digest or "")
 
 
 # --- what is in it, and writing it -----------------------------------------------------------------------------------
@@ -144,17 +170,6 @@ class Sidecars:
         self.clashes: list[str] = []  # paths where a file appeared between the last look and the writing
         self.failure: OSError | None = None
 
-    def is_written(self, case: Case, row: Row) -> bool:
-        """Whether nothing has to be written for the row of a kept case."""
-        if case.sidecar is None or row["status"] != "passed":
-            return True
-        try:
-            content = self._content(case.sidecar, case, row)
-            _temporary(case.sidecar.file).unlink(missing_ok=True)  # of a run that was killed
-            return _digest(case.sidecar.file) == _sha256(content)
-        except (UsageError, OSError):
-            return False
-
     def described(self, case: Case, row: Row) -> Row:
         """The row of a case with what its sidecar is to be, which `take` and `write` then see to. It is in error where
         none can be written: the reply is kept, and the next run goes on with it.
@@ -162,19 +177,28 @@ class Sidecars:
         sidecar = case.sidecar
         if sidecar is None:
             return row
+        found = _digest(sidecar.file)
+        standing = _record(sidecar, found) if found in sidecar.ours else None  # what an earlier row has written
         if row["status"] != "passed":
-            return {**row, "sidecar": _standing(sidecar)}
+            return {**row, "sidecar": standing}
         try:
             content = self._content(sidecar, case, row)
         except UsageError as error:
-            return _in_error(row, sidecar, error.problems[0])
+            return {**_in_error(row, error.problems[0]), "sidecar": standing}
         digest = _sha256(content)
-        problem = _taken(sidecar, digest)
+        problem = _taken(sidecar, found, digest)
         if problem is not None:
-            return _in_error(row, sidecar, problem)
-        if not self.is_written(case, row):
+            return {**_in_error(row, problem), "sidecar": standing}
+        if found == digest:
+            with suppress(OSError):
+                _temporary(sidecar.file).unlink(missing_ok=True)  # of a run that was killed
+        else:
             self._made[_position(row)] = _Ready(sidecar, content)
-        return {**row, "sidecar": SidecarRecord(path=sidecar.path, sha256=digest)}
+        return {**row, "sidecar": _record(sidecar, digest)}
+
+    def awaits(self, row: Row) -> bool:
+        """Whether something is to be written for a row that was described."""
+        return _position(row) in self._made
 
     def take(self, row: Row) -> None:
         """The store has the row: what it describes is to be written after the next sync."""
@@ -246,19 +270,10 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _standing(sidecar: SidecarFile) -> SidecarRecord | None:
-    """What an earlier row of the case has written and is still there."""
-    try:
-        found = _digest(sidecar.file)
-    except OSError:
-        return None
-    return SidecarRecord(path=sidecar.path, sha256=found) if found in sidecar.ours and found else None
-
-
-def _in_error(row: Row, sidecar: SidecarFile, problem: Problem) -> Row:
+def _in_error(row: Row, problem: Problem) -> Row:
     place = f" ({problem.place})" if problem.place else ""
     error = CallError(FailureCode.INPUT, f"{problem.message}{place}; the reply is kept", hint=problem.hint)
-    return {**row, "status": "error", "error": error_record(error), "sidecar": _standing(sidecar)}
+    return {**row, "status": "error", "error": error_record(error)}
 
 
 def _write(sidecar: SidecarFile, content: bytes) -> None:

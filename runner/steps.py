@@ -36,8 +36,8 @@ class Calling:
         judge = self._answerer.judge
         if judge.unasked(kept.case, row):
             return None
-        row = await judge.evaluate(kept.case, row)
-        return self._sidecars.described(kept.case, row) if self._sidecars.is_written(kept.case, row) else None
+        row = self._sidecars.described(kept.case, await judge.evaluate(kept.case, row))
+        return None if self._sidecars.awaits(row) else row
 
     async def admit(self, item: Case | Kept) -> None:
         if isinstance(item, Kept):
