@@ -98,6 +98,7 @@ def test_a_file_is_what_its_suffix_says_if_its_content_holds_to_it(
         ("a.doc", DOCX, "it is a ZIP archive or a file of Office and no Word document", ".docx"),
         ("a.doc", old_office("Workbook"), "but no Word document", "suffix of what it is"),
         ("a.txt", b"caf\xe9!", "it is not UTF-8: byte 0xE9 at offset 3", "iconv -f LATIN1 -t UTF-8"),
+        ("a.txt", b"\xef\xbb\xbfcaf\xe9!", "it is not UTF-8: byte 0xE9 at offset 6", "iconv -f LATIN1 -t UTF-8"),
         ("a.txt", b"x" * 1024 * 1024 + b"\xc3", "byte 0xC3 at offset 1,048,576", "iconv"),
         ("a.csv", b"x" * (1024 * 1024 - 1) + b"\xc3(", "byte 0xC3 at offset 1,048,575", "iconv"),
         ("a.csv", "a,b".encode("utf-16"), "it is UTF-16", "iconv -f UTF-16 -t UTF-8"),
@@ -444,6 +445,37 @@ def test_a_row_whose_document_has_gone_is_that_rows_error(folder: Path, bedrock_
     good, bad = [json.loads(line) for line in (folder / "outputs/job.jsonl").read_text().splitlines()]
     assert good["status"] == "passed"
     assert "files.csv:3: there is no document 'gone.md'" in bad["error"]["message"]
+
+
+def test_the_columns_that_paths_need_are_known_before_anything_is_sent(folder: Path, bedrock_run: BedrockRun) -> None:
+    (folder / "files.csv").write_text("file\nnotes.md\n")
+    (folder / "job.yaml").write_text(
+        f"model: {NOVA}\ncases: files.csv\n"
+        "turns: [{user: {text: Sum up, documents: ['{{ fiel }}'], video: '{{ clip }}'}}]\n"
+    )
+    done = bedrock_run("validate", "job.yaml")
+    assert done.returncode == 2
+    assert "undefined variable: `fiel`" in done.stderr
+    assert "undefined variable: `clip`" in done.stderr
+
+
+def test_each_file_of_a_folder_can_be_asked_about(folder: Path, bedrock_run: BedrockRun) -> None:
+    (folder / "bad.pdf").write_text("no PDF")
+    (folder / "job.yaml").write_text(
+        f"model: {CLAUDE}\ncases: {{glob: '*.pdf'}}\n"
+        "turns: [{user: {text: 'Sum up {{ file.name }}', documents: ['{{ file.path }}']}}]\n"
+    )
+    assert bedrock_run("--local", "job.yaml").returncode == 3
+    found = [json.loads(line) for line in (folder / "outputs/job.jsonl").read_text().splitlines()]
+    assert [(row["case"], row["status"]) for row in found] == [
+        ("a.pdf", "passed"),
+        ("b.pdf", "passed"),
+        ("bad.pdf", "error"),
+    ]
+    sent = bedrock_run("render", "job.yaml", "--filter", "b.pdf")
+    (document, text) = json.loads(sent.stdout)["body"]["messages"][0]["content"]
+    assert document["title"] == "Document 1"
+    assert text["text"] == "Sum up b.pdf"
 
 
 def test_a_conversation_names_on_a_terminal_what_it_is_given(folder: Path, on_terminal: OnTerminal) -> None:

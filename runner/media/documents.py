@@ -176,11 +176,10 @@ def _text(file: Path, head: bytes) -> _Wrong | None:
             nul = chunk.find(b"\0")
             if nul >= 0:
                 return f"it is no text: byte {offset + nul:,} is NUL", "give it the suffix of what it is"
-            pending = len(decoder.getstate()[0])
             try:
                 blank = not decoder.decode(chunk, final=not chunk).strip() and blank
             except UnicodeDecodeError as error:
-                at = offset - pending + error.start
+                at = offset + len(chunk) - len(error.object) + error.start  # the object may begin in the chunk before
                 return (
                     f"it is not UTF-8: byte 0x{error.object[error.start]:02X} at offset {at:,}",
                     "convert it, as with `iconv -f LATIN1 -t UTF-8`",
