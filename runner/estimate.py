@@ -6,7 +6,7 @@ import json
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from runner import media
+from runner import media, structured
 from runner.records import Usage, exchanges
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from runner.records import Image, Message, Request
 
 CHARACTERS_PER_TOKEN = 4  # of English; other languages and code have more tokens
+_REPAIR_TOKENS = 200  # of the words with which a reply is to be repaired
 _IMAGE_EDGE = 1568  # pixels: larger images are shrunk by the model before it looks at them
 _IMAGE_PATCH = 28  # pixels on each side of what one token covers
 
@@ -30,7 +31,16 @@ def worst_case(request: Request) -> list[Usage]:
         history = (*history, *messages)
         usage = call(request, history)
         calls.append(usage + Usage(input_tokens=len(calls) * usage.output_tokens))
-    return calls
+    return [*calls, *repair(request)]
+
+
+def repair(request: Request) -> list[Usage]:
+    """What the call may use in which the reply is repaired: one, or none where the job asks for none."""
+    if request.response_schema is None or not request.response_schema.repair:
+        return []
+    usage = call(request, request.messages)
+    replies = len(list(exchanges(request))) * usage.output_tokens
+    return [usage + Usage(input_tokens=replies + _REPAIR_TOKENS)]
 
 
 def call(request: Request, messages: Sequence[Message]) -> Usage:
@@ -39,7 +49,8 @@ def call(request: Request, messages: Sequence[Message]) -> Usage:
         return Usage(input_tokens=text_tokens(json.dumps(request.body)), output_tokens=_limit_of_body(request.body))
     max_tokens = _limit_of_body({"max_tokens": request.inference.max_tokens, **request.extra})
     images = sum(image_tokens(image) for message in messages for image in message.images)
-    text = text_tokens(request.system or "") + sum(text_tokens(message.text) for message in messages)
+    text = text_tokens(structured.instructions(request, messages))
+    text += sum(text_tokens(message.text) for message in messages)
     return Usage(input_tokens=text + images, output_tokens=max_tokens)
 
 

@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from runner import assertions, media
+from runner import assertions, media, structured
 from runner.errors import Problem, UsageError
 from runner.records import Assertion, Case, CaseFile, Message, Request, Text
 from runner.template import Templates
@@ -52,7 +52,10 @@ class Renderer:
             key=key(job.model, request, repeat=chosen.repeat),
             vars=variables,
             request=request,
-            assertions=tuple(self._assertion(spec, named, problems) for spec in (*job.assertions, *chosen.assertions)),
+            assertions=(
+                *((structured.assertion(job.response_schema),) if job.response_schema else ()),
+                *(self._assertion(spec, named, problems) for spec in (*job.assertions, *chosen.assertions)),
+            ),
             repeat=chosen.repeat,
             matrix=chosen.variant.values or None,
             tags=chosen.tags,
@@ -79,6 +82,7 @@ class Renderer:
             inference=job.inference,
             extra=job.extra,
             body=_map_strings(job.body, text),
+            response_schema=job.response_schema,
         )
 
     def _text(self, template: Text, variables: Mapping[str, Any], problems: list[Problem]) -> str:
@@ -135,6 +139,8 @@ def key(model: str, request: Request, *, repeat: int) -> str:
         "body": request.body,
         "repeat": repeat,
     }
+    if request.response_schema is not None:  # rows of jobs without one keep their keys
+        asked["response_schema"] = request.response_schema.schema
     return hashlib.sha256(_CANONICAL.encode(asked).encode()).hexdigest()
 
 

@@ -31,8 +31,9 @@ class Calling:
 
     async def keep(self, kept: Kept) -> Row | None:
         row = adopted(kept.case, kept.earlier.row)
-        judge = self._answerer.judge
-        return None if judge.unasked(kept.case, row) else await judge.evaluate(kept.case, row)
+        if not self._answerer.is_finished(kept.case, row):
+            return None
+        return await self._answerer.judge.evaluate(kept.case, row)
 
     async def admit(self, item: Case | Kept) -> None:
         if isinstance(item, Kept):
@@ -44,18 +45,18 @@ class Calling:
 
     async def answer(self, item: Case | Kept) -> Row:
         if isinstance(item, Kept):
-            return await self._judge(item)
+            return await self._finish(item)
         try:
             return await self._guard.answer(item, partial(self._answerer.answer, item))
         finally:
             if item.fault is None:
                 self._calls.left(item)
 
-    async def _judge(self, kept: Kept) -> Row:
+    async def _finish(self, kept: Kept) -> Row:
         case, earlier = kept.case, kept.earlier.row
-        judged = partial(self._answerer.judge.judge, case, adopted(case, earlier))
+        finished = partial(self._answerer.finish, case, adopted(case, earlier))
         try:
-            return await self._guard.answer(case, judged, earlier=earlier)
+            return await self._guard.answer(case, finished, earlier=earlier)
         finally:
             self._judged.release()
 
@@ -96,7 +97,7 @@ class Store:
     def append(self, item: Finished) -> None:
         if item.earlier is None:
             self._outputs.append(item.row)
-        elif item.made.judgements:  # which were paid for
+        elif item.made.judgements or item.made.attempts:  # which were paid for
             self._outputs.renew(item.earlier, item.row)
         elif item.row != item.earlier.row or not item.earlier.as_stored:
             self._outputs.revise(item.earlier, item.row)

@@ -86,5 +86,6 @@ def made_row(status: str = "passed", **fields: Any) -> Row:
         "repeats": 1,
         "min_pass": 1,
         "judgements": [],
+        "parsed": None,
     }
     return cast("Row", {**row, **fields})

@@ -127,6 +127,7 @@ def row(*verdicts: Any, output: str | None = "the reply", error: Any = None, **m
         "job": "tone",
         "case": "rude",
         "judgements": [],
+        "parsed": None,
         "source": source,
         "repeat": 0,
         "repeats": 1,
