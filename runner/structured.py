@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from runner.errors import Place
-    from runner.records import Request
+    from runner.records import Job, Request
 
 ASSERTION: Final = "response-schema"  # the type of the verdict on the reply
 
@@ -53,6 +53,13 @@ def _why_in_prompt(schema: Mapping[str, Any], model: str) -> str | None:
         return f"`{shorten(model)}` is not known to take structured output"
     beyond = beyond_subset(schema)
     return None if beyond is None else f"Bedrock's structured output does not take it: {beyond}"
+
+
+def notes(jobs: Sequence[Job]) -> list[str]:
+    """Why the response schema of a job, or of the variants of one, is not sent as structured output."""
+    wanted = [job.response_schema for job in jobs]
+    whys = dict.fromkeys(each.why_in_prompt for each in wanted if each is not None and each.why_in_prompt is not None)
+    return [f"response_schema is asked for in the system prompt: {why}" for why in whys]
 
 
 # --- requests --------------------------------------------------------------------------------------------------------

@@ -27,10 +27,15 @@ def validate(jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], quiet: boo
     Cases in a list are rendered; of a file of rows its structure, its ids and the columns that templates need are
     checked.
     """
+    from runner.job import jobs_of
+    from runner.structured import notes
+
     lists = options.load(jobs, allow_dirs=allow_dirs, **given)
     if not quiet:
         for cases in lists:
             say(f"ok  {cases.job.path}: {plural(cases.count(), 'case')}")
+            for note in notes(jobs_of(cases.job)):
+                say(f"    {note}")
     return ExitCode.OK
 
 
