@@ -37,17 +37,17 @@ def find(document: Document, allow_dirs: Sequence[Path]) -> tuple[ResponseSchema
         except UsageError as error:
             return None, [*problems, *error.problems]
         problems += file.problems
-        schema = file.data
+        schema = plain(file.data)
         problems += _problems_of(schema, file.place)
-    elif isinstance(given, dict):
-        schema = given
+    elif isinstance(given, dict) and source.holds_finite(given):
+        schema = plain(given)
         problems += _problems_of(schema, lambda steps: document.place((*_POINTER, *steps)))
     else:
         return None, problems
     if problems:
         return None, problems
     repair = document.data.get("response_repair") is True
-    return structured.response_schema(plain(schema), place=document.place(_POINTER, key=True), repair=repair), []
+    return structured.response_schema(schema, place=document.place(_POINTER, key=True), repair=repair), []
 
 
 def _read(document: Document, path: str, allow_dirs: Sequence[Path]) -> Document:
@@ -68,15 +68,13 @@ def _read(document: Document, path: str, allow_dirs: Sequence[Path]) -> Document
     if not file.is_file():
         what = "is no file" if file.exists() else "is not there"
         raise UsageError(Problem(f"the schema {path!r} {what}", place, f"paths start at the job file's folder: {file}"))
-    return source.read(file, shown_as=str(folder / path))
+    read = source.read(file, shown_as=str(folder / path))
+    if not source.holds_finite(read.data):
+        raise UsageError(Problem("the JSON Schema has a number that JSON cannot hold", read.place(())))
+    return read
 
 
 def _problems_of(schema: dict[str, Any], place: Placing) -> Iterator[Problem]:
-    if not source.holds_finite(schema):
-        yield Problem(
-            "the JSON Schema has a number that JSON cannot hold", place(()), "quote it, if it is meant as text"
-        )
-        return
     fault = json_schemas.fault(schema)
     if fault is not None:
         yield Problem(fault.message, place(fault.steps), _HINT)

@@ -187,7 +187,7 @@ def evaluated(case: Case, row: Row) -> Row:
         except UnjudgedError as error:
             errors.append(_error_of(assertion, error))
     passed = all(verdict["passed"] for verdict in verdicts)
-    holds = any(verdict["type"] == structured.ASSERTION and verdict["passed"] for verdict in verdicts)
+    holds = bool(verdicts) and verdicts[0]["type"] == structured.ASSERTION and verdicts[0]["passed"]
     return {
         **row,
         "status": "error" if errors else "passed" if passed else "failed",

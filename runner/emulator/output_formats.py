@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from runner.emulator.errors import invalid
+from runner.emulator.errors import AwsError, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -189,15 +190,18 @@ class _Examples:
             return part["const"]
         if part.get("enum"):
             return part["enum"][0]
-        return self._by_type[_type(part) if depth < _DEEPEST else "string"](part, depth)
+        kind = _type(part) if depth < _DEEPEST else "string"
+        build: Callable[[dict[str, Any], int], Any] = self._by_type.get(kind, self._text)
+        return build(part, depth)
 
     def _resolved(self, part: Any) -> dict[str, Any]:
-        """The schema without references, of alternatives the first."""
+        """The schema without references, of alternatives the first; where it leads nowhere any value will do."""
         for _ in range(_MOST_REFERENCES):
             if not isinstance(part, dict):
                 return {}
             if "$ref" in part:
-                part = _target(self._root, str(part["$ref"]), "schema")
+                with suppress(AwsError):
+                    part = _target(self._root, str(part["$ref"]), "schema")
             elif alternatives := part.get("anyOf") or part.get("oneOf"):
                 part = alternatives[0]
             elif part.get("allOf"):

@@ -96,6 +96,7 @@ def test_a_schema_that_requires_itself_ends() -> None:
     endless = {"properties": {"a": {"$ref": "#"}, "b": {"$ref": "#"}}, "required": ["a"]}
     assert len(json.dumps(output_formats.example(endless, "x"))) < 100_000
     assert output_formats.example({"$ref": "#"}, "x") == "x"
+    assert output_formats.example({"$ref": "#anchor"}, "x") == "x"
 
 
 def test_only_json_between_the_tags_is_a_schema() -> None:
