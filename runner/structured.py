@@ -117,7 +117,7 @@ _KEYWORDS: Final = frozenset(
     {"$defs", "$ref", "additionalProperties", "allOf", "anyOf", "const", "default", "definitions", "description"}
     | {"enum", "format", "items", "minItems", "properties", "required", "title", "type"}
 )
-_TELLING: Final = frozenset({"$ref", "allOf", "anyOf", "const", "enum", "type"})
+_TELLING: Final = frozenset({"$ref", "allOf", "anyOf", "type"})
 _FORMATS: Final = frozenset(
     {"date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uri", "uuid"}
 )

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 # --- text -> value ---------------------------------------------------------------------------------------------------
 
-_FENCED = re.compile(r"```(?:json)?[ \t]*\r?\n(.*?)\r?\n?[ \t]*```", re.DOTALL | re.IGNORECASE)
 # Where only JSON begins: beside a value that was found it tells of another, or of one around it, that is not whole.
 _BEGINNING = re.compile(r'\{\s*["}]|\[\s*["{\[]')
 _DEEPEST: Final = 100  # levels of lists and objects: rows and reports hold the value
@@ -28,10 +27,9 @@ def value_of(answer: Answer) -> Any:
 
     Raises ValueError, which says what is there instead, and UnjudgedError for what takes too long to look through.
     """
-    text = answer.output.strip()
-    fenced = _FENCED.fullmatch(text)
+    text = _unfenced(answer.output.strip())
     try:
-        value = jsons.parse(fenced[1] if fenced else text)
+        value = jsons.parse(text)
     except ValueError:
         if ended_early(answer):  # what can be read may be a part of what was to come
             raise
@@ -42,9 +40,15 @@ def value_of(answer: Answer) -> Any:
     return value
 
 
+def _unfenced(text: str) -> str:
+    """What is in the code fence that a text is; of any other text, itself."""
+    first, _, rest = text.partition("\n")
+    return rest[:-3] if first.rstrip().lower() in {"```", "```json"} and rest.endswith("```") else text
+
+
 def _among_words(text: str) -> Any:
     spans = list(islice(jsons.spans_in(text), 2))
-    if not spans:
+    if not spans or (spans[0].start > 0 and _BEGINNING.match(text)):
         return jsons.parse(text)  # which says where it stops being JSON
     span = spans[0]
     if len(spans) > 1 or _BEGINNING.search(text, 0, span.start) or _BEGINNING.search(text, span.end):
