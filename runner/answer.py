@@ -6,22 +6,23 @@ from asyncio import CancelledError
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from runner import __version__
+from runner import __version__, structured
 from runner.errors import CallError, FailureCode, StoppedError
 from runner.judging import Judge
 from runner.paths import shown
 from runner.records import (
     Image,
     Message,
-    ReplyRecord,
     Row,
     S3Object,
     SourceRecord,
     Usage,
     error_record,
     exchanges,
+    reply_record,
     usage_record,
 )
+from runner.repairing import Repairer, question
 from runner.retry import call_with_retries
 from runner.times import now, timestamp
 
@@ -85,6 +86,7 @@ class Answerer:
         save: Callable[[Row], bool],
     ) -> None:
         self.judge = Judge(calls=calls, where=where, models=models, watcher=watcher, sleep=sleep, save=save)
+        self._repairer = Repairer(calls=calls, models=models, watcher=watcher, sleep=sleep, save=save)
         self._calls = calls
         self._where = where
         self._models = models
@@ -116,7 +118,16 @@ class Answerer:
             got = f"after reply {len(replies)} of the conversation" if replies else "before a reply had come"
             error = CallError(FailureCode.STOPPED, f"the run was stopped {got}")
         row = self._row(case, replies, attempts, error=error, started_at=started_at)
-        return row if error else await self.judge.judge(case, row)
+        return row if error else await self.finish(case, row)
+
+    def is_finished(self, case: Case, row: Row) -> bool:
+        """Whether the row of a reply can be judged without calls."""
+        return question(case, row) is None and not self.judge.unasked(case, row)
+
+    async def finish(self, case: Case, row: Row) -> Row:
+        """The row of a reply that has just come, or is kept: repaired if it must be, and judged."""
+        row = await self._repairer.repair(case, row)
+        return row if row["status"] == "error" else await self.judge.judge(case, row)
 
     async def replay(self, case: Case, *, why: str) -> Row:
         """The row of a case that no earlier row answers, where nothing may be called; `why` there is none."""
@@ -177,7 +188,7 @@ class Answerer:
             vars=dict(case.vars),
             request=describe_request(case.request),
             output=None if last is None else last.text,
-            replies=[_reply_record(reply) for reply in replies],
+            replies=[reply_record(reply) for reply in replies],
             stop_reason=None if last is None else last.stop_reason,
             usage=usage_record(_total([reply.usage for reply in replies])),
             cost_usd=self._cost(job.model, replies),
@@ -195,6 +206,7 @@ class Answerer:
             repeats=job.repeat,
             min_pass=job.min_pass,
             judgements=[],
+            parsed=None,
             sidecar=None,
         )
 
@@ -216,6 +228,8 @@ def adopted(case: Case, row: Row) -> Row:
         "case": case.id,
         "index": case.index,
         "repeat": case.repeat,
+        "status": "passed",  # until it is
+        "error": None,
         "vars": dict(case.vars),
         "request": describe_request(case.request),
         "matrix": None if case.matrix is None else dict(case.matrix),
@@ -249,6 +263,8 @@ def describe_request(request: Request) -> dict[str, Any]:
     }
     if request.extra:
         described["extra"] = dict(request.extra)
+    if request.response_schema is not None:
+        described["response_schema"] = structured.described(request.response_schema)
     return described
 
 
@@ -287,14 +303,3 @@ def _as_turn(reply: Reply, *, number: int) -> Message:
 def _total(usages: Sequence[Usage | None]) -> Usage | None:
     known = [usage for usage in usages if usage is not None]
     return sum(known, Usage()) if known else None
-
-
-def _reply_record(reply: Reply) -> ReplyRecord:
-    return ReplyRecord(
-        text=reply.text,
-        stop_reason=reply.stop_reason,
-        usage=usage_record(reply.usage),
-        latency_ms=reply.latency_ms,
-        first_token_ms=reply.first_token_ms,
-        request_id=reply.request_id,
-    )

@@ -6,7 +6,7 @@ import json
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from runner import models
+from runner import models, structured
 from runner.media import documents, formats
 from runner.records import Image, S3Object, Usage, exchanges
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from runner.records import DiskFile, Message, Request
 
 CHARACTERS_PER_TOKEN = 4  # of English; other languages and code have more tokens
+_REPAIR_TOKENS = 200  # of the words with which a reply is to be repaired
 _IMAGE_PATCH = 28  # pixels on each side of what one token covers
 _OTHER_MODELS = models.ImageFacts(edge=1568, tokens=1568)  # of which it is not known how they count
 _PAGE = 2250  # of a PDF: Anthropic speaks of 1,500 to 3,000
@@ -35,7 +36,16 @@ def worst_case(request: Request, *, model: str) -> list[Usage]:
         history = (*history, *messages)
         usage = call(request, history, model=model)
         calls.append(usage + Usage(input_tokens=len(calls) * usage.output_tokens))
-    return calls
+    return [*calls, *repair(request, model=model)]
+
+
+def repair(request: Request, *, model: str) -> list[Usage]:
+    """What the call may use in which the reply is repaired: one, or none where the job asks for none."""
+    if request.response_schema is None or not request.response_schema.repair:
+        return []
+    usage = call(request, request.messages, model=model)
+    replies = len(list(exchanges(request))) * usage.output_tokens
+    return [usage + Usage(input_tokens=replies + _REPAIR_TOKENS)]
 
 
 def call(request: Request, messages: Sequence[Message], *, model: str) -> Usage:
@@ -46,7 +56,8 @@ def call(request: Request, messages: Sequence[Message], *, model: str) -> Usage:
         return Usage(input_tokens=text + images, output_tokens=_limit_of_body(request.body))
     max_tokens = _limit_of_body({"max_tokens": request.inference.max_tokens, **request.extra})
     files = sum(file_tokens(file, model) for message in messages for file in message.attached)
-    text = text_tokens(request.system or "") + sum(text_tokens(message.text) for message in messages)
+    text = text_tokens(structured.instructions(request, messages))
+    text += sum(text_tokens(message.text) for message in messages)
     return Usage(input_tokens=text + files, output_tokens=max_tokens)
 
 

@@ -91,7 +91,7 @@ class Guard:
 
     async def admit(self, case: Case, *, answered: bool = False) -> None:
         """Wait until the case can be paid for, whatever it and what is under way may cost. StoppedError if it never
-        can. `answered`: only its judge is to be paid.
+        can. `answered`: only its repair and its judge are to be paid.
         """
         if self._budgets(case):
             await self._hold(case, self._holds.setdefault(_name(case), _Hold(self._worst_costs(case, answered))))
@@ -159,11 +159,8 @@ class Guard:
 
     def _worst_costs(self, case: Case, answered: bool) -> list[float]:  # noqa: FBT001 - of one caller
         """What each call of a case costs if its reply is as long as it may be, in USD."""
-        calls = (
-            []
-            if answered
-            else [(case.job.model, usage) for usage in estimate.worst_case(case.request, model=case.job.model)]
-        )
+        usages = (estimate.repair if answered else estimate.worst_case)(case.request, model=case.job.model)
+        calls = [(case.job.model, usage) for usage in usages]
         costs = [self._models.cost(model, usage) for model, usage in (*calls, *judging.worst_case(case))]
         assert None not in costs  # a run with a budget begins only where all prices are known
         return [cost for cost in costs if cost is not None]

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
-from runner import job_assertions, job_checks, model_ids, schema, source, times
+from runner import job_assertions, job_checks, job_response, model_ids, schema, source, structured, times
 from runner.errors import Place, Problem, UsageError
 from runner.job_checks import MATRIX_SETTINGS, items, thresholds_of
+from runner.media import rules
 from runner.records import (
     LONGEST_SIDE,
     Api,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from runner.records import ResponseSchema
     from runner.source import Document
 
 Pointer = tuple[str | int, ...]
@@ -55,7 +57,9 @@ class Overrides:
 NO_OVERRIDES = Overrides()
 
 
-def load(paths: Sequence[Path], *, overrides: Overrides = NO_OVERRIDES) -> tuple[tuple[Job, ...], tuple[Problem, ...]]:
+def load(
+    paths: Sequence[Path], *, overrides: Overrides = NO_OVERRIDES, allow_dirs: Sequence[Path] = ()
+) -> tuple[tuple[Job, ...], tuple[Problem, ...]]:
     """The jobs that could be made, in the order given, and all problems of all files. A job may have some of them.
 
     Problems are unreadable files, wrong keys and values, templates that do not parse, what the model does not take, and
@@ -68,28 +72,34 @@ def load(paths: Sequence[Path], *, overrides: Overrides = NO_OVERRIDES) -> tuple
     jobs: list[Job] = []
     for path, *again in given.values():
         problems += [Problem("the job file is given twice", Place(str(name), 0, 0), "name it once") for name in again]
-        job, of_file = _load(path, overrides)
+        job, of_file = _load(path, overrides, allow_dirs)
         jobs += [job] if job else []
         problems += of_file
     problems += same_output(jobs)
     return tuple(jobs), tuple(problems)
 
 
-def _load(path: Path, overrides: Overrides) -> tuple[Job | None, list[Problem]]:
+def _load(path: Path, overrides: Overrides, allow_dirs: Sequence[Path]) -> tuple[Job | None, list[Problem]]:
     """The job of a file, if its document is in order, and what is wrong with either."""
     try:
-        return of_document(source.read(path), overrides)
+        return of_document(source.read(path), overrides, allow_dirs)
     except UsageError as error:
         return None, list(error.problems)
 
 
-def of_document(document: Document, overrides: Overrides) -> tuple[Job | None, list[Problem]]:
-    """The job of a document, if it is in order, and what is wrong with either."""
-    problems = [*document.problems, *schema.check(document), *job_checks.of_document(document)]
+def of_document(
+    document: Document, overrides: Overrides, allow_dirs: Sequence[Path] = ()
+) -> tuple[Job | None, list[Problem]]:
+    """The job of a document, if it is in order, and what is wrong with either. Its files lie in its folder, or in one
+    of `allow_dirs`.
+    """
+    response_schema, of_schema = job_response.find(document, allow_dirs)
+    problems = [*document.problems, *schema.check(document), *job_checks.of_document(document), *of_schema]
     if problems:
         return None, _in_order(problems)[: source.MAX_PROBLEMS]
-    job = _Builder(document).job(overrides)
-    return job, _in_order(problem for each in jobs_of(job) for problem in job_checks.of_model(document, each))
+    job = _Builder(document, response_schema).job(overrides)
+    checks = (job_checks.of_model, job_response.of_model)
+    return job, _in_order(problem for each in jobs_of(job) for check in checks for problem in check(document, each))
 
 
 def jobs_of(job: Job) -> tuple[Job, ...]:
@@ -98,11 +108,11 @@ def jobs_of(job: Job) -> tuple[Job, ...]:
 
 
 def _in_order(problems: Iterable[Problem]) -> list[Problem]:
-    """In the order of the file; of several at one place the first, since the others are its consequences."""
-    first: dict[tuple[int, int], Problem] = {}
+    """In the order of each file; of several at one place the first, since the others are its consequences."""
+    first: dict[tuple[str, int, int], Problem] = {}
     for problem in problems:
         assert problem.place is not None
-        first.setdefault((problem.place.line, problem.place.column), problem)
+        first.setdefault((problem.place.path, problem.place.line, problem.place.column), problem)
     return [first[position] for position in sorted(first)]
 
 
@@ -137,8 +147,9 @@ def resolved_api(wanted: str, model: str, *, body: bool) -> Api:
 class _Builder:
     """Makes the Job of a document that has no problems."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, response_schema: ResponseSchema | None) -> None:
         self._document = document
+        self._response_schema = response_schema
         self._data = document.data
 
     def job(self, overrides: Overrides) -> Job:
@@ -165,6 +176,7 @@ class _Builder:
             inference=_inference({**self._data.get("inference", {}), **settings}),
             vars={**job.vars, **variables},
             fixed_vars={**variables, **job.fixed_vars},
+            response_schema=self._response_schema_for(model, job.turns),
         )
         return Variant(values=plain(values), job=of_variant)
 
@@ -173,6 +185,7 @@ class _Builder:
         model = overrides.model or data.get("model") or data["matrix"]["model"][0]
         repeat = int(data.get("repeat", 1))
         body = data.get("body")
+        turns = self._turns()
         return Job(
             path=self._document.path,
             place=self._document.place(("name",) if "name" in data else ()),
@@ -187,7 +200,7 @@ class _Builder:
             inference=_inference(data.get("inference", {})),
             vars=data.get("vars", {}),
             system=self._text(("system",)) if "system" in data else None,
-            turns=self._turns(),
+            turns=turns,
             body=None if body is None else templates_in(body, self._document, ("body",)),
             extra=plain(data.get("extra", {})),
             images=_images(data.get("images", {})),
@@ -203,7 +216,15 @@ class _Builder:
             max_cost=_number(data.get("max_cost")),
             thresholds=tuple(thresholds_of(self._document)),
             sidecar=self._sidecar(),
+            response_schema=self._response_schema_for(model, turns),
         )
+
+    def _response_schema_for(self, model: str, turns: Sequence[Turn]) -> ResponseSchema | None:
+        if self._response_schema is None:
+            return None
+        api = resolved_api(self._data.get("api", "auto"), model, body=False)
+        may_cite = api == "converse" and any(turn.documents for turn in turns) and rules.sees_pages_by_citing(model)
+        return structured.for_model(self._response_schema, model, may_cite=may_cite)
 
     def _text(self, pointer: Pointer) -> Text:
         value: Any = self._data

@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from runner import assertions, estimate, questions
+from runner import assertions, estimate, questions, structured
 from runner.assertions import Answer, UnjudgedError
 from runner.errors import CallError, FailureCode, StoppedError
 from runner.records import JudgementRecord, Usage, error_record, usage_record
@@ -168,7 +168,8 @@ def evaluated(case: Case, row: Row) -> Row:
     """A row with the verdicts of the case as it is now; in error if one could not be reached. Nothing is called."""
     assert row["output"] is not None, "only a reply can be judged"
     if not case.assertions:
-        return {**row, "status": "passed", "assertions": [], "error": None, "judgements": _marked(case, row)}
+        judgements = _marked(case, row)
+        return {**row, "status": "passed", "assertions": [], "error": None, "judgements": judgements, "parsed": None}
     answer = Answer(
         output=row["output"],
         latency_ms=row["latency_ms"] or 0,
@@ -186,12 +187,14 @@ def evaluated(case: Case, row: Row) -> Row:
         except UnjudgedError as error:
             errors.append(_error_of(assertion, error))
     passed = all(verdict["passed"] for verdict in verdicts)
+    holds = bool(verdicts) and verdicts[0]["type"] == structured.ASSERTION and verdicts[0]["passed"]
     return {
         **row,
         "status": "error" if errors else "passed" if passed else "failed",
         "assertions": verdicts,
         "error": errors[0] if errors else None,
         "judgements": _marked(case, row),
+        "parsed": assertions.value_of(answer) if holds else None,
     }
 
 

@@ -35,6 +35,8 @@ def key(model: str, request: Request, *, repeat: int) -> str:
     }
     if request.images:
         asked["body_images"] = [_content(image) for image in request.images]
+    if request.response_schema is not None:
+        asked["response_schema"] = request.response_schema.schema
     return hashlib.sha256(_CANONICAL.encode(asked).encode()).hexdigest()
 
 

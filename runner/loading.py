@@ -50,7 +50,7 @@ def load(
     Raises one UsageError with all problems of all files and cases. What many cases share is said once. Assertions that
     run code of the job are problems too, unless `allow_python` says that they may, or that nothing is going to run.
     """
-    jobs, problems = load_jobs(paths, overrides=overrides)
+    jobs, problems = load_jobs(paths, overrides=overrides, allow_dirs=allow_dirs)
     return _checked([CaseList(each, selection, allow_dirs) for each in jobs], problems, allow_python=allow_python)
 
 
@@ -62,7 +62,7 @@ def load_document(
     allow_python: bool = False,
 ) -> CaseList:
     """The cases of one job that is no file; otherwise as `load`."""
-    job, problems = of_document(document, overrides)
+    job, problems = of_document(document, overrides, allow_dirs)
     lists = [CaseList(job, allow_dirs=allow_dirs)] if job else []
     (cases,) = _checked(lists, problems, allow_python=allow_python)
     return cases

@@ -46,7 +46,8 @@ class Price:
 class ModelFacts:
     """One model under one id. Requests with more than `long_context_above` input tokens cost `long_context` instead.
 
-    `refuses` may hold `sampling` (temperature, top_p, top_k) and `prefill` (an assistant message at the end).
+    `refuses` may hold `sampling` (temperature, top_p, top_k) and `prefill` (an assistant message at the end), `takes`
+    `json_schema` (structured output).
     `burndown` is how many tokens of the quota a token of output takes; it changes no price.
     """
 
@@ -54,6 +55,7 @@ class ModelFacts:
     long_context: Price | None = None
     long_context_above: int = 0
     refuses: frozenset[str] = frozenset()
+    takes: frozenset[str] = frozenset()
     burndown: int = 1
 
     def cost(self, usage: Usage) -> float:
@@ -170,5 +172,6 @@ def _facts(entry: dict[str, Any]) -> ModelFacts:
         else None,
         long_context_above=long["above_input_tokens"] if long else 0,
         refuses=frozenset(entry.get("refuses", ())),
+        takes=frozenset(entry.get("takes", ())),
         burndown=entry.get("burndown", 1),
     )

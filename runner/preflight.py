@@ -7,14 +7,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from runner import estimate, media, models
+from runner import body_images, estimate, media, models
 from runner.records import Image, Usage
 from runner.rendering import Renderer
 
 if TYPE_CHECKING:
     from runner.cases import CaseList
     from runner.models import Models
-    from runner.records import Case, DiskFile, S3Object
+    from runner.records import Case, DiskFile, Job, S3Object
 
 _MOST_FAULTS = 10  # that are kept to be told
 _DETAIL = re.compile(r" from [0-9]+x[0-9]+$|: .*$")  # of a change: the sizes of one file
@@ -87,3 +87,8 @@ def survey(cases: CaseList) -> Preflight:
         if len(found.faults) < _MOST_FAULTS:
             found.faults.append(case.fault.message)
     return found
+
+
+def is_worth_it(job: Job) -> bool:
+    """Whether the cases of a job attach files, or are about some, that can be looked at."""
+    return any(turn.attached for turn in job.turns) or body_images.may_be_named(job.body)

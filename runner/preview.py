@@ -6,7 +6,7 @@ import json
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from runner import estimate, judging, sidecar, wire
+from runner import estimate, judging, repairing, sidecar, wire
 from runner.errors import UsageError
 from runner.media.attached import AttachedFiles
 from runner.preflight import Files
@@ -60,6 +60,11 @@ def _request(case: Case) -> dict[str, Any]:
         "operation": carrier.operation(stream=case.job.stream),
         "body": json.loads(body),
     }
+    if case.job.response_schema is not None:
+        described["response_schema"] = {
+            "sent": case.job.response_schema.sent,
+            "why_in_prompt": case.job.response_schema.why_in_prompt,
+        }
     if later:
         described["then"] = [[{"role": message.role, "text": message.text} for message in turn] for turn in later]
     return described
@@ -88,6 +93,16 @@ def dry_run(
     }
 
 
+def _most_used_of_kept(kept: Kept, *, local: bool) -> Iterator[tuple[str, Usage]]:
+    """The model of each call that a kept reply takes, and the most that the call may use."""
+    case, row = kept.case, kept.earlier.row
+    if repairing.question(case, row) is not None:
+        yield from ((case.job.model, usage) for usage in estimate.repair(case.request, model=case.job.model))
+        yield from judging.worst_case(case)
+    else:
+        yield from judging.most_used(judging.unasked(case, row, local=local))
+
+
 def _estimate(cases: CaseList, known: Models, earlier: Earlier | None) -> dict[str, Any]:
     kept = calls = 0
     faults: list[str] = []
@@ -101,7 +116,7 @@ def _estimate(cases: CaseList, known: Models, earlier: Earlier | None) -> dict[s
         if isinstance(case, Kept):
             assert earlier is not None, "it has the row"
             kept += 1
-            most = judging.most_used(judging.unasked(case.case, case.earlier.row, local=earlier.accept_local))
+            most = _most_used_of_kept(case, local=earlier.accept_local)
         elif case.fault is not None:
             faults.append(case.fault.message)
             continue

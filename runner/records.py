@@ -140,6 +140,25 @@ class Sidecar:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResponseSchema:
+    """`response_schema:`, the JSON Schema that the last reply must hold to, and `response_repair:`.
+
+    It is sent as structured output or, where that is not possible, asked for in the prompt; then `why_in_prompt` says
+    why. `text` is the schema as JSON.
+    """
+
+    schema: Mapping[str, Any]
+    text: str
+    place: Place
+    why_in_prompt: str | None = None
+    repair: bool = False
+
+    @property
+    def sent(self) -> Literal["native", "prompt"]:
+        return "native" if self.why_in_prompt is None else "prompt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Threshold:
     """One entry of `thresholds:`: what a figure of the whole job must come to."""
 
@@ -211,6 +230,7 @@ class Job:
     min_pass: int = 1  # how many repetitions of a case must pass
     thresholds: tuple[Threshold, ...] = ()
     sidecar: Sidecar | None = None
+    response_schema: ResponseSchema | None = None
 
 
 # --- what is asked ---------------------------------------------------------------------------------------------------
@@ -318,6 +338,7 @@ class Request:
     extra: Mapping[str, Any] = field(default_factory=dict)
     body: Any = None
     images: tuple[Image, ...] = ()
+    response_schema: ResponseSchema | None = None  # of the last reply
 
 
 def exchanges(request: Request) -> Iterator[tuple[Message, ...]]:
@@ -539,6 +560,7 @@ class Row(TypedDict):
     repeats: int
     min_pass: int
     judgements: list[JudgementRecord]
+    parsed: Any  # the reply as a JSON value, if it holds to the job's response_schema
     sidecar: SidecarRecord | None
 
 
@@ -584,7 +606,8 @@ class Made:
     @property
     def calls(self) -> list[list[AttemptRecord]]:
         """The attempts that it made: for the reply, and for each judgement."""
-        own = [] if self.earlier else [self.row["attempts"]]
+        before = len(self.earlier["attempts"]) if self.earlier else 0
+        own = [self.row["attempts"][before:]] if len(self.row["attempts"]) > before or not self.earlier else []
         return [*own, *(judgement["attempts"] for judgement in self.judgements)]
 
     @property
@@ -595,12 +618,35 @@ class Made:
     @property
     def paid(self) -> list[Paid]:
         """What it called, for replies and for their judges."""
-        return [*([] if self.earlier else paid_for_replies(self.row)), *paid_for_judgements(self.judgements)]
+        return [*self._paid_for_replies(), *paid_for_judgements(self.judgements)]
+
+    def _paid_for_replies(self) -> list[Paid]:
+        if self.earlier is None:
+            return paid_for_replies(self.row)
+        repairs = self.row["replies"][len(self.earlier["replies"]) :]  # of a kept reply
+        usages = [usage_of(reply["usage"]) for reply in repairs if reply["usage"]]
+        before, after = self.earlier["cost_usd"], self.row["cost_usd"]
+        cost = None if before is None or after is None else round(after - before, 9)
+        usage = usage_record(sum(usages, Usage())) if usages else None
+        return [Paid(self.row["model"], usage, cost)] if repairs else []
 
     @property
     def call_failed(self) -> bool:
-        """Whether it is without a reply, or without a judge's word, because a call failed."""
-        return self.row["output"] is None or any(judgement["error"] for judgement in self.judgements)
+        """Whether it is without a reply, its repair or a judge's word, because a call failed."""
+        attempts = self.row["attempts"]
+        unrepaired = bool(attempts) and attempts[-1]["code"] is not None
+        return self.row["output"] is None or unrepaired or any(judgement["error"] for judgement in self.judgements)
+
+
+def reply_record(reply: Reply) -> ReplyRecord:
+    return ReplyRecord(
+        text=reply.text,
+        stop_reason=reply.stop_reason,
+        usage=usage_record(reply.usage),
+        latency_ms=reply.latency_ms,
+        first_token_ms=reply.first_token_ms,
+        request_id=reply.request_id,
+    )
 
 
 def usage_record(usage: Usage | None) -> dict[str, int] | None:

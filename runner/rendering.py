@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from runner import assertions, media, sidecar
+from runner import assertions, media, sidecar, structured
 from runner.attaching import Finder, prepared
 from runner.body_images import REFUSED
 from runner.datasets.files import DataError
@@ -66,7 +66,10 @@ class Renderer:
             key=key(job.model, request, repeat=chosen.repeat),
             vars=variables,
             request=request,
-            assertions=tuple(self._assertion(spec, named, problems) for spec in (*job.assertions, *chosen.assertions)),
+            assertions=(
+                *((structured.assertion(job.response_schema),) if job.response_schema else ()),
+                *(self._assertion(spec, named, problems) for spec in (*job.assertions, *chosen.assertions)),
+            ),
             repeat=chosen.repeat,
             matrix=chosen.variant.values or None,
             tags=chosen.tags,
@@ -123,6 +126,7 @@ class Renderer:
             extra=job.extra,
             body=body,
             images=tuple(named.values()),
+            response_schema=job.response_schema,
         )
 
     def _message(self, turn: Turn, job: Job, variables: Mapping[str, Any], problems: list[Problem]) -> Message:

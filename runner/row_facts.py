@@ -36,9 +36,10 @@ def failed_assertions(row: Row) -> list[VerdictRecord]:
 
 
 def attempts_that_failed(row: Row) -> Sequence[AttemptRecord]:
-    """The attempts of which a row's error came: at its call or, where that brought a reply, at that of a judge."""
-    if row["output"] is None:
-        return row["attempts"]
+    """The attempts of which a row's error came: at its calls or, where these brought replies, at that of a judge."""
+    attempts = row["attempts"]
+    if row["output"] is None or (attempts and attempts[-1]["code"] is not None):
+        return attempts
     return next((judgement["attempts"] for judgement in row["judgements"] if judgement["error"]), ())
 
 

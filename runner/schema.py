@@ -195,6 +195,11 @@ _FOREIGN: Final[Mapping[str, Mapping[str, str]]] = {
         "parameters": "use `inference:` for max_tokens, temperature, top_p, top_k and stop",
         "additionalModelRequestFields": "use `extra:`",
         "anthropic_version": "leave it out: bedrock-run sends it",
+        "response_format": "use `response_schema:` and a JSON Schema",
+        "output_schema": "use `response_schema:` and a JSON Schema",
+        "json_schema": "use `response_schema:` and a JSON Schema",
+        "output_config": "use `response_schema:` and a JSON Schema; other fields go into `extra:`",
+        "outputConfig": "use `response_schema:` and a JSON Schema",
         "tools": "use `extra:` for fields that a job file has no key for",
         "assertions": "use `assert:`",
         "asserts": "use `assert:`",
@@ -556,6 +561,7 @@ _SHAPES: Final = {
     "thresholds": 'write `{pass_rate: ">= 0.95", p95_latency: "< 8s"}`',
     "image settings": "how they are sent is said here, as in `images: {max_edge: 1024}`; "
     "which, in a turn: `turns: [{user: {text: ..., images: [PATH]}}]`",
+    "response_schema": "write a JSON Schema, as in `{type: object, ...}`, or the name of a file that has one",
 }
 
 

@@ -33,10 +33,9 @@ class Calling:
 
     async def keep(self, kept: Kept) -> Row | None:
         row = adopted(kept.case, kept.earlier.row)
-        judge = self._answerer.judge
-        if judge.unasked(kept.case, row):
+        if not self._answerer.is_finished(kept.case, row):
             return None
-        row = self._sidecars.described(kept.case, await judge.evaluate(kept.case, row))
+        row = self._sidecars.described(kept.case, await self._answerer.judge.evaluate(kept.case, row))
         return None if self._sidecars.awaits(row) else row
 
     async def admit(self, item: Case | Kept) -> None:
@@ -49,7 +48,7 @@ class Calling:
 
     async def answer(self, item: Case | Kept) -> Row:
         if isinstance(item, Kept):
-            return self._sidecars.described(item.case, await self._judge(item))
+            return self._sidecars.described(item.case, await self._finish(item))
         return self._sidecars.described(item, await self._called(item))
 
     async def _called(self, item: Case) -> Row:
@@ -59,11 +58,11 @@ class Calling:
             if item.fault is None:
                 self._calls.left(item)
 
-    async def _judge(self, kept: Kept) -> Row:
+    async def _finish(self, kept: Kept) -> Row:
         case, earlier = kept.case, kept.earlier.row
-        judged = partial(self._answerer.judge.judge, case, adopted(case, earlier))
+        finished = partial(self._answerer.finish, case, adopted(case, earlier))
         try:
-            return await self._guard.answer(case, judged, earlier=earlier)
+            return await self._guard.answer(case, finished, earlier=earlier)
         finally:
             self._judged.release()
 
@@ -106,7 +105,7 @@ class Store:
     def append(self, item: Finished) -> None:
         if item.earlier is None:
             self._outputs.append(item.row)
-        elif item.made.judgements or self._is_to_be_written(item):  # the first were paid for
+        elif item.made.judgements or item.made.attempts or self._is_to_be_written(item):  # the first two were paid for
             self._outputs.renew(item.earlier, item.row)
         elif item.row != item.earlier.row or not item.earlier.as_stored:
             self._outputs.revise(item.earlier, item.row)

@@ -132,6 +132,8 @@ class Conversation(Section):
         for messages, reply in zip(exchanges(case.request), row["replies"], strict=False):
             self.asked(case, messages)
             self._say("Assistant", reply["text"], "green")
+        for reply in row["replies"][len(list(exchanges(case.request))) :]:
+            self._say("Assistant, asked to repair it", reply["text"], "green")
         self._tell(case, row)
         self._screen.write(f"{row['status']} · kept from an earlier run ({row['finished_at'][:10]})", "dim")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 import orjson
 
-from runner import body_images, model_ids
+from runner import body_images, model_ids, structured
 from runner.media import rules
 from runner.media.formats import bedrock_name
 from runner.records import DiskFile, Reply, S3Object, Usage
@@ -117,8 +117,8 @@ class InvokeWire:
     def body(self, request: Request, messages: Sequence[Message], files: Files) -> bytes:
         inference = request.inference
         body: Json = {"anthropic_version": ANTHROPIC_VERSION, "max_tokens": inference.max_tokens}
-        if request.system is not None:
-            body["system"] = request.system
+        if (system := structured.system(request, messages)) is not None:
+            body["system"] = system
         body["messages"] = [
             {"role": message.role, "content": _anthropic_content(message, files)} for message in _alternating(messages)
         ]
@@ -128,6 +128,8 @@ class InvokeWire:
                 body[name] = value
         if inference.stop:
             body["stop_sequences"] = inference.stop
+        if wanted := structured.native(request, messages):
+            body["output_config"] = {"format": {"type": "json_schema", "schema": wanted.schema}}
         return _dumps(_merged(body, request.extra))
 
     def reply(self, payload: bytes, headers: Mapping[str, str]) -> Reply:
@@ -262,9 +264,12 @@ class ConverseWire:
                 for message in _alternating(messages)
             ]
         }
-        if request.system is not None:
-            body["system"] = [{"text": request.system}]
+        if (system := structured.system(request, messages)) is not None:
+            body["system"] = [{"text": system}]
         body["inferenceConfig"] = _inference_config(request)
+        if wanted := structured.native(request, messages):
+            structure = {"jsonSchema": {"schema": wanted.text}}
+            body["outputConfig"] = {"textFormat": {"type": "json_schema", "structure": structure}}
         if more := _merged(self._top_k(request.inference.top_k), request.extra):
             body["additionalModelRequestFields"] = more
         return _dumps(body)

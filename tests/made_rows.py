@@ -86,6 +86,7 @@ def made_row(status: str = "passed", **fields: Any) -> Row:
         "repeats": 1,
         "min_pass": 1,
         "judgements": [],
+        "parsed": None,
         "sidecar": None,
     }
     return cast("Row", {**row, **fields})

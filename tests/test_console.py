@@ -121,12 +121,14 @@ def verdict(kind: str, value: Any = None, *, line: int = 5, threshold: float | N
 def row(*verdicts: Any, output: str | None = "the reply", error: Any = None, **more: Any) -> Any:
     status = "error" if error else "failed" if any(not each["passed"] for each in verdicts) else "passed"
     source = {"path": "prompts/tutor.yaml", "line": 9, "row": None}
-    made = {"status": status, "output": output, "error": error, "assertions": list(verdicts), "attempts": [{}]}
+    made = {"status": status, "output": output, "error": error, "assertions": list(verdicts)}
     return {
         **made,
+        "attempts": [{"code": None}],
         "job": "tone",
         "case": "rude",
         "judgements": [],
+        "parsed": None,
         "sidecar": None,
         "source": source,
         "repeat": 0,

@@ -49,6 +49,7 @@ def row(status: str, *, index: int = 0, repeat: int = 0, repeats: int = 1, min_p
         "repeats": repeats,
         "min_pass": min_pass,
         "judgements": [],
+        "parsed": None,
     }
     return {**made, **more}
 

@@ -9,9 +9,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from runner.assertions import endings, jsons, judged, likeness, measures, patterns, python, sets, texts
+from runner.assertions import (
+    endings,
+    jsons,
+    judged,
+    likeness,
+    measures,
+    patterns,
+    python,
+    sets,
+    structured_reply,
+    texts,
+)
 from runner.assertions.kinds import Answer, Kind, UnjudgedError, flat
 from runner.assertions.patterns import pattern_problem
+from runner.assertions.structured_reply import ended_early, value_of
 from runner.assertions.wording import excerpt
 
 if TYPE_CHECKING:
@@ -19,7 +31,18 @@ if TYPE_CHECKING:
 
     from runner.records import Assertion, VerdictRecord
 
-__all__ = ["Answer", "UnjudgedError", "advice", "evaluate", "excerpt", "flat", "pattern_problem", "problem_with"]
+__all__ = [
+    "Answer",
+    "UnjudgedError",
+    "advice",
+    "ended_early",
+    "evaluate",
+    "excerpt",
+    "flat",
+    "pattern_problem",
+    "problem_with",
+    "value_of",
+]
 
 
 def evaluate(assertion: Assertion, answer: Answer) -> VerdictRecord:
@@ -68,6 +91,7 @@ _KINDS: Final[Mapping[str, Kind]] = {
     **texts.KINDS,
     **patterns.KINDS,
     **jsons.KINDS,
+    **structured_reply.KINDS,
     **likeness.KINDS,
     **measures.KINDS,
     **endings.KINDS,

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
 # --- finish-reason ---------------------------------------------------------------------------------------------------
 
+CUT: Final = frozenset({"length", "max_tokens", "model_context_window_exceeded"})
+
 # promptfoo's words, and those of Bedrock and of its models that each stands for.
 _MEANINGS: Final = {
     "stop": frozenset({"stop", "end_turn", "stop_sequence", "complete", "finish", "finished", "eos"}),
-    "length": frozenset({"length", "max_tokens", "model_context_window_exceeded"}),
+    "length": CUT,
     "content_filter": frozenset({"content_filter", "content_filtered", "guardrail_intervened", "refusal"}),
     "tool_calls": frozenset({"tool_calls", "tool_use"}),
 }
@@ -47,7 +49,7 @@ def _problem_with_reason(assertion: Assertion) -> str | None:
 
 # --- is-refusal ------------------------------------------------------------------------------------------------------
 
-_REFUSING: Final = frozenset({"refusal", "guardrail_intervened", "content_filtered", "content_filter"})
+REFUSING: Final = frozenset({"refusal", "guardrail_intervened", "content_filtered", "content_filter"})
 
 _DEEDS = (
     r"(?:answer|assist|aid|change|comply|create|disclose|discuss|do (?:that|this|so)|engage|fulfil?l|generate|give|help"
@@ -95,7 +97,7 @@ def _is_refusal(_assertion: Assertion, answer: Answer) -> Finding:
 
 def _sign_of_refusal(answer: Answer) -> str | None:
     """What shows that the model refused: the service says so, there is no answer, or the answer's words."""
-    if (answer.stop_reason or "").lower() in _REFUSING:
+    if (answer.stop_reason or "").lower() in REFUSING:
         return f"it ended with {excerpt(answer.stop_reason or '')}"
     text = answer.output.translate(_APOSTROPHES).lower()
     start = len(text) - len(text.lstrip())

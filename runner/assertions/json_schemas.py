@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from functools import cache, lru_cache, partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from runner.assertions import patterns, time_limit
 from runner.assertions.kinds import UnjudgedError
 from runner.assertions.wording import excerpt, pointer, shortened, spelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from jsonschema import FormatChecker, ValidationError
     from jsonschema.protocols import Validator
@@ -28,9 +28,30 @@ _MAX_KEYS: Final = 5_000  # of a schema: to check them takes jsonschema a second
 _MAX_UNEVALUATED: Final = 5_000  # items or keys: to find the unevaluated ones takes jsonschema quadratic time
 
 
+class Fault(NamedTuple):
+    """What is wrong with a schema, and the steps to where in it, as far as they are known."""
+
+    message: str
+    steps: tuple[str | int, ...] = ()
+
+
 def problem(schema: Any) -> str | None:
     """Why a JSON value is no JSON Schema that can be used here, or None if it is one."""
-    return _problem(json.dumps(schema))
+    found = fault(schema)
+    return found.message if found else None
+
+
+def fault(schema: Any) -> Fault | None:
+    """As `problem`, with where it is."""
+    return _fault(json.dumps(schema))
+
+
+def has_known_dialect(schema: Mapping[str, Any]) -> bool:
+    """Whether `$schema`, if given, is one of the published dialects; any other counts as the latest."""
+    from jsonschema.validators import validator_for
+
+    unknown: Any = None
+    return "$schema" not in schema or validator_for(schema, default=unknown) is not None
 
 
 def breaches(schema: Any) -> Callable[[Any], str | None]:
@@ -81,27 +102,32 @@ _DATA: Final = frozenset({"const", "default", "enum", "examples"})  # keywords w
 
 
 @lru_cache(maxsize=256)
-def _problem(spelled_schema: str) -> str | None:
+def _fault(spelled_schema: str) -> Fault | None:
     schema = json.loads(spelled_schema)
     if isinstance(schema, dict) and not isinstance(schema.get("$schema", ""), str):
-        return "the JSON Schema is wrong at /$schema: it is no text"
+        return Fault("the JSON Schema is wrong at /$schema: it is no text", ("$schema",))
     try:
         return _misfit(schema) or _wrong_reference(schema, _dialect(schema))
     except RecursionError:
-        return "the JSON Schema is nested too deeply"
+        return Fault("the JSON Schema is nested too deeply")
 
 
-def _misfit(schema: Any) -> str | None:
+def _misfit(schema: Any) -> Fault | None:
     """What does not fit the schema of schemas, or cannot be checked here."""
     names = list(_names(schema))
     if len(names) > _MAX_KEYS:
-        return f"the JSON Schema is too large: it has {len(names):,} keys, and more than {_MAX_KEYS:,} take too long"
+        return Fault(
+            f"the JSON Schema is too large: it has {len(names):,} keys, and more than {_MAX_KEYS:,} take too long"
+        )
     dialect = _dialect(schema)
     error = next(_applied(dialect.META_SCHEMA, dialect).iter_errors(schema), None)
     if error is not None:
-        return f"the JSON Schema is wrong at {pointer(error.absolute_path)}: {_told(error)}{_older(schema, error)}"
+        told = f"the JSON Schema is wrong at {pointer(error.absolute_path)}: {_told(error)}{_older(schema, error)}"
+        return Fault(told, tuple(error.absolute_path))
     if {"patternProperties", "unevaluatedProperties"} <= set(names):
-        return "`unevaluatedProperties` beside `patternProperties` cannot be checked: write `additionalProperties`"
+        return Fault(
+            "`unevaluatedProperties` beside `patternProperties` cannot be checked: write `additionalProperties`"
+        )
     return None
 
 
@@ -112,7 +138,7 @@ def _older(schema: Any, error: ValidationError) -> str:
     return ""
 
 
-def _wrong_reference(schema: Any, dialect: type[Validator]) -> str | None:
+def _wrong_reference(schema: Any, dialect: type[Validator]) -> Fault | None:
     """A reference to what is not in the schema, nor one of the published dialects."""
     from jsonschema_specifications import REGISTRY
     from referencing.exceptions import Unresolvable
@@ -120,26 +146,33 @@ def _wrong_reference(schema: Any, dialect: type[Validator]) -> str | None:
 
     specification = specification_with(dialect.META_SCHEMA["$schema"])
     resource = specification.create_resource(schema)
-    reference = None
     try:
-        for reference, resolver in _references(schema, REGISTRY.resolver_with_root(resource), specification):
-            resolver.lookup(reference)
+        references = list(_references(schema, REGISTRY.resolver_with_root(resource), specification))
     except (Unresolvable, *_NOT_APPLICABLE) as error:
-        if reference is None:
-            return f"the JSON Schema has a wrong `$id`: {shortened(str(error))}"
-        return f"the JSON Schema refers to {excerpt(reference)}, which is not in it, and nothing is fetched"
+        return Fault(f"the JSON Schema has a wrong `$id`: {shortened(str(error))}")
+    for reference, steps, resolver in references:
+        try:
+            resolver.lookup(reference)
+        except (Unresolvable, *_NOT_APPLICABLE):
+            told = f"the JSON Schema refers to {excerpt(reference)}, which is not in it, and nothing is fetched"
+            return Fault(told, steps)
     return None
 
 
-def _references(part: Any, resolver: Any, of: Specification[Any]) -> Iterator[tuple[str, Any]]:
-    """Every reference in a schema, with what resolves it there: an `$id` is the base of those within."""
+def _references(
+    part: Any, resolver: Any, of: Specification[Any], steps: tuple[str | int, ...] = ()
+) -> Iterator[tuple[str, tuple[str | int, ...], Any]]:
+    """Every reference in a schema, the steps to it and what resolves it: an `$id` is the base of those within."""
+    inside: Iterable[tuple[str | int, Any]] = enumerate(part) if isinstance(part, list) else ()
     if isinstance(part, dict):
         if isinstance(part.get("$id"), str):
             resolver = resolver.in_subresource(of.create_resource(part))
-        yield from ((part[name], resolver) for name in ("$ref", "$dynamicRef") if isinstance(part.get(name), str))
-        part = [value for name, value in part.items() if name not in _DATA]
-    for value in part if isinstance(part, list) else ():
-        yield from _references(value, resolver, of)
+        for name in ("$ref", "$dynamicRef"):
+            if isinstance(part.get(name), str):
+                yield part[name], (*steps, name), resolver
+        inside = ((name, value) for name, value in part.items() if name not in _DATA)
+    for step, value in inside:
+        yield from _references(value, resolver, of, (*steps, step))
 
 
 def _names(part: Any) -> Iterator[str]:

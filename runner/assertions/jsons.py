@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Never
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Never
 
 from runner.assertions import json_paths, json_schemas, time_limit
 from runner.assertions.kinds import Answer, Finding, Kind, UnjudgedError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # --- text -> JSON ----------------------------------------------------------------------------------------------------
 
 
-class _NotJsonError(ValueError):
+class NotJsonError(ValueError):
     """A text is no JSON; the message says where it stops being it."""
 
 
@@ -29,11 +29,11 @@ def parse(text: str) -> Any:
         return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        raise _NotJsonError(f"{error.msg} at {place}, in {excerpt(text, error.pos)}") from None
+        raise NotJsonError(f"{error.msg} at {place}, in {excerpt(text, error.pos)}") from None
 
 
 def _refuse_constant(name: str) -> Never:
-    raise _NotJsonError(f"{name} is not JSON")
+    raise NotJsonError(f"{name} is not JSON")
 
 
 _MAX_DIGITS: Final = 4300  # what Python's int() takes; JavaScript reads every number as a double anyway
@@ -56,7 +56,20 @@ _FREE: Final = 1_000_000
 
 
 def values_in(text: str) -> Iterator[Any]:
-    """The JSON objects and arrays in a text, from the left, without those inside others.
+    """The JSON objects and arrays in a text, as `spans_in` finds them."""
+    return (span.value for span in spans_in(text))
+
+
+class Span(NamedTuple):
+    """A JSON value in a text, from `start` to before `end`."""
+
+    value: Any
+    start: int
+    end: int
+
+
+def spans_in(text: str) -> Iterator[Span]:
+    """The JSON objects and arrays in a text and where they are, from the left, without those inside others.
 
     Brackets that are never closed may make each attempt read to the end: raises UnjudgedError before that takes long.
     """
@@ -67,7 +80,7 @@ def values_in(text: str) -> Iterator[Any]:
         value, end, cost = _value_at(text, start.start())
         left -= cost
         if end is not None:
-            yield value
+            yield Span(value, start.start(), end)
             position = end
         elif left < 0:
             raise UnjudgedError(
@@ -91,7 +104,7 @@ def _value_at(text: str, start: int) -> tuple[Any, int | None, int]:
             if start + size >= len(text) or not (unterminated or error.pos > len(window) - _CUT):
                 return None, None, cost
             size *= 4
-        except _NotJsonError:
+        except NotJsonError:
             return None, None, cost + len(window)
         except RecursionError:
             return None, None, cost + len(window) + _DEPTH_COST

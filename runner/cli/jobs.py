@@ -35,25 +35,24 @@ def validate(jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], quiet: boo
 
 def _validate(cases: CaseList, *, quiet: bool) -> int:
     """Tell what is to be said of a job that is in order, and of cases that would be in error all the same."""
-    path = cases.job.path
-    if not any(turn.attached for turn in cases.job.turns):
-        if not quiet:
-            say(f"ok  {path}: {plural(cases.count(), 'case')}")
-        return ExitCode.OK
-    from runner import preflight
+    from runner import preflight, structured
+    from runner.job import jobs_of
 
-    found = preflight.survey(cases)
-    if found.in_error:
+    path = cases.job.path
+    found = preflight.survey(cases) if preflight.is_worth_it(cases.job) else None
+    if found and found.in_error:
         say(f"{path}: {found.in_error:,} of {plural(found.cases, 'case')} cannot be asked and would be in error:")
         for fault in found.faults:
             say(f"    {fault}")
         if found.in_error > len(found.faults):
             say(f"    and {found.in_error - len(found.faults):,} more")
     elif not quiet:
-        say(f"ok  {path}: {plural(found.cases, 'case')}")
-    if not quiet and (told := files_told(found.files.as_json())):
-        say(f"    {told}")
-    return ExitCode.INCOMPLETE if found.in_error else ExitCode.OK
+        say(f"ok  {path}: {plural(cases.count(), 'case')}")
+    if not quiet:
+        told = files_told(found.files.as_json()) if found else None
+        for note in [*([told] if told else []), *structured.notes(jobs_of(cases.job))]:
+            say(f"    {note}")
+    return ExitCode.INCOMPLETE if found and found.in_error else ExitCode.OK
 
 
 @click.command()

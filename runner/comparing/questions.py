@@ -60,6 +60,10 @@ def _settings(row: Row) -> str:
     return "\n".join(f"{name}: {json.dumps(value)}" for name, value in settings.items() if value not in (None, []))
 
 
+def _response_schema(row: Row) -> Any:
+    return row["request"].get("response_schema", {}).get("schema")
+
+
 def _as_json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True) if value else ""
 
@@ -73,6 +77,7 @@ _PARTS = {
     "video": _files("video"),
     "inference": _Part(lambda row: row["request"].get("inference"), _settings),
     "extra": _Part(lambda row: row["request"].get("extra") or None, lambda row: _as_json(row["request"].get("extra"))),
+    "response_schema": _Part(lambda row: _response_schema(row) or None, lambda row: _as_json(_response_schema(row))),
     "body": _Part(lambda row: row["request"].get("body"), lambda row: _as_json(row["request"].get("body"))),
     "vars": _Part(lambda row: row["vars"], None),
 }

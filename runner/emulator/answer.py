@@ -8,7 +8,7 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from runner.emulator import tokens
+from runner.emulator import output_formats, tokens
 from runner.emulator.prompt import Prompt, Reply
 
 if TYPE_CHECKING:
@@ -25,17 +25,21 @@ _PIECE = re.compile(r"\s*\S+\s?\S*|\s+")
 
 def local_text(prompt: Prompt) -> str:
     """What the local model says: that it is none, the question, the images, the documents, and what else it was shown.
-    Asked to grade, it lets everything pass, in the JSON that graders are asked for.
+    Asked for structured output, or in the system prompt for JSON of a schema, it says so in a value that fits. Asked to
+    grade, it lets everything pass, in the JSON that graders are asked for.
     """
-    if all(word in (prompt.system or "") for word in _GRADING):
-        return json.dumps(
-            {"reason": "Local emulator, no model was called: all of it passes.", "pass": True, "score": 1}
-        )
     parts = ["Local emulator, no model was called.", _question(prompt.question)]
     if prompt.pictures:
         parts.append(_pictures(prompt.pictures))
     if prompt.attachments:
         parts.append(f"I was given {'; '.join(map(str, prompt.attachments))}.")
+    schema = prompt.schema or output_formats.in_prompt(prompt.system)
+    if schema is not None:
+        return json.dumps(output_formats.example(schema, " ".join(parts)), ensure_ascii=False)
+    if all(word in (prompt.system or "") for word in _GRADING):
+        return json.dumps(
+            {"reason": "Local emulator, no model was called: all of it passes.", "pass": True, "score": 1}
+        )
     shown = f"I was shown {len(prompt.turns)} {'turn' if len(prompt.turns) == 1 else 'turns'}"
     if prompt.system is None:
         parts.append(f"{shown} and no system prompt.")

@@ -31,6 +31,7 @@ class Model:
 
     `prefixes` are the geographies of its inference profiles, `on_demand` says whether the bare id can be called.
     `burndown` is how many tokens of quota one token of output costs. `prefill` is a last turn by the assistant.
+    `structured` is structured output.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Model:
     prefill: bool = True
     burndown: int = 1
     counts_tokens: bool = True
+    structured: bool = False
 
     @property
     def embeds(self) -> bool:
@@ -86,8 +88,10 @@ _claude_4 = partial(
     sampling="temperature-or-top_p",
     burndown=5,
 )
-_claude_46 = partial(_claude_4, context=1_000_000, prefill=False)
-_claude_5 = partial(_claude_46, max_output=128_000, sampling="refused", burndown=10, counts_tokens=False)
+_claude_46 = partial(_claude_4, context=1_000_000, prefill=False, structured=True)
+_claude_5 = partial(
+    _claude_46, max_output=128_000, sampling="refused", burndown=10, counts_tokens=False, structured=False
+)
 _nova = partial(
     Model,
     provider="Amazon",
@@ -111,9 +115,14 @@ MODELS: tuple[Model, ...] = (
     _claude_4(
         id="anthropic.claude-3-7-sonnet-20250219-v1:0", name="Claude 3.7 Sonnet", prefixes=("us", "eu"), sampling="free"
     ),
-    _claude_4(id="anthropic.claude-haiku-4-5-20251001-v1:0", name="Claude Haiku 4.5"),
-    _claude_4(id="anthropic.claude-sonnet-4-5-20250929-v1:0", name="Claude Sonnet 4.5"),
-    _claude_4(id="anthropic.claude-opus-4-5-20251101-v1:0", name="Claude Opus 4.5", prefixes=("us", "eu", "global")),
+    _claude_4(id="anthropic.claude-haiku-4-5-20251001-v1:0", name="Claude Haiku 4.5", structured=True),
+    _claude_4(id="anthropic.claude-sonnet-4-5-20250929-v1:0", name="Claude Sonnet 4.5", structured=True),
+    _claude_4(
+        id="anthropic.claude-opus-4-5-20251101-v1:0",
+        name="Claude Opus 4.5",
+        prefixes=("us", "eu", "global"),
+        structured=True,
+    ),
     _claude_46(id="anthropic.claude-sonnet-4-6", name="Claude Sonnet 4.6"),
     _claude_46(id="anthropic.claude-opus-4-6-v1", name="Claude Opus 4.6", max_output=128_000),
     _claude_5(id="anthropic.claude-opus-4-7", name="Claude Opus 4.7", burndown=5),
@@ -172,6 +181,7 @@ MODELS: tuple[Model, ...] = (
         name="Qwen3 32B",
         provider="Qwen",
         family="converse-only",
+        structured=True,
         context=32_768,
         max_output=8192,
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from runner.emulator import tokens
 
@@ -29,8 +29,8 @@ class Turn:
 class Prompt:
     """A checked request. `max_tokens` is never unset: a request that says nothing reserves the model's maximum.
 
-    `dimensions` is set for models that embed, which answer with a vector. `cites` is set where the model is to cite
-    from the documents.
+    `dimensions` is set for models that embed, which answer with a vector; `schema` is that of structured output.
+    `cites` is set where the model is to cite from the documents.
     """
 
     turns: tuple[Turn, ...]
@@ -39,6 +39,7 @@ class Prompt:
     stop: tuple[str, ...] = ()
     dimensions: int = 0
     cites: bool = False
+    schema: dict[str, Any] | None = None
 
     @property
     def question(self) -> str:
@@ -58,7 +59,7 @@ class Prompt:
     @property
     def input_tokens(self) -> int:
         """An estimate: about four characters per token, and what pictures and documents cost by their size."""
-        count = tokens.of_text(self.system or "")
+        count = tokens.of_text(self.system or "") + (tokens.of_text(str(self.schema)) if self.schema else 0)
         for turn in self.turns:
             count += tokens.of_text(turn.text) + turn.other_tokens
             count += sum(tokens.of_image(picture.width, picture.height) for picture in turn.pictures)

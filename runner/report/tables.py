@@ -1,4 +1,5 @@
-"""Rows as a table: CSV for spreadsheets, Parquet for programs. Variables and the values of a matrix become columns.
+"""Rows as a table: CSV for spreadsheets, Parquet for programs. Variables, the values of a matrix and the parts of
+structured replies become columns.
 
 The CSV begins with a byte order mark, without which Excel reads UTF-8 as Latin-1. No cell is a formula: text that a
 spreadsheet would take for one gets an apostrophe before it. Numbers stay numbers.
@@ -9,7 +10,8 @@ from __future__ import annotations
 import csv
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, TextIO
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, TextIO, TypeVar
 
 from runner.row_facts import cost_of, failed_assertions, request_id
 
@@ -29,6 +31,10 @@ _NOT_CSV = {code: f"\\x{code:02x}" for code in _CONTROLS} | _SURROGATES
 
 _TOKENS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
 
+Path = tuple[str, ...]  # the keys that lead to a value of a structured reply
+_Name = TypeVar("_Name", str, Path)
+
+_MOST_PARSED = 1000  # columns
 _GROUP_ROWS = 10_000  # of a Parquet file, in one row group
 _GROUP_CHARACTERS = 32_000_000  # a reply may be an essay
 
@@ -73,12 +79,15 @@ def write_parquet(out: BinaryIO, rows: Rows, summary: Summary) -> None:  # noqa:
 
 
 def _columns(rows: Iterable[Row]) -> list[_Column]:
-    """The columns that these rows fill, in the order of the row; those of matrix and variables as they come."""
+    """The columns that these rows fill, in the order of the row; those of one part of it as they come."""
     matrix: dict[str, str] = {}
     variables: dict[str, str] = {}
+    parsed: dict[Path, str] = {}
     for row in rows:
         _note_kinds(matrix, row["matrix"] or {})
         _note_kinds(variables, row["vars"])
+        if len(parsed) <= _MOST_PARSED:
+            _note_kinds(parsed, dict(_leaves(row["parsed"])))
     return [
         _Column("job", "text", lambda row: row["job"]),
         _Column("case", "text", lambda row: row["case"]),
@@ -89,6 +98,7 @@ def _columns(rows: Iterable[Row]) -> list[_Column]:
         *(_Column(f"matrix.{name}", kind or "text", _in("matrix", name)) for name, kind in matrix.items()),
         *(_Column(f"vars.{name}", kind or "text", _in("vars", name)) for name, kind in variables.items()),
         _Column("output", "text", lambda row: row["output"]),
+        *_columns_of_parsed(parsed),
         _Column("stop_reason", "text", lambda row: row["stop_reason"]),
         *(_Column(name, "integer", _tokens(name)) for name in _TOKENS),
         _Column("cost_usd", "number", cost_of),
@@ -114,7 +124,43 @@ def _in(mapping: Literal["matrix", "vars"], name: str) -> Callable[[Row], Any]:
     return lambda row: (row[mapping] or {}).get(name)
 
 
-def _note_kinds(kinds: dict[str, str], values: Mapping[str, Any]) -> None:
+# --- structured replies ----------------------------------------------------------------------------------------------
+
+
+def _leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """What is in a structured reply and no object with something in it, each with its path."""
+    if isinstance(value, dict) and value:
+        for name, inside in value.items():
+            yield from _leaves(inside, (*path, name))
+    elif value is not None or path:
+        yield path, value
+
+
+def _columns_of_parsed(kinds: Mapping[Path, str]) -> Iterator[_Column]:
+    """A column for each path. If there are too many, as where keys are data, one for the whole replies."""
+    if len(kinds) > _MOST_PARSED:
+        yield _Column("parsed", "text", lambda row: None if row["parsed"] is None else _text(row["parsed"]))
+        return
+    for path, kind in kinds.items():
+        yield _Column(".".join(("parsed", *map(_step, path))), kind or "text", partial(_at, path))
+
+
+def _step(name: str) -> str:
+    """A key as a part of a column's name: in quotes where it would read as several keys, or as one in quotes."""
+    return json.dumps(name, ensure_ascii=False) if not name or "." in name or '"' in name else name
+
+
+def _at(path: Path, row: Row) -> Any:
+    """The value at a path, lists as JSON; None for an object, since its keys have columns, unless it is empty."""
+    value = row["parsed"]
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    if isinstance(value, list) or value == {}:
+        return _text(value)
+    return None if isinstance(value, dict) else value
+
+
+def _note_kinds(kinds: dict[_Name, str], values: Mapping[_Name, Any]) -> None:
     """Note for each name the kind that takes all of its values: text takes any."""
     for name, value in values.items():
         kind, known = _kind(value), kinds.get(name, "")

@@ -44,6 +44,7 @@ _LATER_FIELDS: dict[str, Any] = {
     "repeats": 1,
     "min_pass": 1,
     "judgements": [],
+    "parsed": None,
     "sidecar": None,
 }
 _LATER_OF_VERDICTS: dict[str, Any] = {"expected": "", "actual": None, "score": None}
@@ -173,8 +174,10 @@ _INFERENCE = _record(
         "stop": _list(_text),
     }
 )
+_RESPONSE_SCHEMA = _record({"schema": _object, "sent": _one_of("native", "prompt")})
 _CONVERSATION = _record(
-    {"system": _maybe(_text), "messages": _list(_MESSAGE, least=1), "inference": _INFERENCE}, {"extra": _object}
+    {"system": _maybe(_text), "messages": _list(_MESSAGE, least=1), "inference": _INFERENCE},
+    {"extra": _object, "response_schema": _RESPONSE_SCHEMA},
 )
 _RAW_BODY = _record({"body": _object}, {"images": _list(_IMAGE, least=1)})
 _REPLY = _record(
@@ -279,6 +282,7 @@ _is_row = _record(
         "repeats": _whole(1, 10_000),
         "min_pass": _whole(1, 10_000),
         "judgements": _list(_JUDGEMENT),
+        "parsed": _json,
         "sidecar": _maybe(_record({"path": _name, "sha256": _SHA256})),
     }
 )

@@ -1,6 +1,6 @@
 """The Anthropic Messages body: `{"anthropic_version", "max_tokens", "messages", ...}`.
 
-Tools, thinking and output formats are accepted and not acted on: the local model answers in text.
+Tools and thinking are accepted and not acted on: the local model answers in text.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from binascii import crc32
 from typing import TYPE_CHECKING, Any
 
-from runner.emulator import attachments, tokens
+from runner.emulator import attachments, output_formats, tokens
 from runner.emulator.answer import pieces
 from runner.emulator.bodies import rules
 from runner.emulator.bodies.events import Event, chunk, metrics
@@ -80,6 +80,7 @@ def read(document: dict[str, Any], model: Model) -> Prompt:
         turns=_turns(_required(document, "messages"), model),
         max_tokens=rules.max_tokens(asked, model),
         stop=_stop_sequences(document.get("stop_sequences")),
+        schema=output_formats.of_anthropic(document.get("output_config"), model),
     )
     rules.claude_conversation(prompt, model)
     return rules.fits(prompt, model)

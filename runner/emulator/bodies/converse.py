@@ -1,16 +1,17 @@
 """The body of Converse, and the messages that Nova's InvokeModel body shares with it.
 
-Tools, guardrails and output formats are accepted and not acted on: the local model answers in text.
+Tools and guardrails are accepted and not acted on: the local model answers in text.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from runner.emulator import attachments, tokens
+from runner.emulator import attachments, output_formats, tokens
 from runner.emulator.answer import pieces
 from runner.emulator.bodies import anthropic, rules
 from runner.emulator.bodies.events import Event
@@ -81,9 +82,14 @@ def read(document: dict[str, Any], model: Model) -> Prompt:
         max_tokens=rules.max_tokens(config.get("maxTokens"), model),
         stop=tuple(config.get("stopSequences") or ()),
         cites=_cites(document["messages"], model),
+        schema=output_formats.of_converse(document.get("outputConfig"), model),
     )
     if model.family == "anthropic":
-        _claude(prompt, config, document.get("additionalModelRequestFields") or {}, model)
+        additional = document.get("additionalModelRequestFields") or {}
+        _claude(prompt, config, additional, model)
+        if prompt.schema is None:
+            with rules.said_by_the_model():
+                prompt = replace(prompt, schema=output_formats.of_anthropic(additional.get("output_config"), model))
     return rules.fits(prompt, model)
 
 
