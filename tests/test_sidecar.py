@@ -418,7 +418,26 @@ def test_a_disk_without_room_for_a_sidecar_stops_the_run_and_loses_no_row(
     photos.holds()
 
 
-def test_files_systems_without_links_have_sidecars_too(photos: Photos, bedrock: Any, start_run: Any) -> None:
+def test_a_row_that_is_not_durable_has_no_sidecar(photos: Photos, bedrock: Any, start_run: Any) -> None:
+    photos.save("a.png")
+    server = bedrock(REPLY)
+    patch = (
+        "import errno, os; real = os.fsync\n"
+        "def fsync(file):\n"
+        "    if os.readlink(f'/proc/self/fd/{file}').endswith('job.jsonl'):\n"
+        "        raise OSError(errno.EIO, os.strerror(errno.EIO))\n"
+        "    real(file)\n"
+        "os.fsync = fsync\n"
+    )
+    process = start_run("run", "job.yaml", env=server.env, patch=patch)
+    assert process.wait(60) == 4
+    assert photos.sidecars() == {}
+    photos.run(env=server.env)
+    assert len(server.log) == 1, "what was handed to the system may well be on disk"
+    photos.holds()
+
+
+def test_file_systems_without_links_have_sidecars_too(photos: Photos, bedrock: Any, start_run: Any) -> None:
     photos.save("a.png")
     patch = "import errno, os\ndef link(*args): raise OSError(errno.EPERM, os.strerror(errno.EPERM))\nos.link = link\n"
     process = start_run("run", "job.yaml", env=bedrock(REPLY).env, patch=patch)
