@@ -272,6 +272,17 @@ def test_too_many_bytes_are_recompressed(tmp_path: Path) -> None:
     assert (fit.media_type, fit.width, fit.height) == ("image/jpeg", 1300, 1100)
 
 
+@pytest.mark.parametrize("mode", ["P", "1", "L", "LA"])
+def test_too_many_bytes_of_a_drawing_are_recompressed_too(mode: str, tmp_path: Path) -> None:
+    picture = colourful(2100, 2000).convert("L" if mode == "LA" else mode)
+    if mode == "LA":
+        picture.putalpha(128)
+    fit, sent = fitted(tmp_path, saved(picture, "PNG") + bytes(4_000_000))
+    assert (fit.width, fit.height) == (2100, 2000)
+    assert fit.media_type == ("image/webp" if mode == "LA" else "image/jpeg")
+    assert_alike(sent, picture)
+
+
 def test_what_does_not_compress_is_made_smaller_than_planned(tmp_path: Path) -> None:
     image = described(tmp_path, saved(noise(3000, 2500), "JPEG", quality=95))
     fit = media.plan(image, Limits())

@@ -81,6 +81,7 @@ def _encoded(picture: PIL.Image.Image, image: Image, fit: Fit) -> bytes:
         kind, how = "WEBP", {"method": 2}
     else:  # a photograph comes with its colours at half the resolution, and drawings must keep their edges
         kind, how = "JPEG", {"subsampling": 2 if image.media_type == "image/jpeg" else 0}
+        picture = picture if picture.mode in {"L", "RGB"} else picture.convert("RGB")
     for quality in _QUALITIES:
         made = saved(picture, kind, quality=quality, **how)
         if len(made) <= MAX_BYTES:
