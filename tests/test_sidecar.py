@@ -123,6 +123,17 @@ def test_a_new_reply_replaces_the_sidecar_of_the_earlier_one(photos: Photos, bed
     photos.holds()
 
 
+def test_a_real_run_replaces_what_a_local_one_has_written(photos: Photos, bedrock: Any) -> None:
+    photos.save("a.png")
+    photos.run()
+    assert "Local emulator" in photos.sidecars()["a.txt"]
+    photos.run(env=bedrock(REPLY).env)
+    assert photos.sidecars() == {"a.txt": "A red square."}
+    photos.run()
+    photos.holds()
+    assert photos.sidecars() == {"a.txt": "A red square."}
+
+
 def test_a_sidecar_that_somebody_has_mended_is_left_alone(photos: Photos, bedrock: Any) -> None:
     photos.save("a.png")
     server = bedrock(REPLY)
