@@ -43,7 +43,7 @@ class NamedImages:
         self.images: dict[str, Image] = {}  # by hash
         self.functions: Mapping[str, Callable[..., str]] = {
             "image_base64": self.image_base64,
-            "image_media_type": lambda path: self._found(path).media_type,
+            "image_media_type": lambda path: self._found(path).sent_type,
         }
 
     def image_base64(self, path: Any) -> str:

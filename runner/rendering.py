@@ -110,9 +110,9 @@ class Renderer:
         """The path of the file that a case is about: its own, or the first that it attaches."""
         if self._is_glob and "file" not in job.fixed_vars:
             return str(variables["file"]["path"])
-        attached = (template for turn in job.turns for template in turn.images)
-        first = next(attached, None)
-        return None if first is None else self._templates.render(first, variables)
+        first = next((template for turn in job.turns for template in turn.attached), None)
+        path = "" if first is None else self._templates.render(first, variables)
+        return path or None
 
     def _request(self, job: Job, variables: Mapping[str, Any], problems: list[Problem]) -> Request:
         messages = [self._message(turn, job, variables, problems) for turn in job.turns]

@@ -37,7 +37,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let the processes that tests start share their bytecode: to compile takes a third of what a short command does."""
+    """Let the processes that tests start share bytecode: to compile it takes a third of what a short command does."""
     if os.environ.pop("PYTHONDONTWRITEBYTECODE", None) is not None and config.cache is not None:
         os.environ["PYTHONPYCACHEPREFIX"] = str(config.cache.mkdir("bytecode"))
 

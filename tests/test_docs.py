@@ -73,7 +73,7 @@ def test_the_example_job_runs(bedrock_run: Any, rows: Any, tmp_path: Path) -> No
 
 
 def test_the_example_output_is_what_is_printed(bedrock_run: Any) -> None:
-    (example,) = (block for block in blocks("text") if "16 cases" in block)
+    (example,) = (block for block in blocks("text") if "rows: outputs/basic.jsonl" in block)
     told = bedrock_run("--local", *sorted((ROOT / "prompts").glob("*.yaml"))).stderr
     _, tokens, *files = example.removesuffix("...\n").splitlines()
     assert tokens in told

@@ -45,7 +45,7 @@ def test_the_shipped_jobs_run_against_any_endpoint(bedrock_run: Any, bedrock: An
     done = bedrock_run(*sorted(PROMPTS.glob("*.yaml")), env=server.env)
     assert done.returncode == 0, done.stderr
     assert rows("tutor")[0]["endpoint"] == server.url
-    assert len(server.log) == 21
+    assert len(server.log) == 23
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------

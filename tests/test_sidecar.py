@@ -197,16 +197,18 @@ def test_a_template_that_fails_on_a_reply_keeps_the_reply(photos: Photos, bedroc
     photos.holds()
 
 
-def test_the_parsed_reply_is_written_as_json(photos: Photos, bedrock: Any, start_run: Any) -> None:
+def test_the_parsed_reply_is_written_as_json_or_in_a_template(photos: Photos, bedrock: Any) -> None:
     photos.save("a.png")
-    server = bedrock(REPLY)
-    photos.change(".txt", ".json")
+    server = bedrock("""- {match: 'What is', reply: '```json\n{"title": "Déjà vu", "n": 1}\n```'}\n""")
+    photos.job(_JOB.replace(".txt", ".json") + "response_schema: {type: object, required: [title]}\n")
     photos.run(env=server.env)
-    (row,) = photos.rows()
-    row["parsed"] = {"title": "Déjà vu", "n": 1}
-    (photos.folder / "outputs" / "job.jsonl").write_text(json.dumps(row) + "\n")
-    assert start_run("run", "job.yaml", env=server.env).wait(60) == 0
     assert photos.sidecars() == {"a.json": '{\n  "title": "Déjà vu",\n  "n": 1\n}\n'}
+    photos.change(
+        'sidecar: "{{ file.stem }}.json"', "sidecar: {path: '{{ file.stem }}.md', text: '# {{ parsed.title }}'}"
+    )
+    photos.run(env=server.env)
+    assert photos.sidecars()["a.md"] == "# Déjà vu"
+    assert len(server.log) == 1
 
 
 @pytest.mark.parametrize("value", ["blue", "red"])
@@ -351,9 +353,9 @@ def test_a_file_that_appears_during_the_call_is_kept_and_so_is_the_reply(
     photos: Photos, bedrock: Any, start_run: Any
 ) -> None:
     photos.save("a.png", "b.png")
-    server = bedrock(f"- {{match: 'What is a', latency: 1s, reply: slow}}\n{REPLY}")
+    server = bedrock(f"- {{match: 'What is a', latency: 2s, reply: slow}}\n{REPLY}")
     process = start_run("run", "job.yaml", env=server.env)
-    wait_for(lambda: "b.txt" in photos.sidecars())
+    wait_for((photos.photos / "b.txt").exists)
     (photos.photos / "a.txt").write_text("mine")
     told = process.communicate(timeout=60)[1]
     assert process.returncode == 3

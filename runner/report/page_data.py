@@ -91,7 +91,10 @@ class PageData:
     def _request(self, row: Row) -> dict[str, Any]:
         request = row["request"]
         if "body" in request:
-            return {"system": None, "messages": [], "settings": [], "body": self._text(_as_json(request["body"]))}
+            images = [self._image(row, image) for image in request.get("images", ())]
+            shown = {"role": "user", "text": self._shared("In the raw body:"), "images": images, "files": []}
+            body = self._text(_as_json(request["body"]))
+            return {"system": None, "messages": [shown] if images else [], "settings": [], "body": body}
         settings = {name: value for name, value in request["inference"].items() if value not in (None, [])}
         return {
             "system": request["system"] and self._shared(request["system"]),

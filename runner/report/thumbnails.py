@@ -107,8 +107,9 @@ class Thumbnails:
 
 def pictures_of(row: Row) -> Iterator[Picture]:
     """The images that a row names."""
-    for message in row["request"].get("messages", ()):
-        for image in message.get("images", ()):
+    request = row["request"]
+    for holder in (request, *request.get("messages", ())):  # a raw body has its images beside it
+        for image in holder.get("images", ()):
             yield picture_of(row, image)
 
 
