@@ -14,7 +14,7 @@ from runner.errors import Problem
 from runner.records import CaseFile, CaseGlob, Variant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from runner.errors import Place
@@ -77,6 +77,7 @@ class CaseList:
         self.allow_dirs = tuple(allow_dirs)
         self.variants = job.variants or (Variant(values={}, job=job),)
         self.rows_known: int | None = None  # of the file, once it has been read through
+        self.sidecars: Container[str] = ()  # paths that a pattern may match and that are no cases
         self._stamp: tuple[int, ...] | None = None  # of the file as it was then
 
     def only(self, ids: frozenset[str]) -> CaseList:
@@ -143,7 +144,9 @@ class CaseList:
                 self._refuse_changed(source)
             case CaseGlob(pattern=pattern, place=place):
                 for row in globs.files(pattern, self.job.path.parent, place=place, allow_dirs=self.allow_dirs):
-                    yield _Row(row.values["file"]["path"], place, row.values)
+                    path = row.values["file"]["path"]
+                    if path not in self.sidecars:
+                        yield _Row(path, place, row.values)
             case ():
                 yield _Row("", self.job.place)
             case specs:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from array import array
-from itertools import islice, pairwise
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from runner import body_images
+from runner import body_images, sidecar_paths
 from runner.cases import EVERYTHING, CaseList
 from runner.datasets.files import DataError
 from runner.errors import Problem, UsageError
@@ -20,15 +19,15 @@ from runner.rendering import Renderer
 from runner.sidecar import VARIABLES
 from runner.template import Templates, is_name
 from runner.template_problems import placed
-from runner.words import nearest, plural
+from runner.words import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from runner.cases import Chosen, Selection
+    from runner.cases import Selection
     from runner.job import Overrides
-    from runner.records import AssertionSpec, Job, SidecarFile
+    from runner.records import AssertionSpec, Job
     from runner.source import Document
 
 _NAMED_CASES = 3  # how many cases a problem names before it says how many more there are
@@ -89,7 +88,7 @@ def _problems(cases: CaseList) -> Iterator[Problem]:
             problems = list(_problems_of_glob(cases))
         case _:
             problems = list(_problems_of_cases(cases))
-    yield from problems or _problems_of_sidecars(cases)
+    yield from problems or sidecar_paths.problems(cases)
 
 
 def _uses_of_code(job: Job) -> Iterator[Problem]:
@@ -114,54 +113,17 @@ def _problems_of_glob(cases: CaseList) -> Iterator[Problem]:
     assert isinstance(cases.job.cases, CaseGlob)
     glob = cases.job.cases
     try:
+        if cases.job.sidecar is not None:
+            cases.sidecars = sidecar_paths.planned(cases)
         cases.rows_known = sum(1 for _ in cases.rows())
     except DataError as error:
         yield error.problem
         return
+    if not cases.rows_known:
+        message = f"every file that `{glob.pattern}` matches is a sidecar of this job"
+        yield Problem(message, glob.place, "write a pattern that its inputs match, such as `photos/*.jpg`")
     yield from _undefined_names(cases.job, ("file",), f"a case of `{glob.pattern}` has the variable `file`")
     yield from _undefined_fields(cases.job)
-
-
-def _problems_of_sidecars(cases: CaseList) -> Iterator[Problem]:
-    """Several cases that would write one file, and names that only the text of the sidecar needs."""
-    spec = cases.job.sidecar
-    if spec is None:
-        return
-    renderer = Renderer(cases.job, cases.allow_dirs)
-    needed = {} if spec.text is None else Templates(cases.job.path.parent).names(spec.text).needed
-    lacking: dict[str, list[str]] = {}
-    hashes = tuple(array("q") for _ in range(256))  # of a million cases no more is kept; each is small enough for a set
-    for chosen, found in _sidecars(cases, renderer):
-        hashed = hash(found.path)
-        hashes[hashed & 255].append(hashed)
-        for name in needed:
-            if name not in found.variables and name not in VARIABLES:
-                lacking.setdefault(name, []).append(chosen.id)
-    for name, ids in lacking.items():
-        assert spec.text is not None
-        meant = nearest(name, [*VARIABLES, *found.variables])
-        hint = f"did you mean `{meant}`?" if meant else "beside the case's variables there are `output` and `parsed`"
-        problem = Problem(f"undefined variable: `{name}`", placed(spec.text, needed[name]), hint)
-        yield _naming_cases(problem, ids)
-    repeated = {
-        one for part in hashes if len(set(part)) < len(part) for one, other in pairwise(sorted(part)) if one == other
-    }
-    same: dict[str, list[str]] = {}
-    for chosen, found in _sidecars(cases, renderer) if repeated else ():
-        if hash(found.path) in repeated and len(same) <= _NAMED_IDS:
-            same.setdefault(found.path, []).append(chosen.id)
-    for path, ids in islice(same.items(), _NAMED_IDS):
-        named = ", ".join(ids[:_NAMED_CASES]) + (", ..." if len(ids) > _NAMED_CASES else "")
-        hint = "let its path tell them apart, as `{{ file.name }}.txt` does for a.jpg and a.png"
-        message = f"the sidecar {path!r} would be written by {plural(len(ids), 'case')}: {named}"
-        yield Problem(message, spec.path.place, hint)
-
-
-def _sidecars(cases: CaseList, renderer: Renderer) -> Iterator[tuple[Chosen, SidecarFile]]:
-    for chosen in cases.unrepeated():
-        found = renderer.sidecar(chosen)
-        if found is not None:
-            yield chosen, found
 
 
 def _problems_of_file(cases: CaseList, file: CaseFile) -> Iterator[Problem]:

@@ -211,6 +211,28 @@ def test_the_parsed_reply_is_written_as_json_or_in_a_template(photos: Photos, be
     assert len(server.log) == 1
 
 
+@pytest.mark.parametrize("path", ["{{ file.stem }}.txt", "{{ file.name }}.txt", "captions/{{ file.stem }}.txt"])
+def test_sidecars_that_the_pattern_matches_are_no_cases(path: str, photos: Photos, bedrock: Any) -> None:
+    photos.save("a.png", "b.png")
+    photos.job(_JOB.replace("photos/*.png", "photos/**/*").replace("{{ file.stem }}.txt", path))
+    server = bedrock(REPLY)
+    photos.run(env=server.env)
+    photos.save("c.png")
+    for options in (["--limit", "1"], []):
+        photos.run(*options, env=server.env)
+    assert [row["case"] for row in photos.rows()] == ["photos/a.png", "photos/b.png", "photos/c.png"]
+    assert len(server.log) == 3
+
+
+def test_a_pattern_that_matches_only_sidecars_is_told(photos: Photos, bedrock_run: Any) -> None:
+    photos.save("a.png")
+    (photos.photos / "a.txt").write_text("text")
+    photos.job(_JOB.replace("*.png", "*.txt"))
+    done = bedrock_run("--local", "job.yaml")
+    assert done.returncode == 2
+    assert "every file that `photos/*.txt` matches is a sidecar of this job" in done.stderr
+
+
 @pytest.mark.parametrize("value", ["blue", "red"])
 def test_only_a_case_that_passes_has_a_sidecar(value: str, photos: Photos, bedrock: Any) -> None:
     photos.save("a.png", "bad.png")
