@@ -548,7 +548,7 @@ function caption(each) {
   return [
     why ? h("span", { class: `clamp told-${each.status}` }, excerpt(why)) : null,
     fields
-      ? fields.map(([name, value]) => h("span", { class: "line" }, name ? h("span", { class: "dim" }, `${name} `) : null, excerpt(textOf(value))))
+      ? fields.map(([name, value], index) => h("span", { class: index || fields.length > 2 ? "line" : "clamp lead" }, name ? h("span", { class: "dim" }, `${name} `) : null, excerpt(textOf(value))))
       : told && h("span", { class: "clamp" }, told),
   ];
 }
