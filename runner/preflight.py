@@ -34,6 +34,9 @@ class Files:
 
     def add(self, case: Case, known: Models) -> None:
         """Count the files of a case that can be asked."""
+        for image in case.request.images:
+            self.pictures += 1
+            self._add(image, case.job.model, known)
         for message in case.request.messages:
             self.pictures += len(message.images)
             self.documents += len(message.documents)

@@ -109,7 +109,7 @@ def test_what_would_become_of_pictures_is_told_before_anything_is_sent(bedrock_r
     assert checked.returncode == 3
     assert "3 of 11 cases cannot be asked and would be in error" in checked.stderr
     assert "the image 'photos/broken.jpg' is damaged: it is cut short" in checked.stderr
-    told = "8 pictures, sent 2 as they are, 6 made to fit (converted from bmp: 1, CMYK to RGB: 1, scaled down: 1"
+    told = "8 pictures: 2 unchanged, 6 made to fit (converted from bmp: 1, CMYK to RGB: 1, scaled down: 1"
     assert told in checked.stderr
     planned = json.loads(bedrock_run("--dry-run", "--json", "album.yaml").stdout)["jobs"][0]
     assert planned["faults"] == 3

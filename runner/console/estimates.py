@@ -39,8 +39,8 @@ def dry_run_lines(estimate: dict[str, Any], *, max_cost: float | None) -> Iterat
 
 
 def files_told(files: dict[str, Any]) -> str | None:
-    """`5,000 pictures, sent 4,100 as they are, 900 made to fit (scaled down: 850, ...); about 9,000,000 tokens`; None
-    if there are no files.
+    """`5,000 pictures: 4,100 unchanged, 900 made to fit (scaled down: 850, ...); about 9,000,000 tokens`; None if there
+    are no files.
     """
     kinds = [_pictures(files)] if files["pictures"] else []
     kinds += [plural(files[f"{kind}s"], kind) for kind in ("document", "video") if files[f"{kind}s"]]
@@ -53,9 +53,9 @@ def files_told(files: dict[str, Any]) -> str | None:
 def _pictures(files: dict[str, Any]) -> str:
     unchanged, changed = files["pictures"] - files["changed"], files["changed"]
     changes = ", ".join(f"{change}: {count:,}" for change, count in files["changes"].items())
-    parts = [f"{unchanged:,} as they are"] if unchanged else []
+    parts = [f"{unchanged:,} unchanged"] if unchanged else []
     parts += [f"{changed:,} made to fit ({changes})"] if changed else []
-    return f"{plural(files['pictures'], 'picture')}, sent {', '.join(parts)}"
+    return f"{plural(files['pictures'], 'picture')}: {', '.join(parts)}"
 
 
 def _cases(entry: dict[str, Any]) -> str:
