@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import pytest
+from command_server import CommandServer
 from hostile import HOSTILE
 from jsonschema import Draft202012Validator
 
@@ -111,20 +112,19 @@ class BedrockRun(Protocol):
     ) -> subprocess.CompletedProcess[str]: ...
 
 
+@pytest.fixture(scope="session")
+def command_server() -> Iterator[CommandServer]:
+    with CommandServer() as server:
+        yield server
+
+
 @pytest.fixture
-def bedrock_run(tmp_path: Path) -> BedrockRun:
+def bedrock_run(tmp_path: Path, command_server: CommandServer) -> BedrockRun:
     def run(
         *args: str | Path, env: Mapping[str, str] | None = None, stdin: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "runner", *map(str, args)],
-            cwd=tmp_path,
-            env={**os.environ, **(env or {})},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
+        done = command_server.run(
+            [*map(str, args)], folder=tmp_path, env={**os.environ, **(env or {})}, stdin=stdin, timeout=100
         )
         for path in tmp_path.glob("outputs/*.jsonl"):
             read_rows(path.read_text())

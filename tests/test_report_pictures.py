@@ -95,7 +95,10 @@ def test_a_job_of_pictures_is_shown_as_pictures_with_what_failed_first(tmp_path:
     expect(passed).to_contain_text("A tabby cat.")
     expect(passed.locator(".status-passed")).to_have_text("passed")
     expect(without).to_contain_text("no image")
-    assert parsed.locator(".picture-caption .line").all_text_contents() == ["what cat", 'tags [ "soft" ]']
+    assert parsed.locator(".picture-caption .lead, .picture-caption .line").all_text_contents() == [
+        "what cat",
+        'tags [ "soft" ]',
+    ]
     assert len(data_of(tmp_path / "report.html")["thumbnails"]) == 2  # each content once
 
 
