@@ -90,7 +90,7 @@ def become(request: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["folder"])
-    sys.path[0] = os.getcwd()
+    sys.path[0] = request["folder"]
     sys.argv = ["-m", *request["arguments"]]
 
 
