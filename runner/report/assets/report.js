@@ -502,7 +502,7 @@ function drawPictures() {
     return h("div", { class: "picture-row", role: "row", "aria-rowindex": String(row + 1) }, tiles);
   };
   const spacer = () => h("div", { class: "spacer", "aria-hidden": "true" });
-  list = new VirtualList(pictures, { height: 320, length: Math.ceil(shown.length / columns), columns, draw, spacer });
+  list = new VirtualList(pictures, { height: 356, length: Math.ceil(shown.length / columns), columns, draw, spacer });
   markActive();
 }
 
@@ -1071,9 +1071,10 @@ function begin() {
   const theme = rememberedTheme();
   if (theme === "dark" || theme === "light") document.documentElement.dataset.theme = theme;
   showTheme();
-  if (innerWidth < 600) document.querySelector(".charts")?.removeAttribute("open"); // the cases would be far below
   prepare();
   if (cases.filter(hasPicture).length > cases.length / 2) state.view = "pictures"; // what a reader of captions looks for
+  const isFarBelow = innerWidth < 600 || state.view === "pictures"; // what a reader came for, if the charts are open
+  if (isFarBelow) document.querySelector(".charts")?.removeAttribute("open");
   fillControls();
   update();
   followAddress();
