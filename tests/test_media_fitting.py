@@ -449,6 +449,44 @@ def test_a_second_header_hides_nothing(tmp_path: Path) -> None:
         media.content(replace(image, fit=media.plan(image, Limits(max_edge=80))))
 
 
+def jpeg_segment(marker: int, content: bytes) -> bytes:
+    return bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content
+
+
+def jpeg_scan(*channels: int) -> bytes:
+    tables = b"".join(bytes([channel, 0]) for channel in channels)
+    return jpeg_segment(0xDA, bytes([len(channels)]) + tables + b"\0\x3f\0") + b"\x12\x34\xff\0"
+
+
+def jpeg_of(frame: int, *scans: bytes) -> bytes:
+    """A small file that says that it has 10000x10000 pixels, in scans."""
+    header = struct.pack(">BHHB", 8, 10_000, 10_000, 3) + bytes([1, 17, 0, 2, 17, 0, 3, 17, 0])
+    return b"\xff\xd8" + jpeg_segment(frame, header) + b"".join(scans) + b"\xff\xd9"
+
+
+def test_a_jpeg_with_a_channel_a_scan_takes_the_memory_of_a_progressive_one(tmp_path: Path) -> None:
+    whole, parts = jpeg_of(0xC0, jpeg_scan(1, 2, 3)), jpeg_of(0xC0, jpeg_scan(1), jpeg_scan(2), jpeg_scan(3))
+    assert planned(tmp_path, whole, Limits(max_edge=1000)).width == 1000
+    with pytest.raises(MediaError, match="JPEG may have 89 million"):
+        planned(tmp_path, parts, Limits(max_edge=1000))
+
+
+def test_a_jpeg_of_very_many_scans_is_not_decoded(tmp_path: Path) -> None:
+    first = jpeg_scan(1, 2, 3)
+    assert described(tmp_path, jpeg_of(0xC2, first, *[jpeg_scan(1)] * 199)).progressive
+    with pytest.raises(MediaError, match="it has 201 scans"):
+        described(tmp_path, jpeg_of(0xC2, first, *[jpeg_scan(1)] * 200))
+    film = b"\xff\xda" * 1000
+    assert described(tmp_path, jpeg_of(0xC2, first) + film + b"\xff\xd9").progressive
+
+
+def test_a_jpeg_that_is_mostly_filling_is_not_read_to_its_end(tmp_path: Path) -> None:
+    whole = saved(colourful(), "JPEG")
+    assert described(tmp_path, whole[:2] + b"\xff" * 1000 + whole[2:]).width == 96
+    with pytest.raises(MediaError, match="its header has no end"):
+        described(tmp_path, whole[:2] + b"\xff" * 1_100_000 + whole[2:])
+
+
 def test_a_photograph_of_200_megapixels_is_taken(tmp_path: Path) -> None:
     fit = planned(tmp_path, header_of("JPEG", 16_320, 12_240), Limits(max_edge=1568))
     assert (fit.width, fit.height) == (1568, 1176)
