@@ -166,10 +166,10 @@ def test_the_content_of_a_file_is_no_path_and_is_not_told_whole(start: str, tmp_
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has these folders")
 def test_files_in_memory_are_files_and_what_the_system_tells_of_itself_is_none(tmp_path: Path) -> None:
     assert "shows how the system is doing" in refusal("/proc/version", tmp_path, Path("/proc")).message
-    with NamedTemporaryFile(dir="/dev/shm") as file:  # noqa: S108 - it is about that folder
+    with NamedTemporaryFile(dir="/dev/shm") as file:
         file.write(RED_PIXEL)
         file.flush()
-        assert describe(file.name, tmp_path, allow_dirs=[Path("/dev/shm")]).bytes == len(RED_PIXEL)  # noqa: S108
+        assert describe(file.name, tmp_path, allow_dirs=[Path("/dev/shm")]).bytes == len(RED_PIXEL)
 
 
 @pytest.mark.timeout(10)

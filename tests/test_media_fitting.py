@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import random
 import struct
 import sys
 import threading
+import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -398,6 +400,29 @@ def test_without_the_extra_the_error_says_how_to_get_it(tmp_path: Path, monkeypa
         assert "pip install 'bedrock-run[heic]'" in caught.value.hint
 
 
+# --- raw photographs -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        saved(colourful(), "TIFF", tiffinfo={254: 1}),  # Nikon, Sony, Pentax
+        saved(colourful(), "TIFF", tiffinfo={50706: b"\1\4\0\0"}),  # DNG
+        b"II*\0\x10\0\0\0CR\2\0" + bytes(100),
+        b"\0\0\0\x18ftypcrx \0\0\0\1crx isom",
+        b"FUJIFILMCCD-RAW 0201" + bytes(100),
+    ],
+)
+def test_the_small_copy_within_a_raw_photograph_is_not_sent_for_it(content: bytes, tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match="is a raw photograph") as caught:
+        described(tmp_path, content)
+    assert caught.value.hint == "export it as jpeg from the program that develops it"
+
+
+def test_a_tiff_of_several_pages_is_no_raw_photograph(tmp_path: Path) -> None:
+    assert described(tmp_path, saved(colourful(), "TIFF", tiffinfo={254: 2})).media_type == "image/tiff"
+
+
 # --- damaged, hostile, huge ------------------------------------------------------------------------------------------
 
 
@@ -548,6 +573,25 @@ def test_whatever_a_decoder_raises_is_the_rows_error(
     assert "\n" not in caught.value.message
     with pytest.raises(MediaError, match="damaged"):
         media.thumbnail(image, side=10)
+
+
+def test_what_pillow_finds_odd_is_told_to_no_one_and_its_own_warnings_are_as_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def warn(picture: PIL.Image.Image) -> PIL.Image.Image:
+        warnings.warn_explicit("odd", UserWarning, "TiffImagePlugin.py", 1, module="PIL.TiffImagePlugin")
+        assert logging.getLogger("PIL").handlers
+        return of_8_bits(picture)
+
+    of_8_bits = pictures._of_8_bits
+    monkeypatch.setattr(pictures, "_of_8_bits", warn)
+    before = list(warnings.filters)
+    fitted(tmp_path, saved(colourful(), "BMP"))  # a warning would be an error
+    image = described(tmp_path, saved(colourful(), "BMP"))
+    with ThreadPoolExecutor(2) as pool:
+        assert all(pool.map(lambda _: media.thumbnail(image, side=20), range(8)))
+    assert list(warnings.filters) == before
+    assert not logging.getLogger("PIL").handlers
 
 
 # --- reading, keeping, waiting ---------------------------------------------------------------------------------------
