@@ -12,12 +12,14 @@ import threading
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import PIL.Image
 import PIL.ImageCms
+import PIL.ImageDraw
 import PIL.ImageOps
 import PIL.ImageStat
 import pytest
@@ -25,8 +27,9 @@ import skimage
 
 from runner import media
 from runner.errors import CallError, FailureCode
-from runner.media import Limits, files, fitting, pictures
+from runner.media import Limits, files, fitting, limits, pictures
 from runner.media.files import MediaError
+from runner.threads import cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -267,6 +270,39 @@ def test_a_large_transparent_picture_becomes_a_webp(tmp_path: Path) -> None:
     assert sent.has_transparency_data
 
 
+def screen(width: int, height: int) -> PIL.Image.Image:
+    """Text in black on white, with a button."""
+    picture = PIL.Image.new("RGB", (width, height), "white")
+    draw = PIL.ImageDraw.Draw(picture)
+    for line in range(10, height, 20):
+        draw.text((10, line), "It was the best of times, it was the worst of times. " * (width // 320), fill="black")
+    draw.rectangle((width // 2, height // 2, width // 2 + 200, height // 2 + 60), fill="#2266cc")
+    return picture
+
+
+def test_what_a_screen_shows_stays_a_png(tmp_path: Path) -> None:
+    whole = screen(1600, 900)
+    fit, sent = fitted(tmp_path, saved(whole, "PNG"), Limits(max_edge=1568))
+    assert (fit.media_type, fit.width) == ("image/png", 1568)
+    assert_alike(sent, whole)
+    assert planned(tmp_path, saved(noise(200, 100), "PNG"), Limits(max_edge=100)).media_type == "image/jpeg"
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_drawing_that_is_too_large_as_a_png_gets_256_colours(
+    mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = screen(400, 300).convert(mode)
+    if mode == "RGBA":
+        picture.paste((0, 0, 0, 0), (0, 0, 100, 100))
+    content = saved(picture, "PNG")
+    monkeypatch.setattr(fitting, "MAX_BYTES", 20_000)
+    fit, sent = fitted(tmp_path, content, Limits(max_edge=390))
+    assert (fit.media_type, sent.mode) == ("image/png", "P")
+    assert_alike(sent, picture)
+    assert sent.has_transparency_data is (mode == "RGBA")
+
+
 def test_too_many_bytes_are_recompressed(tmp_path: Path) -> None:
     content = saved(noise(1300, 1100), "PNG")
     fit, _ = fitted(tmp_path, content)
@@ -285,14 +321,25 @@ def test_too_many_bytes_of_a_drawing_are_recompressed_too(mode: str, tmp_path: P
     assert_alike(sent, picture)
 
 
-def test_what_does_not_compress_is_made_smaller_than_planned(tmp_path: Path) -> None:
-    image = described(tmp_path, saved(noise(3000, 2500), "JPEG", quality=95))
-    fit = media.plan(image, Limits())
-    assert fit is not None
-    sent = media.content(replace(image, fit=fit))
-    assert len(sent) <= media.MAX_BYTES
-    with PIL.Image.open(io.BytesIO(sent)) as picture:
-        assert picture.width / picture.height == pytest.approx(1.2, abs=0.01)
+def harsh_noise(mode: str, width: int, height: int) -> PIL.Image.Image:
+    """What compresses worst: each channel of each pixel is at one end or the other."""
+    ends = bytes(0 if shade < 128 else 255 for shade in range(256))
+    size = width * height * len(PIL.Image.new(mode, (1, 1)).getbands())
+    return PIL.Image.frombytes(mode, (width, height), random.Random(1).randbytes(size).translate(ends))
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "sent"),
+    [("RGB", "JPEG", "image/jpeg"), ("RGB", "BMP", "image/jpeg"), ("RGBA", "PNG", "image/webp")],
+)
+def test_what_hardly_compresses_is_sent_in_the_size_that_was_planned(
+    mode: str, kind: str, sent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = 400
+    most = media.MAX_BYTES * side**2 // limits._MOST_ENCODED_PIXELS[sent]  # as if it had as many pixels as may be
+    monkeypatch.setattr(fitting, "MAX_BYTES", most)
+    fit, _ = fitted(tmp_path, saved(harsh_noise(mode, side, side), kind), Limits(max_bytes=most))
+    assert (fit.media_type, fit.width, fit.height) == (sent, side, side)
 
 
 @pytest.mark.parametrize(
@@ -492,7 +539,7 @@ def jpeg_of(frame: int, *scans: bytes) -> bytes:
 def test_a_jpeg_with_a_channel_a_scan_takes_the_memory_of_a_progressive_one(tmp_path: Path) -> None:
     whole, parts = jpeg_of(0xC0, jpeg_scan(1, 2, 3)), jpeg_of(0xC0, jpeg_scan(1), jpeg_scan(2), jpeg_scan(3))
     assert planned(tmp_path, whole, Limits(max_edge=1000)).width == 1000
-    with pytest.raises(MediaError, match="JPEG may have 89 million"):
+    with pytest.raises(MediaError, match="a progressive JPEG may have 89 million"):
         planned(tmp_path, parts, Limits(max_edge=1000))
 
 
@@ -674,7 +721,40 @@ def test_no_more_pictures_are_decoded_at_once_than_there_are_cores(
     images = [replace(image, fit=media.plan(image, Limits(max_edge=edge))) for edge in range(100, 140)]
     with ThreadPoolExecutor(16) as pool:
         assert all(pool.map(media.content, images))
-    assert 1 <= most <= (os.cpu_count() or 1)
+    assert 1 <= most <= cores()
+
+
+def test_a_large_picture_is_one_of_which_many_pixels_are_decoded(tmp_path: Path) -> None:
+    huge = described(tmp_path, header_of("JPEG", 10_000, 8_000))
+    assert not is_large(huge, (1500, 1200))  # decoded at a quarter
+    assert is_large(huge, (5001, 4001))  # at its whole size
+    assert is_large(replace(huge, progressive=True), (1500, 1200))
+    assert is_large(replace(huge, media_type="image/png"), (1500, 1200))
+    assert not is_large(replace(huge, width=5000, height=5000, media_type="image/png"), (1500, 1500))
+
+
+def is_large(image: Image, size: tuple[int, int]) -> bool:
+    with fitting.room(image, size):
+        return fitting._place_of_large.locked()
+
+
+def test_what_is_at_hand_waits_for_no_room(tmp_path: Path) -> None:
+    image = described(tmp_path, saved(noise(30, 20), "BMP"))
+    image = replace(image, fit=media.plan(image, Limits()))
+    assert not media.is_at_hand(image)
+    first = media.content(image)
+    assert media.is_at_hand(image)
+    with ExitStack() as rooms:
+        for _ in range(cores()):
+            rooms.enter_context(fitting.room(image, (30, 20)))
+        assert media.content(image) == first
+
+
+def test_cores_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 7}, raising=False)
+    assert cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert cores() == (os.cpu_count() or 1)
 
 
 @pytest.mark.parametrize(
