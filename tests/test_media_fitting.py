@@ -738,6 +738,7 @@ def is_large(image: Image, size: tuple[int, int]) -> bool:
         return fitting._place_of_large.locked()
 
 
+@pytest.mark.timeout(20)
 def test_what_is_at_hand_waits_for_no_room(tmp_path: Path) -> None:
     image = described(tmp_path, saved(noise(30, 20), "BMP"))
     image = replace(image, fit=media.plan(image, Limits()))
