@@ -17,16 +17,16 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
-from runner import __version__, failures
+from runner import __version__, failures, media
 from runner.account import Account, Keys
 from runner.errors import CallError, FailureCode
 from runner.eventstream import Decoder, EventStreamError
 from runner.hints import Target
 from runner.media import rules
 from runner.media.attached import AttachedFiles
-from runner.records import S3Object
+from runner.records import Image, S3Object
 from runner.signing import signed
-from runner.threads import in_daemon_thread
+from runner.threads import cores, in_daemon_thread
 from runner.wire import IncompleteReply, ModelFault, wire_for
 from runner.words import plural
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from runner.account import Connection, Route
     from runner.eventstream import Event
-    from runner.records import Case, Message, Reply
+    from runner.records import Case, DiskFile, Message, Reply
     from runner.wire import ReplyStream, Wire
 
     _Body = bytes | AsyncIterator[bytes]
@@ -50,6 +50,7 @@ _CONNECT_SECONDS = 20.0
 _KEEPALIVE_SECONDS = 60  # NAT gateways and VPC endpoints forget a TCP connection that is silent for 350 s
 _TRAILER_SECONDS = 1.0
 _PIECE = 64 * 1024  # bytes of a large body that are sent at once
+_MOST_READ = 32  # bodies whose files are read at once
 _LARGEST_TOLD = 3  # files of a request that is too large
 _SHORTEST_SECRET = 16  # a shorter one is the emulator's, and may be a word of any message
 
@@ -63,6 +64,8 @@ class Bedrock:
         self._regions: dict[str | None, str] = {}
         self._routes: dict[str, Route] = {}
         self._route_lock = asyncio.Lock()
+        self._reading = asyncio.Semaphore(_MOST_READ)
+        self._fitting = asyncio.Semaphore(2 * cores())  # more than can work: some wait until a large picture is done
         self._run = uuid.uuid4()
 
     async def __aenter__(self) -> Self:
@@ -132,12 +135,23 @@ class Bedrock:
         wire = wire_for(case)
         url = _url(route.url, job.model, wire.operation(stream=job.stream))
         build = partial(self._build, case, messages, wire=wire, url=url, region=region, keys=keys)
-        has_files = bool(case.request.images) or any(message.attached for message in messages)
-        headers, body = await asyncio.to_thread(build) if has_files else build()
+        files = [*case.request.images, *(file for message in messages for file in message.attached)]
+        headers, body = await self._built(build, files) if files else build()
         headers |= about
         target = partial(self._target, case, region=region, route=route, keys=keys)
         exchange = _Exchange(self._http, route=route, wire=wire, target=target, on_text=on_text)
         return await exchange.run(url, headers=headers, body=body, stream=job.stream, seconds=job.timeout)
+
+    async def _built(
+        self, build: Callable[[], tuple[dict[str, str], _Body]], files: Iterable[Image | DiskFile | S3Object]
+    ) -> tuple[dict[str, str], _Body]:
+        """What `build` gives, in a thread, since it reads files. What goes as it is waits for no picture to be fitted.
+
+        An interrupted run waits for no picture.
+        """
+        to_fit = any(isinstance(file, Image) and not media.is_at_hand(file) for file in files)
+        async with self._fitting if to_fit else self._reading:
+            return await in_daemon_thread(build)
 
     async def _route(self, region: str) -> Route:
         if region not in self._routes:

@@ -29,7 +29,7 @@ def file_variables(name: Mapping[str, Any], root: Path, *, allow_dirs: Sequence[
     def picture() -> tuple[int, int, str]:
         try:
             image = media.look(path, root, allow_dirs=allow_dirs)
-            return image.width, image.height, exif.taken(image.file)
+            return image.width, image.height, exif.taken(image)
         except MediaError as error:
             raise RefusedError(error.message, error.hint or "match only images, or leave the variable out") from error
         except OSError as error:

@@ -11,7 +11,7 @@ import struct
 import weakref
 from binascii import crc32
 from collections.abc import Awaitable, Callable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import ExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +23,23 @@ from runner.account import Connection
 from runner.bedrock import Bedrock, _keepalive_socket
 from runner.errors import CallError, FailureCode, Place
 from runner.limits import Slot
-from runner.records import AttemptRecord, Case, Inference, Job, Message, Rate, Reply, Request, RetrySettings, Usage
+from runner.media import fitting
+from runner.records import (
+    AttemptRecord,
+    Case,
+    Fit,
+    Image,
+    Inference,
+    Job,
+    Message,
+    Rate,
+    Reply,
+    Request,
+    RetrySettings,
+    Usage,
+)
 from runner.retry import call_with_retries
+from runner.threads import cores
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -318,6 +333,33 @@ def test_an_image_is_read_when_it_is_sent(tmp_path: Path) -> None:
     error = failure(case, b"")
     assert error.code is FailureCode.INPUT
     assert "has changed" in error.message
+
+
+@pytest.mark.timeout(20)
+def test_what_is_sent_as_it_is_waits_for_no_picture_to_be_fitted_and_neither_does_the_end(tmp_path: Path) -> None:
+    (tmp_path / "red.png").write_bytes(RED_PIXEL)
+    image = media.describe("red.png", tmp_path)
+    fit = Fit(media_type="image/jpeg", width=1, height=1, changes=())
+
+    async def ask(bedrock: Bedrock, image: Image) -> Reply:
+        case = case_of(request=Request(messages=(Message(role="user", text="colour?", images=(image,)),)))
+        return await bedrock.call(case, case.request.messages)
+
+    async def run() -> str | None:
+        async with serving(http(json.dumps(MESSAGE).encode())) as server, connect(server.url) as bedrock:
+            waiting = [asyncio.create_task(ask(bedrock, replace(image, fit=fit))) for _ in range(100)]
+            await asyncio.sleep(0)
+            reply = await ask(bedrock, image)
+            assert not any(task.done() for task in waiting)
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+            return reply.text
+
+    with ExitStack() as rooms:
+        for _ in range(cores()):
+            rooms.enter_context(fitting.room(image, (1, 1)))
+        assert asyncio.run(run()) == "Hi"
 
 
 def test_many_calls_side_by_side() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from conftest import BedrockRun
 from PIL import Image
 
+from runner import media
 from runner.media import exif
 
 _JOB = """\
@@ -39,6 +41,10 @@ def save(path: Path, size: tuple[int, int] = (6, 4), **tags: Any) -> None:
         data.get_ifd(0x8769)[0x9003] = tags["taken"]
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path, exif=data)
+
+
+def taken(path: Path) -> str:
+    return exif.taken(media.look(path.name, path.parent))
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -136,23 +142,41 @@ def test_a_template_may_ask_whether_a_file_has_what_none_has(bedrock_run: Bedroc
 )
 def test_only_a_sensible_time_is_a_time(value: str, expected: str, tmp_path: Path) -> None:
     save(tmp_path / "x.jpg", taken=value)
-    assert exif.taken(tmp_path / "x.jpg") == expected
+    assert taken(tmp_path / "x.jpg") == expected
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".avif"])
 def test_every_format_may_tell_when_it_was_taken(suffix: str, tmp_path: Path) -> None:
     save(tmp_path / f"x{suffix}", changed="2026:11:22 20:00:00", orientation=8)
-    assert exif.taken(tmp_path / f"x{suffix}") == "2026-11-22T20:00:00"
+    assert taken(tmp_path / f"x{suffix}") == "2026-11-22T20:00:00"
+
+
+def test_photographs_of_iphones_tell_it_too(tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    save(tmp_path / "x.jpg", (64, 48), taken="2026:11:22 20:00:00")
+    with Image.open(tmp_path / "x.jpg") as picture:
+        heif.from_pillow(picture).save(tmp_path / "x.heic", exif=picture.getexif().tobytes())
+    assert taken(tmp_path / "x.heic") == "2026-11-22T20:00:00"
+
+
+def test_a_photograph_of_200_megapixels_tells_it_too(tmp_path: Path) -> None:
+    save(tmp_path / "x.jpg", taken="2026:11:22 20:00:00")
+    content = bytearray((tmp_path / "x.jpg").read_bytes())
+    at = content.index(b"\xff\xc0") + 5
+    content[at : at + 4] = (12_240).to_bytes(2, "big") + (16_320).to_bytes(2, "big")
+    (tmp_path / "x.jpg").write_bytes(content)
+    assert taken(tmp_path / "x.jpg") == "2026-11-22T20:00:00"
 
 
 def test_damaged_exif_says_nothing(tmp_path: Path) -> None:
     save(tmp_path / "x.jpg", taken="2026:11:22 20:00:00")
     whole = (tmp_path / "x.jpg").read_bytes()
+    image = replace(media.look("x.jpg", tmp_path), file=tmp_path / "y.jpg")
     for at in range(20, len(whole), 7):
         (tmp_path / "y.jpg").write_bytes(whole[:at] + b"\xff\xff" + whole[at + 2 :])
-        assert len(exif.taken(tmp_path / "y.jpg")) in (0, len("2026-11-22T20:00:00"))
+        assert len(exif.taken(image)) in (0, len("2026-11-22T20:00:00"))
         (tmp_path / "y.jpg").write_bytes(whole[:at])
-        assert exif.taken(tmp_path / "y.jpg") in ("", "2026-11-22T20:00:00")
+        assert exif.taken(image) in ("", "2026-11-22T20:00:00")
 
 
 def test_names_may_be_anything_from_glob_to_row_and_key(bedrock_run: BedrockRun, tmp_path: Path) -> None:

@@ -4,16 +4,18 @@ import base64
 import io
 import os
 import struct
+import sys
 import zlib
 from hashlib import sha256
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
 
 import PIL.Image
 import pytest
 
 from runner.errors import CallError, FailureCode
-from runner.media import MAX_BYTES, Limits, describe, files, plan, read_base64
+from runner.media import MAX_BYTES, Limits, content, describe, files, headers, plan
 from runner.media.files import MediaError
 
 if TYPE_CHECKING:
@@ -31,9 +33,9 @@ def picture(kind: str, width: int = 5, height: int = 3) -> bytes:
     return stream.getvalue()
 
 
-def refusal(path: str, root: Path) -> MediaError:
+def refusal(path: str, root: Path, *allow_dirs: Path) -> MediaError:
     with pytest.raises(MediaError) as caught:
-        describe(path, root)
+        describe(path, root, allow_dirs=allow_dirs)
     return caught.value
 
 
@@ -42,13 +44,13 @@ def refusal(path: str, root: Path) -> MediaError:
     [("PNG", "image/png"), ("JPEG", "image/jpeg"), ("GIF", "image/gif"), ("WEBP", "image/webp")],
 )
 def test_an_image_is_what_its_content_says(kind: str, media_type: str, tmp_path: Path) -> None:
-    content = picture(kind)
-    (tmp_path / "wrong.txt").write_bytes(content)
+    written = picture(kind)
+    (tmp_path / "wrong.txt").write_bytes(written)
     image = describe("wrong.txt", tmp_path)
     assert image.media_type == media_type
     assert (image.path, image.file) == ("wrong.txt", tmp_path / "wrong.txt")
-    assert (image.bytes, image.sha256) == (len(content), sha256(content).hexdigest())
-    assert base64.b64decode(read_base64(image)) == content
+    assert (image.bytes, image.sha256) == (len(written), sha256(written).hexdigest())
+    assert content(image) == written
     assert (image.width, image.height) == (5, 3)
 
 
@@ -72,6 +74,32 @@ def test_nothing_outside_the_folder_is_read(tmp_path: Path) -> None:
         assert describe(path, root, allow_dirs=[tmp_path]).file == outside
 
 
+def test_the_folder_to_allow_is_told_as_a_shell_takes_it(tmp_path: Path) -> None:
+    (tmp_path / "two words").mkdir()
+    (tmp_path / "two words" / "red.png").write_bytes(RED_PIXEL)
+    error = refusal("../two words/red.png", tmp_path / "job")
+    assert error.hint is not None
+    assert error.hint.endswith(f"--allow-dir '{tmp_path}/two words'")
+
+
+def test_what_takes_the_place_of_a_file_that_was_found_is_not_read(tmp_path: Path) -> None:
+    root, secret = tmp_path / "job", tmp_path / "secret.png"
+    (root / "photos").mkdir(parents=True)
+    secret.write_bytes(RED_PIXEL)
+    (root / "photos" / "secret.png").write_bytes(RED_PIXEL)
+    found = files.find("photos/secret.png", root)
+
+    (root / "photos").rename(root / "before")
+    (root / "photos").symlink_to(tmp_path)
+    with pytest.raises(MediaError, match="another file was put in its place"):
+        files.content(found)
+    (root / "photos").unlink()
+    (root / "photos").mkdir()
+    (root / "photos" / "secret.png").symlink_to(secret)
+    with pytest.raises(OSError, match="symbolic links"):
+        files.open_regular(found.file)
+
+
 def test_a_link_within_the_folder_is_followed(tmp_path: Path) -> None:
     (tmp_path / "red.png").write_bytes(RED_PIXEL)
     (tmp_path / "link.png").symlink_to("red.png")
@@ -79,7 +107,7 @@ def test_a_link_within_the_folder_is_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "kind"),
+    ("begins", "kind"),
     [
         (b"\0\0\0\x18ftypisom\0\0\0\0", "video"),
         (b"%PDF-1.7", "PDF"),
@@ -92,8 +120,8 @@ def test_a_link_within_the_folder_is_followed(tmp_path: Path) -> None:
         (b"RIFF\0\0\0\0WAVE", "format that is not known"),
     ],
 )
-def test_other_formats_are_named(content: bytes, kind: str, tmp_path: Path) -> None:
-    (tmp_path / "x.png").write_bytes(content)
+def test_other_formats_are_named(begins: bytes, kind: str, tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(begins)
     error = refusal("x.png", tmp_path)
     assert kind in error.message
     assert error.hint == "convert it to png, jpeg, gif or webp"
@@ -111,7 +139,7 @@ def test_the_size_limit_counts_raw_bytes(tmp_path: Path) -> None:
     (tmp_path / "most.png").write_bytes(png + bytes(MAX_BYTES - len(png)))
     most = describe("most.png", tmp_path)
     assert plan(most, limits) is None
-    assert len(read_base64(most)) == 5 * 1024 * 1024
+    assert len(base64.b64encode(content(most))) == 5 * 1024 * 1024
 
     (tmp_path / "more.png").write_bytes(png + bytes(MAX_BYTES - len(png) + 1))
     with pytest.raises(MediaError, match=r"3,932,161 bytes; Bedrock takes at most 3,932,160"):
@@ -124,6 +152,24 @@ def test_a_url_is_no_file(url: str, tmp_path: Path) -> None:
     assert "URL" in error.message
     assert error.hint is not None
     assert "download" in error.hint
+
+
+@pytest.mark.parametrize("start", ["data:image/png;base64,", "Data:;base64,", "data:,", ""])
+def test_the_content_of_a_file_is_no_path_and_is_not_told_whole(start: str, tmp_path: Path) -> None:
+    error = refusal(start + "iVBORw0KGgo/" * 10_000, tmp_path)
+    assert len(error.message) + len(error.hint or "") < 1000
+    if start:
+        assert "is a data: URI; an image must be a file" in error.message
+        assert error.hint == "decode it into a file next to the job file and name that"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has these folders")
+def test_files_in_memory_are_files_and_what_the_system_tells_of_itself_is_none(tmp_path: Path) -> None:
+    assert "shows how the system is doing" in refusal("/proc/version", tmp_path, Path("/proc")).message
+    with NamedTemporaryFile(dir="/dev/shm") as file:
+        file.write(RED_PIXEL)
+        file.flush()
+        assert describe(file.name, tmp_path, allow_dirs=[Path("/dev/shm")]).bytes == len(RED_PIXEL)
 
 
 @pytest.mark.timeout(10)
@@ -161,9 +207,29 @@ def test_an_image_is_read_once_until_it_changes(tmp_path: Path, monkeypatch: pyt
     assert files._content.cache_info().misses == 2
 
 
+def test_what_is_known_of_an_image_is_read_once_until_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "red.png"
+    file.write_bytes(RED_PIXEL)
+    first = describe("red.png", tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(headers, "read", None)
+        assert describe("red.png", tmp_path) == first
+    file.write_bytes(picture("PNG"))
+    assert describe("red.png", tmp_path).width == 5
+
+
+def test_what_is_no_image_is_not_read_to_its_end(tmp_path: Path) -> None:
+    files._content.cache_clear()
+    (tmp_path / "film.mp4").write_bytes(b"\0\0\0\x18ftypisom\0\0\0\0" + bytes(1000))
+    assert "a video" in refusal("film.mp4", tmp_path).message
+    assert files._content.cache_info().misses == 0
+
+
 def failure(image: Image) -> CallError:
     with pytest.raises(CallError) as caught:
-        read_base64(image)
+        content(image)
     assert caught.value.code is FailureCode.INPUT
     return caught.value
 
@@ -193,7 +259,7 @@ def test_a_decompression_bomb_is_harmless(pixels: tuple[int, int], tmp_path: Pat
         plan(describe("bomb.png", tmp_path), Limits())
 
 
-@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n" + bytes(50), b"\xff\xd8\xff" + bytes(50), b"GIF89a"])
-def test_a_damaged_image_is_no_image(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / "x.png").write_bytes(content)
+@pytest.mark.parametrize("begins", [b"\x89PNG\r\n\x1a\n" + bytes(50), b"\xff\xd8\xff" + bytes(50), b"GIF89a"])
+def test_a_damaged_image_is_no_image(begins: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(begins)
     assert "damaged" in refusal("x.png", tmp_path).message

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import random
 import struct
 import sys
 import threading
+import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import PIL.Image
 import PIL.ImageCms
+import PIL.ImageDraw
 import PIL.ImageOps
 import PIL.ImageStat
 import pytest
@@ -23,8 +27,9 @@ import skimage
 
 from runner import media
 from runner.errors import CallError, FailureCode
-from runner.media import Limits, files, fitting, pictures
+from runner.media import Limits, files, fitting, limits, pictures
 from runner.media.files import MediaError
+from runner.threads import cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -265,6 +270,39 @@ def test_a_large_transparent_picture_becomes_a_webp(tmp_path: Path) -> None:
     assert sent.has_transparency_data
 
 
+def screen(width: int, height: int) -> PIL.Image.Image:
+    """Text in black on white, with a button."""
+    picture = PIL.Image.new("RGB", (width, height), "white")
+    draw = PIL.ImageDraw.Draw(picture)
+    for line in range(10, height, 20):
+        draw.text((10, line), "It was the best of times, it was the worst of times. " * (width // 320), fill="black")
+    draw.rectangle((width // 2, height // 2, width // 2 + 200, height // 2 + 60), fill="#2266cc")
+    return picture
+
+
+def test_what_a_screen_shows_stays_a_png(tmp_path: Path) -> None:
+    whole = screen(1600, 900)
+    fit, sent = fitted(tmp_path, saved(whole, "PNG"), Limits(max_edge=1568))
+    assert (fit.media_type, fit.width) == ("image/png", 1568)
+    assert_alike(sent, whole)
+    assert planned(tmp_path, saved(noise(200, 100), "PNG"), Limits(max_edge=100)).media_type == "image/jpeg"
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_drawing_that_is_too_large_as_a_png_gets_256_colours(
+    mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = screen(400, 300).convert(mode)
+    if mode == "RGBA":
+        picture.paste((0, 0, 0, 0), (0, 0, 100, 100))
+    content = saved(picture, "PNG")
+    monkeypatch.setattr(fitting, "MAX_BYTES", 20_000)
+    fit, sent = fitted(tmp_path, content, Limits(max_edge=390))
+    assert (fit.media_type, sent.mode) == ("image/png", "P")
+    assert_alike(sent, picture)
+    assert sent.has_transparency_data is (mode == "RGBA")
+
+
 def test_too_many_bytes_are_recompressed(tmp_path: Path) -> None:
     content = saved(noise(1300, 1100), "PNG")
     fit, _ = fitted(tmp_path, content)
@@ -283,14 +321,25 @@ def test_too_many_bytes_of_a_drawing_are_recompressed_too(mode: str, tmp_path: P
     assert_alike(sent, picture)
 
 
-def test_what_does_not_compress_is_made_smaller_than_planned(tmp_path: Path) -> None:
-    image = described(tmp_path, saved(noise(3000, 2500), "JPEG", quality=95))
-    fit = media.plan(image, Limits())
-    assert fit is not None
-    sent = media.content(replace(image, fit=fit))
-    assert len(sent) <= media.MAX_BYTES
-    with PIL.Image.open(io.BytesIO(sent)) as picture:
-        assert picture.width / picture.height == pytest.approx(1.2, abs=0.01)
+def harsh_noise(mode: str, width: int, height: int) -> PIL.Image.Image:
+    """What compresses worst: each channel of each pixel is at one end or the other."""
+    ends = bytes(0 if shade < 128 else 255 for shade in range(256))
+    size = width * height * len(PIL.Image.new(mode, (1, 1)).getbands())
+    return PIL.Image.frombytes(mode, (width, height), random.Random(1).randbytes(size).translate(ends))
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "sent"),
+    [("RGB", "JPEG", "image/jpeg"), ("RGB", "BMP", "image/jpeg"), ("RGBA", "PNG", "image/webp")],
+)
+def test_what_hardly_compresses_is_sent_in_the_size_that_was_planned(
+    mode: str, kind: str, sent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = 400
+    most = media.MAX_BYTES * side**2 // limits._MOST_ENCODED_PIXELS[sent]  # as if it had as many pixels as may be
+    monkeypatch.setattr(fitting, "MAX_BYTES", most)
+    fit, _ = fitted(tmp_path, saved(harsh_noise(mode, side, side), kind), Limits(max_bytes=most))
+    assert (fit.media_type, fit.width, fit.height) == (sent, side, side)
 
 
 @pytest.mark.parametrize(
@@ -398,6 +447,29 @@ def test_without_the_extra_the_error_says_how_to_get_it(tmp_path: Path, monkeypa
         assert "pip install 'bedrock-run[heic]'" in caught.value.hint
 
 
+# --- raw photographs -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        saved(colourful(), "TIFF", tiffinfo={254: 1}),  # Nikon, Sony, Pentax
+        saved(colourful(), "TIFF", tiffinfo={50706: b"\1\4\0\0"}),  # DNG
+        b"II*\0\x10\0\0\0CR\2\0" + bytes(100),
+        b"\0\0\0\x18ftypcrx \0\0\0\1crx isom",
+        b"FUJIFILMCCD-RAW 0201" + bytes(100),
+    ],
+)
+def test_the_small_copy_within_a_raw_photograph_is_not_sent_for_it(content: bytes, tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match="is a raw photograph") as caught:
+        described(tmp_path, content)
+    assert caught.value.hint == "export it as jpeg from the program that develops it"
+
+
+def test_a_tiff_of_several_pages_is_no_raw_photograph(tmp_path: Path) -> None:
+    assert described(tmp_path, saved(colourful(), "TIFF", tiffinfo={254: 2})).media_type == "image/tiff"
+
+
 # --- damaged, hostile, huge ------------------------------------------------------------------------------------------
 
 
@@ -447,6 +519,44 @@ def test_a_second_header_hides_nothing(tmp_path: Path) -> None:
     image = described(tmp_path, png_of(png_header(90, 3, 8, 2), png_header(60_000, 50_000, 8, 2), pixels))
     with pytest.raises(CallError, match="it says two sizes of itself"):
         media.content(replace(image, fit=media.plan(image, Limits(max_edge=80))))
+
+
+def jpeg_segment(marker: int, content: bytes) -> bytes:
+    return bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content
+
+
+def jpeg_scan(*channels: int) -> bytes:
+    tables = b"".join(bytes([channel, 0]) for channel in channels)
+    return jpeg_segment(0xDA, bytes([len(channels)]) + tables + b"\0\x3f\0") + b"\x12\x34\xff\0"
+
+
+def jpeg_of(frame: int, *scans: bytes) -> bytes:
+    """A small file that says that it has 10000x10000 pixels, in scans."""
+    header = struct.pack(">BHHB", 8, 10_000, 10_000, 3) + bytes([1, 17, 0, 2, 17, 0, 3, 17, 0])
+    return b"\xff\xd8" + jpeg_segment(frame, header) + b"".join(scans) + b"\xff\xd9"
+
+
+def test_a_jpeg_with_a_channel_a_scan_takes_the_memory_of_a_progressive_one(tmp_path: Path) -> None:
+    whole, parts = jpeg_of(0xC0, jpeg_scan(1, 2, 3)), jpeg_of(0xC0, jpeg_scan(1), jpeg_scan(2), jpeg_scan(3))
+    assert planned(tmp_path, whole, Limits(max_edge=1000)).width == 1000
+    with pytest.raises(MediaError, match="a progressive JPEG may have 89 million"):
+        planned(tmp_path, parts, Limits(max_edge=1000))
+
+
+def test_a_jpeg_of_very_many_scans_is_not_decoded(tmp_path: Path) -> None:
+    first = jpeg_scan(1, 2, 3)
+    assert described(tmp_path, jpeg_of(0xC2, first, *[jpeg_scan(1)] * 199)).progressive
+    with pytest.raises(MediaError, match="it has 201 scans"):
+        described(tmp_path, jpeg_of(0xC2, first, *[jpeg_scan(1)] * 200))
+    film = b"\xff\xda" * 1000
+    assert described(tmp_path, jpeg_of(0xC2, first) + film + b"\xff\xd9").progressive
+
+
+def test_a_jpeg_that_is_mostly_filling_is_not_read_to_its_end(tmp_path: Path) -> None:
+    whole = saved(colourful(), "JPEG")
+    assert described(tmp_path, whole[:2] + b"\xff" * 1000 + whole[2:]).width == 96
+    with pytest.raises(MediaError, match="its header has no end"):
+        described(tmp_path, whole[:2] + b"\xff" * 1_100_000 + whole[2:])
 
 
 def test_a_photograph_of_200_megapixels_is_taken(tmp_path: Path) -> None:
@@ -510,6 +620,25 @@ def test_whatever_a_decoder_raises_is_the_rows_error(
     assert "\n" not in caught.value.message
     with pytest.raises(MediaError, match="damaged"):
         media.thumbnail(image, side=10)
+
+
+def test_what_pillow_finds_odd_is_told_to_no_one_and_its_own_warnings_are_as_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def warn(picture: PIL.Image.Image) -> PIL.Image.Image:
+        warnings.warn_explicit("odd", UserWarning, "TiffImagePlugin.py", 1, module="PIL.TiffImagePlugin")
+        assert logging.getLogger("PIL").handlers
+        return of_8_bits(picture)
+
+    of_8_bits = pictures._of_8_bits
+    monkeypatch.setattr(pictures, "_of_8_bits", warn)
+    before = list(warnings.filters)
+    fitted(tmp_path, saved(colourful(), "BMP"))  # a warning would be an error
+    image = described(tmp_path, saved(colourful(), "BMP"))
+    with ThreadPoolExecutor(2) as pool:
+        assert all(pool.map(lambda _: media.thumbnail(image, side=20), range(8)))
+    assert list(warnings.filters) == before
+    assert not logging.getLogger("PIL").handlers
 
 
 # --- reading, keeping, waiting ---------------------------------------------------------------------------------------
@@ -592,7 +721,41 @@ def test_no_more_pictures_are_decoded_at_once_than_there_are_cores(
     images = [replace(image, fit=media.plan(image, Limits(max_edge=edge))) for edge in range(100, 140)]
     with ThreadPoolExecutor(16) as pool:
         assert all(pool.map(media.content, images))
-    assert 1 <= most <= (os.cpu_count() or 1)
+    assert 1 <= most <= cores()
+
+
+def test_a_large_picture_is_one_of_which_many_pixels_are_decoded(tmp_path: Path) -> None:
+    huge = described(tmp_path, header_of("JPEG", 10_000, 8_000))
+    assert not is_large(huge, (1500, 1200))  # decoded at a quarter
+    assert is_large(huge, (5001, 4001))  # at its whole size
+    assert is_large(replace(huge, progressive=True), (1500, 1200))
+    assert is_large(replace(huge, media_type="image/png"), (1500, 1200))
+    assert not is_large(replace(huge, width=5000, height=5000, media_type="image/png"), (1500, 1500))
+
+
+def is_large(image: Image, size: tuple[int, int]) -> bool:
+    with fitting.room(image, size):
+        return fitting._place_of_large.locked()
+
+
+@pytest.mark.timeout(20)
+def test_what_is_at_hand_waits_for_no_room(tmp_path: Path) -> None:
+    image = described(tmp_path, saved(noise(30, 20), "BMP"))
+    image = replace(image, fit=media.plan(image, Limits()))
+    assert not media.is_at_hand(image)
+    first = media.content(image)
+    assert media.is_at_hand(image)
+    with ExitStack() as rooms:
+        for _ in range(cores()):
+            rooms.enter_context(fitting.room(image, (30, 20)))
+        assert media.content(image) == first
+
+
+def test_cores_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 7}, raising=False)
+    assert cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert cores() == (os.cpu_count() or 1)
 
 
 @pytest.mark.parametrize(

@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import re
-import warnings
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from runner.media import files
+from runner.media import files, pictures
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from runner.records import Image
 
 _DATE_TIME, _EXIF, _DATE_TIME_ORIGINAL = 0x0132, 0x8769, 0x9003  # tags
 
 _TIME = re.compile(r"([0-9]{4})[:-]([0-9]{2})[:-]([0-9]{2})[ T]([0-9]{2}:[0-9]{2}:[0-9]{2})")
 
 
-def taken(file: Path) -> str:
+def taken(image: Image) -> str:
     """The time as `2026-11-22T20:00:00`, by the camera's clock; empty where no sensible time is given. Raises OSError.
 
     No pixel is decoded.
     """
     import PIL.Image
 
-    with files.open_regular(file) as stream, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, about the size and about damage
+    with files.open_regular(image.file) as stream, pictures.quiet:
         try:
-            with PIL.Image.open(stream) as image:
-                found = PIL.Image.Image.getexif(image)  # not PNG's own, which decodes the picture in search of more
-                times = (found.get_ifd(_EXIF).get(_DATE_TIME_ORIGINAL), found.get(_DATE_TIME))
-                return next(filter(None, map(_time, times)), "")
+            picture = pictures.opened(stream, image.media_type)
+            found = PIL.Image.Image.getexif(picture)  # not PNG's own, which decodes the picture in search of more
+            times = (found.get_ifd(_EXIF).get(_DATE_TIME_ORIGINAL), found.get(_DATE_TIME))
+            return next(filter(None, map(_time, times)), "")
         except Exception:  # decoders raise anything on damaged data
             return ""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import stat
 import time
 from contextlib import contextmanager
@@ -13,14 +15,16 @@ from typing import TYPE_CHECKING, NamedTuple, Never
 
 from runner import paths
 from runner.errors import CallError, FailureCode
+from runner.words import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from io import BufferedReader
 
-_HEAD = 64
 _CLOCK_NS = 2_000_000_000  # the coarsest clock of a file system counts in 2 seconds
-_NO_FOLDERS = tuple(Path(folder) for folder in ("/proc", "/sys", "/dev"))  # their files are no documents of anyone's
+_OF_THE_SYSTEM = (Path("/proc"), Path("/sys"))  # where what is no file looks like one
+_DATA_URI = re.compile(r"data:[^,/]*(/[^,/]*)?,", re.IGNORECASE)
+_LONGEST_TOLD = 250  # characters of a path: what is longer is mostly the content of a file in its place
 
 
 class MediaError(Exception):
@@ -41,16 +45,16 @@ class Found(NamedTuple):
     mtime_ns: int
     inode: int
     ctime_ns: int
+    device: int
 
 
 class Content(NamedTuple):
-    """What is known of a file's content: its first 64 bytes, and the SHA-256 of all.
+    """What is known of a file's content: its SHA-256.
 
     A file that still has this `stamp` still has this content. None where the file was written so shortly before it was
     read that it could be written again without a clock showing it.
     """
 
-    head: bytes
     sha256: str
     stamp: tuple[int, ...] | None
 
@@ -65,29 +69,45 @@ def find(path: str, root: Path, *, allow_dirs: Sequence[Path] = (), what: str = 
         status = file.stat()
     except (OSError, ValueError) as error:
         refuse_unreadable(path, file, error, what=what)
-    if not stat.S_ISREG(status.st_mode) or any(file.is_relative_to(folder) for folder in _NO_FOLDERS):
+    if not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device, pipe or socket"
         raise MediaError(f"{path!r} is {kind}, not a file", f"name the {what} file itself")
+    if any(file.is_relative_to(folder) for folder in _OF_THE_SYSTEM):
+        raise MediaError(
+            f"{path!r} shows how the system is doing, and is no file to send", f"name the {what} file itself"
+        )
     if status.st_size == 0:
         raise MediaError(f"the {what} {path!r} is empty")
-    return Found(path, file, status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
+    return Found(
+        path, file, status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns, device=status.st_dev
+    )
 
 
 def content(found: Found, *, what: str = "image") -> Content:
     """What the file has in it. One that looks as before is not read again. Raises MediaError if it can't be read."""
     try:
-        return _content(found.file, found.bytes, found.mtime_ns, found.inode, found.ctime_ns)
+        return _content(found._replace(path=""))
     except OSError as error:
         refuse_unreadable(found.path, found.file, error, what=what)
 
 
 def open_regular(file: Path) -> BufferedReader:
     """The file, open for reading. OSError if it is no regular file by now: one that is a pipe would never end."""
-    stream = os.fdopen(os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")
+    stream = os.fdopen(os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW), "rb")
     if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
         return stream
     stream.close()
     raise OSError(None, "it is no regular file any more")
+
+
+def open_found(found: Found) -> BufferedReader:
+    """The file that was found, open for reading. OSError if another is in its place by now, perhaps one elsewhere."""
+    stream = open_regular(found.file)
+    status = os.fstat(stream.fileno())
+    if (status.st_dev, status.st_ino) == (found.device, found.inode):
+        return stream
+    stream.close()
+    raise OSError(None, "another file was put in its place")
 
 
 def read(path: str, file: Path, *, digest: str, stamp: tuple[int, ...] | None = None, what: str = "image") -> bytes:
@@ -129,9 +149,10 @@ def unchanged(
 def refuse_unreadable(path: str, file: Path, error: Exception, *, what: str) -> Never:
     """Raise a MediaError that says why a file can't be read."""
     if isinstance(error, FileNotFoundError):
-        raise MediaError(f"there is no {what} {path!r}", f"paths start at the job file's folder: {file}") from error
+        hint = f"paths start at the job file's folder: {_told(str(file))}"
+        raise MediaError(f"there is no {what} {_told(path)!r}", hint) from error
     reason = error.strerror if isinstance(error, OSError) else error
-    raise MediaError(f"the {what} {path!r} cannot be read: {reason}") from error
+    raise MediaError(f"the {what} {_told(path)!r} cannot be read: {reason}") from error
 
 
 def _resolve(path: str, root: Path, *, allow_dirs: Sequence[Path], what: str) -> Path:
@@ -139,29 +160,34 @@ def _resolve(path: str, root: Path, *, allow_dirs: Sequence[Path], what: str) ->
     scheme, separator, _ = path.partition("://")
     if separator and scheme.isalnum():
         hint = "download it next to the job file and name it"
-        raise MediaError(f"{path!r} is a URL; {article} {what} must be a file", hint)
+        raise MediaError(f"{_told(path)!r} is a URL; {article} {what} must be a file", hint)
+    if _DATA_URI.match(path):
+        hint = "decode it into a file next to the job file and name that"
+        raise MediaError(f"{_told(path)!r} is a data: URI; {article} {what} must be a file", hint)
     try:
         file = paths.resolved(path, root)
     except ValueError as error:  # a NUL byte, a loop of links
-        raise MediaError(f"{path!r} is not a usable path: {error}") from error
+        raise MediaError(f"{_told(path)!r} is not a usable path: {_told(str(error))}") from error
     if not paths.is_allowed(file, (root, *allow_dirs)):
         raise MediaError(
-            f"the {what} {path!r} lies outside the job file's folder",
-            f"move it there, or allow its folder with --allow-dir {file.parent}",
+            f"the {what} {_told(path)!r} lies outside the job file's folder",
+            f"move it there, or allow its folder with --allow-dir {shlex.quote(_told(str(file.parent)))}",
         )
     return file
 
 
+def _told(path: str) -> str:
+    return path if len(path) <= _LONGEST_TOLD else shorten(path, _LONGEST_TOLD)
+
+
 @lru_cache(maxsize=4096)
-def _content(file: Path, *looks: int) -> Content:  # noqa: ARG001 - part of the key
+def _content(found: Found) -> Content:
     """The content of a file, kept as long as the file looks the same."""
-    with open_regular(file) as stream:
+    with open_found(found) as stream:
         status = os.fstat(stream.fileno())
         settled = time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _CLOCK_NS
-        head = stream.read(_HEAD)
-        stream.seek(0)
         digest = file_digest(stream, "sha256").hexdigest()
-    return Content(head, digest, _stamp(status) if settled else None)
+    return Content(digest, _stamp(status) if settled else None)
 
 
 def _stamp(status: os.stat_result) -> tuple[int, ...]:

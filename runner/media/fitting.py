@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from base64 import b64encode
 from collections import OrderedDict
 from contextlib import contextmanager, nullcontext
 from io import BytesIO
-from math import sqrt
 from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from runner.errors import CallError, FailureCode
 from runner.media import files, pictures
 from runner.media.limits import MAX_BYTES
+from runner.threads import cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,10 +20,11 @@ if TYPE_CHECKING:
 
     from runner.records import Fit, Image
 
-_QUALITIES = (90, 80, 70)  # of JPEG and WebP: lower ones are tried before the picture is made smaller
+_QUALITIES = (90, 80, 70, 50, 30, 10, 1)  # of JPEG and WebP: photographs need the first, noise may need the last
+_COARSE = 70  # below it colours go at half the resolution, and transparency is no longer exact
 _KEPT_BYTES = 16_000_000  # of fitted pictures, for what is sent again
 _LARGE = 25_000_000  # pixels: what is larger takes hundreds of MB while it is decoded
-_places = BoundedSemaphore(os.cpu_count() or 1)
+_places = BoundedSemaphore(cores())
 _place_of_large = Lock()
 
 
@@ -36,24 +35,26 @@ def content(image: Image) -> bytes:
     return _fitted(image, image.fit)
 
 
-def read_base64(image: Image) -> str:
-    """What `content` gives, as it stands in a body."""
-    return b64encode(content(image)).decode("ascii")
+def is_at_hand(image: Image) -> bool:
+    """Whether `content` has nothing to decode."""
+    return image.fit is None or _recent.get((image.sha256, image.fit)) is not None
 
 
 @contextmanager
-def room(image: Image) -> Iterator[None]:
-    """Wait until the image may be decoded: as many at once as there are cores, and of large ones one."""
-    whole = image.progressive or image.media_type != "image/jpeg"
-    large = whole and image.width * image.height > _LARGE
+def room(image: Image, size: tuple[int, int]) -> Iterator[None]:
+    """Wait until the image may be decoded for that size: as many at once as there are cores, and of large ones one."""
+    large = pictures.decoded_pixels(image, size) > _LARGE
     with _place_of_large if large else nullcontext(), _places:
         yield
 
 
 def _fitted(image: Image, fit: Fit) -> bytes:
     key = (image.sha256, fit)
-    with room(image):
-        made = _recent.get(key)
+    made = _recent.get(key)
+    if made is not None:
+        return made
+    with room(image, (fit.width, fit.height)):
+        made = _recent.get(key)  # another thread may have made it by now
         if made is None:
             with files.unchanged(image.path, image.file, digest=image.sha256, stamp=image.stamp) as stream:
                 made = _made_to_fit(stream, image, fit)
@@ -74,23 +75,31 @@ def _made_to_fit(stream: BinaryIO, image: Image, fit: Fit) -> bytes:
 
 
 def _encoded(picture: PIL.Image.Image, image: Image, fit: Fit) -> bytes:
-    """The picture as a file that Bedrock takes. One of noise, which hardly compresses, may come out smaller."""
+    """The picture as a file that Bedrock takes, of the size that was planned: that is where quality gives way."""
     if fit.media_type == "image/png":
-        return saved(picture, "PNG")
-    if fit.media_type == "image/webp":
-        kind, how = "WEBP", {"method": 2}
-    else:  # a photograph comes with its colours at half the resolution, and drawings must keep their edges
-        kind, how = "JPEG", {"subsampling": 2 if image.media_type == "image/jpeg" else 0}
-        picture = picture if picture.mode in {"L", "RGB"} else picture.convert("RGB")
+        made = saved(picture, "PNG")
+        return made if len(made) <= MAX_BYTES else saved(_in_256_colours(picture), "PNG")
+    if fit.media_type == "image/jpeg" and picture.mode not in {"L", "RGB"}:
+        picture = picture.convert("RGB")
     for quality in _QUALITIES:
-        made = saved(picture, kind, quality=quality, **how)
+        coarse = quality < _COARSE
+        if fit.media_type == "image/webp":
+            made = saved(picture, "WEBP", quality=quality, method=2, alpha_quality=quality if coarse else 100)
+        else:  # a photograph comes with its colours at half the resolution, and drawings must keep their edges
+            halved = coarse or image.media_type == "image/jpeg"
+            made = saved(picture, "JPEG", quality=quality, subsampling=2 if halved else 0)
         if len(made) <= MAX_BYTES:
             return made
-    while len(made) > MAX_BYTES:
-        scale = 0.9 * sqrt(MAX_BYTES / len(made))
-        picture = picture.resize((max(1, int(picture.width * scale)), max(1, int(picture.height * scale))))
-        made = saved(picture, kind, quality=_QUALITIES[-1], **how)
-    return made
+    raise ValueError(f"it has {len(made):,} bytes at the lowest quality")
+
+
+def _in_256_colours(picture: PIL.Image.Image) -> PIL.Image.Image:
+    from PIL.Image import Quantize
+
+    coloured = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    if picture.mode == "LA":
+        coloured.info.pop("icc_profile", None)  # one of greys
+    return coloured.quantize(256, Quantize.FASTOCTREE)
 
 
 def saved(picture: PIL.Image.Image, kind: str, **how: Any) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -14,12 +15,14 @@ if TYPE_CHECKING:
 _CHUNK = 1024 * 1024
 _MOST_PARTS = 1_000_000  # a file in more parts than that is made to keep its reader busy
 _END_OF_JPEG = b"\xff\xd9"
-_BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})  # of a JPEG, with no length after them
+_BARE_MARKERS = frozenset({0x00, 0x01, *range(0xD0, 0xD9), 0xFF})  # of a JPEG, with no length after them
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")  # how one of 1 to 4 channels begins
+_MOST_SCANS = 200  # encoders write about ten; one of some bytes may go over all pixels
 _COLOURS_OF_JPEG: dict[int, Colours] = {1: "grey", 4: "cmyk"}  # by the number of its channels
 _COLOURS_OF_PNG: dict[int, Colours] = {0: "grey", 3: "palette", 4: "grey"}  # by its colour type
-_ORIENTATION = 0x0112
+ORIENTATION = 0x0112  # the tag
 _CUT_SHORT = "it is cut short"
 
 
@@ -63,7 +66,7 @@ def orientation(exif: bytes) -> int:
         (count,) = struct.unpack_from(f"{order}H", exif, start)
         for entry in range(start + 2, start + 2 + 12 * count, 12):
             tag, kind = struct.unpack_from(f"{order}HH", exif, entry)
-            if tag == _ORIENTATION:
+            if tag == ORIENTATION:
                 (found,) = struct.unpack_from(f"{order}{'I' if kind == 4 else 'H'}", exif, entry + 8)
                 return found if 1 <= found <= 8 else 1
     except struct.error:
@@ -76,7 +79,7 @@ def orientation(exif: bytes) -> int:
 
 def _jpeg(stream: BinaryIO, size: int) -> Header:
     stream.seek(2)
-    header, upright = None, 1
+    header, channels, upright = None, 0, 1
     for marker, length in _segments(stream):
         if marker in _FRAMES:
             bits, height, width, channels = struct.unpack(">BHHB", stream.read(6))
@@ -93,25 +96,35 @@ def _jpeg(stream: BinaryIO, size: int) -> Header:
             break
     if header is None:
         raise DamagedError("it has no picture in it")
+    if stream.read(1)[0] < channels:  # more scans follow, whatever kind of frame it says it is
+        header = header._replace(progressive=True)
+    if header.progressive:
+        _refuse_many_scans(stream)
     _find_end_of_jpeg(stream, size)
     return header._replace(orientation=upright)
 
 
+def _refuse_many_scans(stream: BinaryIO) -> None:
+    """Raise DamagedError for a picture that takes minutes to decode, with the stream at its first scan."""
+    start = stream.tell()
+    scans, before = 1, b""
+    while piece := stream.read(_CHUNK):
+        scans += len(_SCAN.findall(before + piece))
+        before = piece[-4:]
+    if scans > _MOST_SCANS:
+        raise DamagedError(f"it has {scans:,} scans, more than any program writes")
+    stream.seek(start)
+
+
 def _segments(stream: BinaryIO) -> Iterator[tuple[int, int]]:
     """The marker and length of each segment, with the stream at its content; the last is the start of the scan."""
+    marker = 0
     for _ in range(_MOST_PARTS):
-        byte = stream.read(1)
-        if byte != b"\xff":
-            if not byte:
-                raise DamagedError(_CUT_SHORT)
+        before, marker = marker, stream.read(1)[0]
+        if before != 0xFF or marker in _BARE_MARKERS:
             continue  # what stands between segments is passed over, as decoders do
-        while byte == b"\xff":
-            byte = stream.read(1)
-        marker = byte[0]
         if marker == 0xD9:
             raise DamagedError("it ends before its picture begins")
-        if marker == 0 or marker in _BARE_MARKERS:
-            continue
         length = int.from_bytes(stream.read(2), "big") - 2
         if length < 0:
             raise DamagedError(_CUT_SHORT)

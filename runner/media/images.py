@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from runner.media import files, headers, kinds, pictures
@@ -22,8 +23,9 @@ def describe(path: str, root: Path, *, allow_dirs: Sequence[Path] = ()) -> Image
     A file that has not changed since it was described before is not read again.
     """
     found = files.find(path, root, allow_dirs=allow_dirs)
+    image = _look(found)  # before the whole of what may be no image is read
     content = files.content(found)
-    return replace(_look(found), sha256=content.sha256, stamp=content.stamp)
+    return replace(image, sha256=content.sha256, stamp=content.stamp)
 
 
 def look(path: str, root: Path, *, allow_dirs: Sequence[Path] = ()) -> Image:
@@ -31,9 +33,11 @@ def look(path: str, root: Path, *, allow_dirs: Sequence[Path] = ()) -> Image:
     return _look(files.find(path, root, allow_dirs=allow_dirs))
 
 
+@lru_cache(maxsize=4096)
 def _look(found: files.Found) -> Image:
+    """The image without its digest, kept as long as the file looks the same."""
     try:
-        with files.open_regular(found.file) as stream:
+        with files.open_found(found) as stream:
             media_type = kinds.of_image(found.path, stream.read(_HEAD))
             sendable = media_type in kinds.SENDABLE
             header = headers.read(stream, media_type) if sendable else pictures.header(stream, media_type)

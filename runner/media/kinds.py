@@ -16,6 +16,8 @@ NAMES = {
     "image/heic": "a HEIC",
 }
 
+EXPORT = "export it as jpeg from the program that develops it"
+
 _CONVERT = "convert it to png, jpeg, gif or webp"
 _PULL = "fetch it with `git lfs pull`"
 _IMAGES = {
@@ -29,6 +31,7 @@ _IMAGES = {
 }
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
+_RAW = (b"IIU\0", b"IIRO", b"MMOR", b"FUJIFILMCCD-RAW")  # Panasonic, Olympus, Fujifilm
 _OTHERS = {
     b"%PDF": "a PDF document",
     b"\0\0\1\0": "an ICO image",
@@ -45,12 +48,14 @@ _OTHERS = {
 
 def of_image(path: str, head: bytes) -> str:
     """The media type of the image that begins with `head`. Raises MediaError for what is no image that can be sent."""
+    brands = _brands(head)
+    if _is_raw(head, brands):
+        raise MediaError(f"the image {path!r} is a raw photograph", EXPORT)
     for magic, media_type in _IMAGES.items():
         if head.startswith(magic):
             return media_type
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "image/webp"
-    brands = _brands(head)
     if brands & _AVIF_BRANDS:
         return "image/avif"
     if brands & _HEIF_BRANDS:
@@ -58,6 +63,12 @@ def of_image(path: str, head: bytes) -> str:
     if head.startswith(b"version https://git-lfs"):
         raise MediaError(f"the image {path!r} is a Git LFS pointer and not the file itself", _PULL)
     raise MediaError(f"the image {path!r} is {'a video' if brands else _other(head)}", _CONVERT)
+
+
+def _is_raw(head: bytes, brands: frozenset[bytes]) -> bool:
+    """Whether it is what the sensor of a camera saw. Some that look like a TIFF are only told by their tags."""
+    of_canon = (head[:4] in {b"II*\0", b"MM\0*"} and head[8:10] == b"CR") or b"crx " in brands
+    return of_canon or head.startswith(_RAW)
 
 
 def _brands(head: bytes) -> frozenset[bytes]:

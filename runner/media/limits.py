@@ -22,9 +22,10 @@ _MAX_JPEG_PIXELS = 3 * MAX_PIXELS  # its decoder gives them at reduced scale: te
 _MAX_SIDE = 8000
 _MAX_SIDE_AMONG_MANY = 2000
 _MANY = 20  # images and documents of a request: with more, each image must be smaller
-_MOST_ENCODED_PIXELS = 16_000_000  # of a photograph that is to fit into the bytes above
+_MOST_ENCODED_PIXELS = {"image/jpeg": 16_000_000, "image/webp": 6_000_000}  # with which even noise fits into the bytes
 
 _WORST_PNG = 0.98  # of the limit: noise makes a PNG a little larger than its pixels
+_DRAWN_PNG = 0.5  # bytes a pixel: a PNG with fewer is a drawing or shows a screen, while photographs have some
 
 _OR_FIT = "or leave out `fit: off`: then it is made to fit"
 
@@ -68,8 +69,8 @@ def plan(image: Image, limits: Limits) -> Fit | None:
     refuse_too_many_pixels(image)
     width, height = _scaled(image.width, image.height, min(1, limits.edge / longest))
     media_type = _media_type(image, width * height, limits)
-    if media_type != "image/png":
-        width, height = _scaled(width, height, min(1, sqrt(_MOST_ENCODED_PIXELS / (width * height))))
+    if media_type in _MOST_ENCODED_PIXELS:
+        width, height = _scaled(width, height, min(1, sqrt(_MOST_ENCODED_PIXELS[media_type] / (width * height))))
     return Fit(
         media_type=media_type, width=width, height=height, changes=tuple(_changes(image, limits, (width, height)))
     )
@@ -85,9 +86,12 @@ def _scaled(width: int, height: int, scale: float) -> tuple[int, int]:
 
 
 def _media_type(image: Image, pixels: int, limits: Limits) -> str:
-    """PNG for drawings and scans as long as even the worst of them would fit. Of the others WebP has transparency."""
+    """PNG for drawings and scans as long as even the worst of them would fit, if need be in 256 colours. Of the others
+    WebP has transparency.
+    """
     drawn = image.media_type != "image/jpeg" and image.colours in {"grey", "palette"}
-    channels = (1 if image.colours == "grey" else 3) + image.transparent
+    drawn |= image.media_type == "image/png" and image.bytes < _DRAWN_PNG * image.width * image.height
+    channels = 1 if drawn else 3 + image.transparent
     if (drawn or image.transparent) and pixels * channels <= limits.max_bytes * _WORST_PNG:
         return "image/png"
     return "image/webp" if image.transparent else "image/jpeg"
@@ -138,8 +142,9 @@ def refuse_too_many_pixels(image: Image) -> None:
     whole = image.progressive or image.media_type != "image/jpeg"
     most = MAX_PIXELS if whole else _MAX_JPEG_PIXELS
     if image.width * image.height > most:
+        kind = "a progressive JPEG" if image.progressive else kinds.NAMES[image.media_type]
         raise MediaError(
             f"the image {image.path!r} has {image.width}x{image.height} pixels; "
-            f"{kinds.NAMES[image.media_type]} may have {most // 1_000_000} million to be made to fit",
+            f"{kind} may have {most // 1_000_000} million to be made to fit",
             "scale it down with another program",
         )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import warnings
+from contextlib import ContextDecorator, suppress
 from importlib import import_module
 from io import BytesIO
+from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from runner.media.headers import Header
+from runner.media import kinds
+from runner.media.headers import ORIENTATION, Header
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -32,11 +35,10 @@ _COLOURS: dict[str, Colours] = {
     "CMYK": "cmyk",
 }
 _BITS = {"I": 32, "F": 32, "I;16": 16, "I;16B": 16, "I;16L": 16, "I;16N": 16}
-_ORIENTATION = 0x0112
+_NEW_SUBFILE_TYPE, _DNG_VERSION = 0x00FE, 0xC612  # tags
 _LARGEST_PROFILE = 65_536  # bytes
 _TURNS = ("", "FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
 _TURNED = {"image/tiff", "image/heic"}
-_SILENT = logging.NullHandler()
 _INSTALL = "pip install 'bedrock-run[heic]', or convert it to jpeg"
 
 
@@ -48,15 +50,45 @@ class UnreadableError(Exception):
         self.hint = hint
 
 
+class _Quiet(ContextDecorator):
+    """Pillow tells of what is odd about a picture. Within, it is a warning to no one who sees a terminal here.
+
+    Filters of warnings and handlers of logs are the whole program's, which may be a user's: the first thread within
+    adds ours, and the last takes them away.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._within = 0
+        self._filter: object = None
+        self._handler = logging.NullHandler()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._within += 1
+            if self._within == 1:
+                warnings.filterwarnings("ignore", module=r"PIL\.|pillow_heif")
+                self._filter = warnings.filters[0]
+                logging.getLogger("PIL").addHandler(self._handler)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._within -= 1
+            if not self._within:
+                with suppress(ValueError):  # others may have put back the filters of before
+                    cast("list[object]", warnings.filters).remove(self._filter)
+                logging.getLogger("PIL").removeHandler(self._handler)
+
+
+quiet = _Quiet()
+
+
 def opened(stream: BinaryIO, media_type: str) -> PIL.ImageFile.ImageFile:
-    """The picture in `stream`, of which no pixel is decoded yet.
+    """The picture in `stream`, of which no pixel is decoded yet. To be called, and the picture used, within `quiet`.
 
     Raises UnreadableError, and what Pillow raises: on damaged data that may be any exception, now or later.
     """
     module, name = _READERS[media_type]
-    # Pillow tells of what is odd about a picture. It is a warning to no one who sees a terminal here.
-    warnings.filterwarnings("ignore", module=r"PIL\.|pillow_heif")
-    logging.getLogger("PIL").addHandler(_SILENT)
     try:
         reader = getattr(import_module(module), name)
     except ImportError as error:
@@ -66,10 +98,13 @@ def opened(stream: BinaryIO, media_type: str) -> PIL.ImageFile.ImageFile:
     return picture
 
 
+@quiet
 def header(stream: BinaryIO, media_type: str) -> Header:
     """What Pillow says of a picture before it decodes it. Raises UnreadableError."""
     try:
         picture = opened(stream, media_type)
+        if media_type == "image/tiff":
+            _refuse_raw(picture)
         return Header(
             width=picture.width,
             height=picture.height,
@@ -92,13 +127,31 @@ def reason(error: Exception) -> str:
 
 def _orientation(picture: PIL.ImageFile.ImageFile, media_type: str) -> int:
     """How it is still to be turned once it is decoded: decoders of TIFF and HEIC turn it themselves."""
-    found = picture.getexif().get(_ORIENTATION, 1) if media_type not in _TURNED else 1
+    found = picture.getexif().get(ORIENTATION, 1) if media_type not in _TURNED else 1
     return found if found in range(2, 9) else 1
+
+
+def _refuse_raw(picture: Any) -> None:
+    """Raise UnreadableError for a DNG, NEF, ARW or the like: first in it is a small copy of what the camera saw."""
+    tags = picture.tag_v2
+    if _DNG_VERSION in tags or tags.get(_NEW_SUBFILE_TYPE, 0) & 1:
+        raise UnreadableError("it is a raw photograph", kinds.EXPORT)
 
 
 # --- decoded ---------------------------------------------------------------------------------------------------------
 
 
+def decoded_pixels(image: Image, size: tuple[int, int]) -> int:
+    """How many pixels of the image have to be in memory for `scaled` to make it of that size."""
+    pixels = image.width * image.height
+    if image.progressive or image.media_type != "image/jpeg":
+        return pixels
+    most = min(image.width // size[0], image.height // size[1])
+    divisor = max(each for each in (1, 2, 4, 8) if each == 1 or each <= most)  # the scales at which JPEGs are decoded
+    return pixels // divisor**2
+
+
+@quiet
 def scaled(stream: BinaryIO, image: Image, size: tuple[int, int]) -> PIL.Image.Image:
     """The image upright, of that size, with 8 bits a channel: grey, RGB or a palette, with transparency if it has any.
 

@@ -22,7 +22,7 @@ def thumbnail(image: Image, *, side: int) -> str:
     scale = min(1, side / max(image.width, image.height))
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     try:
-        with fitting.room(image), files.open_regular(image.file) as stream:
+        with fitting.room(image, size), files.open_regular(image.file) as stream:
             small = pictures.scaled(stream, image, size)
             transparent = small.has_transparency_data
             kind, mode = ("PNG", "RGBA") if transparent else ("JPEG", "RGB")

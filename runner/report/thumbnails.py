@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from base64 import b64decode
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner import media
 from runner.media.files import MediaError
+from runner.threads import cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -130,7 +130,7 @@ def _put(data_uri: str, beside: Beside) -> str:
 
 def _in_threads(pictures: Iterable[Picture]) -> Iterator[tuple[Picture, Future[str]]]:
     """Each picture with its thumbnail, in order. Only a few are begun before they are asked for."""
-    workers = os.cpu_count() or 1
+    workers = cores()
     begun: deque[tuple[Picture, Future[str]]] = deque()
     with ThreadPoolExecutor(workers) as threads:
         try:
