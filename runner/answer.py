@@ -6,7 +6,7 @@ from asyncio import CancelledError
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from runner import __version__, structured
+from runner import __version__, structured, worst_case
 from runner.errors import CallError, FailureCode, StoppedError
 from runner.judging import Judge
 from runner.paths import shown
@@ -27,7 +27,7 @@ from runner.retry import call_with_retries
 from runner.times import now, timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from runner.limits import Slot
@@ -123,6 +123,10 @@ class Answerer:
     def is_finished(self, case: Case, row: Row) -> bool:
         """Whether the row of a reply can be judged without calls."""
         return question(case, row) is None and not self.judge.unasked(case, row)
+
+    def worst_case(self, case: Case, row: Row) -> Iterator[tuple[str, Usage]]:
+        """The model of each call that the row of a reply still takes, and the most that the call may use."""
+        return worst_case.of_kept(case, row, local=self._where(case)[1] == "local")
 
     async def finish(self, case: Case, row: Row) -> Row:
         """The row of a reply that has just come, or is kept: repaired if it must be, and judged."""

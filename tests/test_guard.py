@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from made_rows import REPLY, made_row
 from runner import models
 from runner.cases import CaseList
 from runner.errors import ExitCode, Problem, StoppedError
-from runner.guard import HOPELESS_ERRORS, Guard
+from runner.guard import HOPELESS_ERRORS, Budget, Guard
 from runner.loading import load
 from runner.records import Case, Row
 from runner.rendering import Renderer
@@ -160,3 +161,27 @@ def reason(rows: list[Row], case: Case, **bounds: Any) -> str | None:
         return stop.reason.message if stop.reason else None
 
     return asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "more", ["", "response_schema: {type: object}\nresponse_repair: true"], ids=["plain", "schema"]
+)
+def test_a_kept_case_that_only_lacks_its_sidecar_needs_no_money(
+    more: str, bedrock_run: Any, write_job: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "a.in").write_text("a")
+    cases = 'cases: {glob: "*.in"}\nsidecar: "{{ file.stem }}.out"'
+    job = write_job(f'model: amazon.nova-lite-v1:0\nprompt: "{{{{ file.name }}}}"\n{cases}\n{more}')
+    assert bedrock_run("--local", job).returncode == 0
+    (tmp_path / "a.out").unlink()
+    done = bedrock_run("--local", "--max-cost", "0.000000001", job)
+    assert done.returncode == 0, done.stderr
+    assert "nothing was called" in done.stderr
+    assert (tmp_path / "a.out").exists()
+
+
+def test_what_costs_nothing_has_room_in_a_budget_that_is_spent() -> None:
+    budget = Budget(1.0, "--max-cost")
+    budget.spent = 1.1
+    assert budget.has_room_for(0)
+    assert not budget.has_room_for(0.001)
