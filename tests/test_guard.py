@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_rows import REPLY, made_row
+from made_rows import ATTEMPT, REPLY, made_row
 
 from runner import models
 from runner.cases import CaseList
 from runner.errors import ExitCode, Problem, StoppedError
 from runner.guard import HOPELESS_ERRORS, Budget, Guard
 from runner.loading import load
-from runner.records import Case, Row
+from runner.records import Case, Made, Row
 from runner.rendering import Renderer
 from runner.stop import Stop
 
@@ -139,6 +139,14 @@ def test_a_run_in_which_nothing_succeeds_any_more_stops(case: Case) -> None:
 def test_cases_that_cannot_be_rendered_say_nothing_about_calls(case: Case) -> None:
     faulty = Case(**{name: getattr(case, name) for name in case.__slots__} | {"fault": Problem("no such image")})
     assert reason([row("error", code="input")] * 2 * HOPELESS_ERRORS, faulty) is None
+
+
+def test_a_repair_that_failed_in_an_earlier_run_is_no_failure_of_this_one() -> None:
+    attempts = [ATTEMPT, {**ATTEMPT, "code": "invalid"}]
+    earlier = made_row("error", attempts=attempts)
+    assert not Made(made_row("error", attempts=attempts), earlier).call_failed
+    assert Made(made_row("error", attempts=[*attempts, attempts[1]]), earlier).call_failed
+    assert Made(earlier).call_failed
 
 
 def test_without_any_connection_the_first_failure_stops_the_run(case: Case) -> None:

@@ -350,6 +350,7 @@ def test_a_kept_reply_is_repaired_when_the_job_comes_to_ask_for_it(
     assert len(rows()[0]["replies"]) == 2
     total = json.loads(done.stdout)["total"]
     assert (total["kept"], total["calls"]) == (1, 1)
+    assert "1 kept from earlier runs, only repairs were asked for" in done.stderr
     assert 0 < total["cost_usd"] < rows()[0]["cost_usd"]
     assert sum("/model/" in line for line in server.log) == 2
     assert bedrock_run(job, "--replay").returncode == 0
