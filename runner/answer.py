@@ -22,7 +22,7 @@ from runner.records import (
     reply_record,
     usage_record,
 )
-from runner.repairing import Repairer, question
+from runner.repairing import Repairer, breach
 from runner.retry import call_with_retries
 from runner.times import now, timestamp
 
@@ -122,7 +122,7 @@ class Answerer:
 
     def is_finished(self, case: Case, row: Row) -> bool:
         """Whether the row of a reply can be judged without calls."""
-        return question(case, row) is None and not self.judge.unasked(case, row)
+        return breach(case, row) is None and not self.judge.unasked(case, row)
 
     def worst_case(self, case: Case, row: Row) -> Iterator[tuple[str, Usage]]:
         """The model of each call that the row of a reply still takes, and the most that the call may use."""

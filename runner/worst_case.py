@@ -22,7 +22,7 @@ def of_kept(case: Case, row: Row, *, local: bool) -> Iterator[tuple[str, Usage]]
     """The same of a case whose reply is kept: its repair and its judges, as far as they are still to be called.
     `local`: in a run against the local emulator.
     """
-    if repairing.question(case, row) is not None:
+    if repairing.breach(case, row) is not None:
         yield from ((case.job.model, usage) for usage in estimate.repair(case.request, model=case.job.model))
         yield from judging.worst_case(case)
     else:
