@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
 
 from runner import loading, models
-from runner.answer import Answerer
+from runner.answer import Answerer, adopted
 from runner.console import Console
 from runner.errors import CallError, FailureCode, StoppedError
 from runner.limits import Slot
@@ -39,9 +41,13 @@ def reply(text: str) -> Reply:
     return Reply(text=text, stop_reason="end_turn", usage=Usage(input_tokens=10, output_tokens=5), latency_ms=7)
 
 
-def row_of(write_job: Any, text: str, *outcomes: Reply | BaseException) -> Row:
+def cases_of(write_job: Any, text: str) -> list[Case]:
     (cases,) = loading.load([write_job(text)])
-    (case,) = map(Renderer(cases.job).case, cases)
+    return [*map(Renderer(cases.job).case, cases)]
+
+
+def row_of(write_job: Any, text: str, *outcomes: Reply | BaseException) -> Row:
+    (case,) = cases_of(write_job, text)
     answerer = Answerer(
         calls=Calls(*outcomes),
         where=lambda case: ("us-east-1", "local"),
@@ -108,6 +114,25 @@ def test_a_failure_of_a_later_turn_is_the_rows_error(write_job: Any) -> None:
     assert (row["error"]["code"], row["error"]["http_status"]) == ("invalid", 400)
     assert row["output"] is None
     assert [attempt["code"] for attempt in row["attempts"]] == [None, "invalid"]
+
+
+def test_a_kept_row_goes_on_telling_how_it_was_sent(write_job: Any, tmp_path: Path) -> None:
+    for name, size in {"large.png": (3000, 2000), "larger.png": (4000, 4000)}.items():
+        PIL.Image.new("L", size).save(tmp_path / name)
+    claude = "model: us.anthropic.claude-haiku-4-5-20251001-v1:0\nresponse_schema: {type: object}"
+    job = f"{claude}\nturns: [{{user: {{text: x, images: [large.png, larger.png, large.png]}}}}]"
+    row = row_of(write_job, job, reply("{}"))
+    (case,) = cases_of(write_job, job)
+    assert adopted(case, row)["request"] == row["request"]
+    images = row["request"]["messages"][0]["images"]
+    images[0]["sent"]["changes"] = ["in the words of an earlier version"]
+    del images[1]["sent"]
+    images[2]["sha256"] = "0" * 64
+    row["request"]["response_schema"]["sent"] = "native"
+    kept = adopted(case, row)["request"]
+    assert kept["messages"][0]["images"][:2] == images[:2]
+    assert kept["messages"][0]["images"][2]["sha256"] == images[0]["sha256"], "of another image it says nothing"
+    assert kept["response_schema"] == {"schema": {"type": "object"}, "sent": "native"}
 
 
 def test_an_unknown_price_is_null_even_if_tokens_are_known(write_job: Any) -> None:
