@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import nullcontext
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from runner import loading, models
 from runner.answer import Answerer, adopted
+from runner.assertions import time_limit
 from runner.console import Console
 from runner.errors import CallError, FailureCode, StoppedError
 from runner.limits import Slot
@@ -133,6 +135,18 @@ def test_a_kept_row_goes_on_telling_how_it_was_sent(write_job: Any, tmp_path: Pa
     assert kept["messages"][0]["images"][:2] == images[:2]
     assert kept["messages"][0]["images"][2]["sha256"] == images[0]["sha256"], "of another image it says nothing"
     assert kept["response_schema"] == {"schema": {"type": "object"}, "sent": "native"}
+
+
+def test_a_reply_is_held_against_its_schema_once(write_job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = count()
+    monkeypatch.setattr(time_limit, "monotonic", lambda: next(looks) * 0.0)
+    began = []
+    for number, repair in enumerate(("false", "false", "true", "true")):  # the first loads the schema too
+        began.append(next(looks))
+        job = f"prompt: x\nresponse_schema: {{type: object}}\nresponse_repair: {repair}"
+        row = row_of(write_job, job, reply(f'It is {{"a": {number}}}.'))
+        assert row["parsed"] == {"a": number}
+    assert 1 < began[2] - began[1] == began[3] - began[2], "the clock is looked at as often without a repair"
 
 
 def test_an_unknown_price_is_null_even_if_tokens_are_known(write_job: Any) -> None:
