@@ -244,6 +244,7 @@ class Fit:
     width: int
     height: int
     changes: tuple[str, ...]
+    asks_the_same: bool = False  # the model would have seen just this picture: it shrinks what is larger itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
