@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from asyncio import CancelledError
 from functools import partial
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Protocol
 
-from runner import __version__, structured
+from runner import __version__, structured, worst_case
 from runner.errors import CallError, FailureCode, StoppedError
 from runner.judging import Judge
 from runner.paths import shown
@@ -22,12 +23,12 @@ from runner.records import (
     reply_record,
     usage_record,
 )
-from runner.repairing import Repairer, question
+from runner.repairing import Repairer, breach
 from runner.retry import call_with_retries
 from runner.times import now, timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from runner.limits import Slot
@@ -122,7 +123,11 @@ class Answerer:
 
     def is_finished(self, case: Case, row: Row) -> bool:
         """Whether the row of a reply can be judged without calls."""
-        return question(case, row) is None and not self.judge.unasked(case, row)
+        return breach(case, row) is None and not self.judge.unasked(case, row)
+
+    def worst_case(self, case: Case, row: Row) -> Iterator[tuple[str, Usage]]:
+        """The model of each call that the row of a reply still takes, and the most that the call may use."""
+        return worst_case.of_kept(case, row, local=self._where(case)[1] == "local")
 
     async def finish(self, case: Case, row: Row) -> Row:
         """The row of a reply that has just come, or is kept: repaired if it must be, and judged."""
@@ -231,13 +236,35 @@ def adopted(case: Case, row: Row) -> Row:
         "status": "passed",  # until it is
         "error": None,
         "vars": dict(case.vars),
-        "request": describe_request(case.request),
+        "request": _as_sent(describe_request(case.request), row["request"]),
         "matrix": None if case.matrix is None else dict(case.matrix),
         "tags": sorted(case.tags),
         "source": _source(case),
         "repeats": case.job.repeat,
         "min_pass": case.job.min_pass,
     }
+
+
+def _as_sent(described: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
+    """What was asked, or a message of it, as it is described now; but how it was sent is told by the `earlier` one."""
+    kept = dict(described)
+    if "images" in kept:
+        pairs = zip(kept["images"], chain(earlier.get("images", ()), repeat({})), strict=False)
+        kept["images"] = [_image_as_sent(image, before) for image, before in pairs]
+    if "messages" in kept:
+        pairs = zip(kept["messages"], chain(earlier.get("messages", ()), repeat({})), strict=False)
+        kept["messages"] = [_as_sent(message, before) for message, before in pairs]
+    if "response_schema" in kept and "response_schema" in earlier:
+        kept["response_schema"] = {**kept["response_schema"], "sent": earlier["response_schema"]["sent"]}
+    return kept
+
+
+def _image_as_sent(image: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
+    """Without `sent` where it was sent as it is."""
+    if image["sha256"] is None or image["sha256"] != earlier.get("sha256"):
+        return image
+    as_it_is = {name: value for name, value in image.items() if name != "sent"}
+    return {**as_it_is, "sent": earlier["sent"]} if "sent" in earlier else as_it_is
 
 
 def _source(case: Case) -> SourceRecord:

@@ -58,7 +58,7 @@ class Finder:
         limits = _limits(job, 1)
 
         def find(path: str) -> Image:
-            return _fitted(self._find_image(path), limits)
+            return _fitted(self._find_image(path), limits=limits, job=job)
 
         return NamedImages(find)
 
@@ -70,12 +70,13 @@ def prepared(job: Job, messages: Sequence[Message], problems: list[Problem]) -> 
     for all messages of a conversation together.
     """
     problems += _too_many(job, messages)
-    limits = _limits(job, sum(len(message.images) + len(message.documents) for message in messages))
+    files = sum(len(message.images) + len(message.documents) for message in messages)
+    fitted = partial(_fitted, limits=_limits(job, files), job=job)
     numbers = count(1)
     return tuple(
         replace(
             message,
-            images=tuple(_each_fitted(message.images, limits, turn.images[0].place if turn.images else None, problems)),
+            images=tuple(_each_fitted(message.images, fitted, turn.images[0].place if turn.images else None, problems)),
             documents=tuple(replace(each, name=f"Document {next(numbers)}") for each in message.documents),
         )
         if message.attached
@@ -91,17 +92,20 @@ def _limits(job: Job, files: int) -> media.Limits:
     return media.Limits.among(files, max_edge=max_edge, fit=job.images.fit)
 
 
-def _fitted(image: Image, limits: media.Limits) -> Image:
+def _fitted(image: Image, *, limits: media.Limits, job: Job) -> Image:
     fit = media.plan(image, limits)
-    return image if fit is None else replace(image, fit=fit)
+    if fit is None:
+        return image
+    only_for_the_model = job.images.max_edge is None and media.plan(image, replace(limits, max_edge=None)) is None
+    return replace(image, fit=replace(fit, asks_the_same=only_for_the_model))
 
 
 def _each_fitted(
-    images: Iterable[Image | S3Object], limits: media.Limits, place: Place | None, problems: list[Problem]
+    images: Iterable[Image | S3Object], fitted: Callable[[Image], Image], place: Place | None, problems: list[Problem]
 ) -> Iterator[Image | S3Object]:
     for image in images:
         try:
-            yield image if isinstance(image, S3Object) else _fitted(image, limits)
+            yield image if isinstance(image, S3Object) else fitted(image)
         except MediaError as error:
             problems.append(Problem(error.message, place, error.hint))
 

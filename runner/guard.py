@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runner import console, estimate, judging
+from runner import console, worst_case
 from runner.errors import CallError, ExitCode, FailureCode, Problem, UsageError
 from runner.job import jobs_of
 from runner.questions import judging_jobs
@@ -15,13 +15,13 @@ from runner.stop import StopReason
 from runner.words import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from runner.calls import LimitedCalls
     from runner.limits import Slot, Turn
     from runner.models import Models
-    from runner.records import Case, Job, Message, Row
+    from runner.records import Case, Job, Message, Row, Usage
     from runner.stop import Stop
 
 HOPELESS_ERRORS = 100  # cases in a row whose calls failed, with none between them that succeeded
@@ -41,7 +41,7 @@ class Budget:
         self.stuck = 0  # of them, those that wait for more before they can end
 
     def has_room_for(self, cost: float) -> bool:
-        return self.spent + self.held + cost <= self.limit
+        return not cost or self.spent + self.held + cost <= self.limit  # replies may have cost more than was estimated
 
     def hold(self, amount: float) -> None:
         self.held += amount
@@ -56,10 +56,15 @@ class Budget:
 class _Hold:
     """What a case that has begun takes of its budgets, in USD."""
 
-    worst: list[float]  # that each of its calls may cost
+    worst: list[float]  # that each of its calls may cost; none where only the sidecar of a kept case is missing
     amount: float | None = None  # held for the calls to come; None while it waits for room
     lost: float = 0.0  # counted as spent for attempts that may be on the bill without a reply
     waiting: int = 0  # calls of it that wait for room
+
+    @property
+    def worst_call(self) -> float:
+        """The most that one of its calls may cost."""
+        return max(self.worst, default=0.0)
 
 
 class Guard:
@@ -89,19 +94,20 @@ class Guard:
         self._errors_in_a_row = 0
         self._connected = False  # whether any connection could ever be made
 
-    async def admit(self, case: Case, *, answered: bool = False) -> None:
+    async def admit(self, case: Case, *, calls: Iterable[tuple[str, Usage]] | None = None) -> None:
         """Wait until the case can be paid for, whatever it and what is under way may cost. StoppedError if it never
-        can. `answered`: only its repair and its judge are to be paid.
+        can. `calls`: those that it still takes, as `worst_case.of_kept` tells them; all that a new case takes if None.
         """
         if self._budgets(case):
-            await self._hold(case, self._holds.setdefault(_name(case), _Hold(self._worst_costs(case, answered))))
+            worst = self._costs(worst_case.of_new(case) if calls is None else calls)
+            await self._hold(case, self._holds.setdefault(_name(case), _Hold(worst)))
 
     async def admit_again(self, case: Case) -> None:
         """Wait until a case that was admitted can be paid for once more, as an attempt of it may be on the bill."""
         hold = self._holds.get(_name(case))
         if hold is None:
             return
-        lost, budgets = max(hold.worst), self._budgets(case)
+        lost, budgets = hold.worst_call, self._budgets(case)
         self._count_stuck(hold, budgets, 1)
         try:
             await self._room(budgets, lost)
@@ -157,11 +163,9 @@ class Guard:
     def _budgets(self, case: Case) -> Sequence[Budget]:
         return (*self._budget_of_run, *self._budgets_of_jobs.get(case.job.name, ())) if case.fault is None else ()
 
-    def _worst_costs(self, case: Case, answered: bool) -> list[float]:  # noqa: FBT001 - of one caller
-        """What each call of a case costs if its reply is as long as it may be, in USD."""
-        usages = (estimate.repair if answered else estimate.worst_case)(case.request, model=case.job.model)
-        calls = [(case.job.model, usage) for usage in usages]
-        costs = [self._models.cost(model, usage) for model, usage in (*calls, *judging.worst_case(case))]
+    def _costs(self, calls: Iterable[tuple[str, Usage]]) -> list[float]:
+        """What each call costs, in USD."""
+        costs = [self._models.cost(model, usage) for model, usage in calls]
         assert None not in costs  # a run with a budget begins only where all prices are known
         return [cost for cost in costs if cost is not None]
 
@@ -171,7 +175,7 @@ class Guard:
             return
         lost = sum(attempt["possibly_billed"] for attempt in made.attempts) if made else 0
         cost = sum(paid.cost_usd or 0.0 for paid in made.paid) if made else 0.0
-        self._release(case, hold, spent=cost + lost * max(hold.worst) - hold.lost)
+        self._release(case, hold, spent=cost + lost * hold.worst_call - hold.lost)
 
     def _reasons_to_stop(self, case: Case, made: Made) -> Iterator[StopReason]:
         row = made.row

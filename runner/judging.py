@@ -181,20 +181,23 @@ def evaluated(case: Case, row: Row) -> Row:
     )
     verdicts: list[VerdictRecord] = []
     errors: list[ErrorRecord] = []
+    parsed: Any = None
     for assertion in case.assertions:
         try:
-            verdicts.append(assertions.evaluate(assertion, answer))
+            verdict, value = assertions.evaluate_and_parse(assertion, answer)
         except UnjudgedError as error:
             errors.append(_error_of(assertion, error))
+        else:
+            verdicts.append(verdict)
+            parsed = value if assertion.type == structured.ASSERTION else parsed
     passed = all(verdict["passed"] for verdict in verdicts)
-    holds = bool(verdicts) and verdicts[0]["type"] == structured.ASSERTION and verdicts[0]["passed"]
     return {
         **row,
         "status": "error" if errors else "passed" if passed else "failed",
         "assertions": verdicts,
         "error": errors[0] if errors else None,
         "judgements": _marked(case, row),
-        "parsed": assertions.value_of(answer) if holds else None,
+        "parsed": parsed,
     }
 
 

@@ -18,8 +18,9 @@ def key(model: str, request: Request, *, repeat: int) -> str:
     """SHA-256 of what is asked: the model, the rendered request, the content of its files and the repeat.
 
     Not of how: API, streaming, region and timeouts are left out, and so are the names of files. Of an object in S3 the
-    name is all that is known. An image that is made to fit counts with the size that it is sent in. What a request does
-    not have leaves no trace, so that rows of earlier versions keep their keys.
+    name is all that is known. An image that is made to fit counts with the size that it is sent in, unless the model
+    would have shrunk it to that itself. What a request does not have leaves no trace, so that rows of earlier versions
+    keep their keys.
     """
     inference = request.inference
     asked: dict[str, Any] = {
@@ -55,4 +56,4 @@ def _content(file: Image | DiskFile | S3Object) -> str | list[Any]:
     if isinstance(file, S3Object):
         return file.path
     fit = file.fit if isinstance(file, Image) else None
-    return file.sha256 if fit is None else [file.sha256, fit.media_type, fit.width, fit.height]
+    return file.sha256 if fit is None or fit.asks_the_same else [file.sha256, fit.media_type, fit.width, fit.height]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from runner import estimate, judging, repairing, sidecar, wire
+from runner import sidecar, wire, worst_case
 from runner.errors import UsageError
 from runner.media.attached import AttachedFiles
 from runner.preflight import Files
@@ -93,16 +92,6 @@ def dry_run(
     }
 
 
-def _most_used_of_kept(kept: Kept, *, local: bool) -> Iterator[tuple[str, Usage]]:
-    """The model of each call that a kept reply takes, and the most that the call may use."""
-    case, row = kept.case, kept.earlier.row
-    if repairing.question(case, row) is not None:
-        yield from ((case.job.model, usage) for usage in estimate.repair(case.request, model=case.job.model))
-        yield from judging.worst_case(case)
-    else:
-        yield from judging.most_used(judging.unasked(case, row, local=local))
-
-
 def _estimate(cases: CaseList, known: Models, earlier: Earlier | None) -> dict[str, Any]:
     kept = calls = 0
     faults: list[str] = []
@@ -116,16 +105,13 @@ def _estimate(cases: CaseList, known: Models, earlier: Earlier | None) -> dict[s
         if isinstance(case, Kept):
             assert earlier is not None, "it has the row"
             kept += 1
-            most = _most_used_of_kept(case, local=earlier.accept_local)
+            most = worst_case.of_kept(case.case, case.earlier.row, local=earlier.accept_local)
         elif case.fault is not None:
             faults.append(case.fault.message)
             continue
         else:
             attached.add(case, known)
-            most = chain(
-                ((case.job.model, worst) for worst in estimate.worst_case(case.request, model=case.job.model)),
-                judging.worst_case(case),
-            )
+            most = worst_case.of_new(case)
         for model, worst in most:
             calls += 1
             usage += worst

@@ -244,6 +244,7 @@ class Fit:
     width: int
     height: int
     changes: tuple[str, ...]
+    asks_the_same: bool = False  # the model would have seen just this picture: it shrinks what is larger itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -604,10 +605,14 @@ class Made:
         return [each for each in judgements if (each["key"], each["attempts"]) not in known]
 
     @property
+    def attempts_at_reply(self) -> list[AttemptRecord]:
+        """The attempts that it made for the reply: of a kept one, for its repair."""
+        return self.row["attempts"][len(self.earlier["attempts"]) if self.earlier else 0 :]
+
+    @property
     def calls(self) -> list[list[AttemptRecord]]:
         """The attempts that it made: for the reply, and for each judgement."""
-        before = len(self.earlier["attempts"]) if self.earlier else 0
-        own = [self.row["attempts"][before:]] if len(self.row["attempts"]) > before or not self.earlier else []
+        own = [self.attempts_at_reply] if self.attempts_at_reply or not self.earlier else []
         return [*own, *(judgement["attempts"] for judgement in self.judgements)]
 
     @property
@@ -633,7 +638,7 @@ class Made:
     @property
     def call_failed(self) -> bool:
         """Whether it is without a reply, its repair or a judge's word, because a call failed."""
-        attempts = self.row["attempts"]
+        attempts = self.attempts_at_reply
         unrepaired = bool(attempts) and attempts[-1]["code"] is not None
         return self.row["output"] is None or unrepaired or any(judgement["error"] for judgement in self.judgements)
 

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
     from runner.answer import Calls, Watcher
     from runner.models import Models
-    from runner.records import AttemptRecord, Case, Reply, Row
+    from runner.records import AttemptRecord, Case, Reply, Row, VerdictRecord
 
 
-def question(case: Case, row: Row) -> Message | None:
-    """What is to be asked so that the last reply of a row is repaired; None where that is not wanted, was done before,
-    or would end as the reply did: cut at max_tokens, or refused.
+def breach(case: Case, row: Row) -> VerdictRecord | None:
+    """The verdict for which the last reply of a row is to be repaired; None where it holds, and where that is not
+    wanted, was done before, or would end as the reply did: cut at max_tokens, or refused.
     """
     wanted, output = case.request.response_schema, row["output"] or ""
     if wanted is None or not wanted.repair or not output.strip():
@@ -42,7 +42,7 @@ def question(case: Case, row: Row) -> Message | None:
         verdict = assertions.evaluate(structured.assertion(wanted), answer)
     except UnjudgedError:  # which the row will tell
         return None
-    return None if verdict["actual"] is None else structured.repair_turn(verdict["actual"])
+    return None if verdict["passed"] else verdict
 
 
 class Repairer:
@@ -67,11 +67,13 @@ class Repairer:
 
     async def repair(self, case: Case, row: Row) -> Row:
         """The row of a reply that has just come, or is kept, with one more reply if it needs one. It is in error if
-        that did not come; the next run goes on with the reply that did.
+        that did not come, with the verdict on the reply that did; the next run goes on with it.
         """
-        asked = question(case, row)
-        if asked is None:
+        wrong = breach(case, row)
+        if wrong is None:
             return row
+        row = {**row, "assertions": [wrong]}
+        asked = structured.repair_turn(wrong["actual"] or "")
         stopped = _in_error(row, CallError(FailureCode.STOPPED, "the run was stopped before the reply was repaired"))
         if not self._save(stopped):
             return stopped  # nobody should be paid for repairing a reply that can't be kept
@@ -79,7 +81,7 @@ class Repairer:
         try:
             reply = await self._call(case, (*_conversation(case, row), asked), attempts)
         except CallError as error:
-            return _with_attempts(_in_error(row, error), attempts)
+            return _with_attempts(_unrepaired(row, error), attempts)
         except (StoppedError, CancelledError):
             return _with_attempts(stopped, attempts)
         self._watcher.replied(case, reply)
@@ -111,6 +113,7 @@ class Repairer:
             "latency_ms": (row["latency_ms"] or 0) + reply.latency_ms,
             "first_token_ms": reply.first_token_ms,
             "finished_at": timestamp(now()),
+            "assertions": [],  # those before were of the reply before
         }
 
 
@@ -123,6 +126,11 @@ def _conversation(case: Case, row: Row) -> Iterator[Message]:
 
 def _in_error(row: Row, error: CallError) -> Row:
     return {**row, "status": "error", "error": error_record(error)}
+
+
+def _unrepaired(row: Row, error: CallError) -> Row:
+    told = f"the reply could not be repaired: {error.message}; it is kept"
+    return {**row, "status": "error", "error": {**error_record(error), "message": told}}
 
 
 def _with_attempts(row: Row, attempts: list[AttemptRecord]) -> Row:

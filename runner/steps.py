@@ -41,7 +41,7 @@ class Calling:
     async def admit(self, item: Case | Kept) -> None:
         if isinstance(item, Kept):
             await self._judged.acquire()
-            await self._guard.admit(item.case, answered=True)
+            await self._guard.admit(item.case, calls=self._answerer.worst_case(item.case, item.earlier.row))
         elif item.fault is None:
             await self._calls.room(item)
             await self._guard.admit(item)  # last: who waits for room must not hold money that others wait for

@@ -35,6 +35,7 @@ class Tally(Spending):
     failed: int = 0
     errors: int = 0
     calls: int = 0  # attempts
+    repairs: int = 0  # of the calls, those that were to repair kept replies
     retries: int = 0
     possibly_billed: int = 0  # attempts whose reply was not used, but that may be on the bill
     cut_at_max_tokens: int = 0
@@ -81,6 +82,7 @@ class Tally(Spending):
         self.spend(made.paid)
         if made.earlier is not None:
             self.kept += 1
+            self.repairs += len(made.attempts_at_reply)
             return
         self.cut_at_max_tokens += row["stop_reason"] in {"max_tokens", "length"}
         for reply in row["replies"]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import nullcontext
+from itertools import count
+from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
 
 from runner import loading, models
-from runner.answer import Answerer
+from runner.answer import Answerer, adopted
+from runner.assertions import time_limit
 from runner.console import Console
 from runner.errors import CallError, FailureCode, StoppedError
 from runner.limits import Slot
@@ -39,9 +43,13 @@ def reply(text: str) -> Reply:
     return Reply(text=text, stop_reason="end_turn", usage=Usage(input_tokens=10, output_tokens=5), latency_ms=7)
 
 
-def row_of(write_job: Any, text: str, *outcomes: Reply | BaseException) -> Row:
+def cases_of(write_job: Any, text: str) -> list[Case]:
     (cases,) = loading.load([write_job(text)])
-    (case,) = map(Renderer(cases.job).case, cases)
+    return [*map(Renderer(cases.job).case, cases)]
+
+
+def row_of(write_job: Any, text: str, *outcomes: Reply | BaseException) -> Row:
+    (case,) = cases_of(write_job, text)
     answerer = Answerer(
         calls=Calls(*outcomes),
         where=lambda case: ("us-east-1", "local"),
@@ -108,6 +116,37 @@ def test_a_failure_of_a_later_turn_is_the_rows_error(write_job: Any) -> None:
     assert (row["error"]["code"], row["error"]["http_status"]) == ("invalid", 400)
     assert row["output"] is None
     assert [attempt["code"] for attempt in row["attempts"]] == [None, "invalid"]
+
+
+def test_a_kept_row_goes_on_telling_how_it_was_sent(write_job: Any, tmp_path: Path) -> None:
+    for name, size in {"large.png": (3000, 2000), "larger.png": (4000, 4000)}.items():
+        PIL.Image.new("L", size).save(tmp_path / name)
+    claude = "model: us.anthropic.claude-haiku-4-5-20251001-v1:0\nresponse_schema: {type: object}"
+    job = f"{claude}\nturns: [{{user: {{text: x, images: [large.png, larger.png, large.png]}}}}]"
+    row = row_of(write_job, job, reply("{}"))
+    (case,) = cases_of(write_job, job)
+    assert adopted(case, row)["request"] == row["request"]
+    images = row["request"]["messages"][0]["images"]
+    images[0]["sent"]["changes"] = ["in the words of an earlier version"]
+    del images[1]["sent"]
+    images[2]["sha256"] = "0" * 64
+    row["request"]["response_schema"]["sent"] = "native"
+    kept = adopted(case, row)["request"]
+    assert kept["messages"][0]["images"][:2] == images[:2]
+    assert kept["messages"][0]["images"][2]["sha256"] == images[0]["sha256"], "of another image it says nothing"
+    assert kept["response_schema"] == {"schema": {"type": "object"}, "sent": "native"}
+
+
+def test_a_reply_is_held_against_its_schema_once(write_job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = count()
+    monkeypatch.setattr(time_limit, "monotonic", lambda: next(looks) * 0.0)
+    began = []
+    for number, repair in enumerate(("false", "false", "true", "true")):  # the first loads the schema too
+        began.append(next(looks))
+        job = f"prompt: x\nresponse_schema: {{type: object}}\nresponse_repair: {repair}"
+        row = row_of(write_job, job, reply(f'It is {{"a": {number}}}.'))
+        assert row["parsed"] == {"a": number}
+    assert 1 < began[2] - began[1] == began[3] - began[2], "the clock is looked at as often without a repair"
 
 
 def test_an_unknown_price_is_null_even_if_tokens_are_known(write_job: Any) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from made_rows import REPLY, made_row
+from made_rows import ATTEMPT, REPLY, made_row
 
 from runner import models
 from runner.cases import CaseList
 from runner.errors import ExitCode, Problem, StoppedError
-from runner.guard import HOPELESS_ERRORS, Guard
+from runner.guard import HOPELESS_ERRORS, Budget, Guard
 from runner.loading import load
-from runner.records import Case, Row
+from runner.records import Case, Made, Row
 from runner.rendering import Renderer
 from runner.stop import Stop
 
@@ -140,6 +141,14 @@ def test_cases_that_cannot_be_rendered_say_nothing_about_calls(case: Case) -> No
     assert reason([row("error", code="input")] * 2 * HOPELESS_ERRORS, faulty) is None
 
 
+def test_a_repair_that_failed_in_an_earlier_run_is_no_failure_of_this_one() -> None:
+    attempts = [ATTEMPT, {**ATTEMPT, "code": "invalid"}]
+    earlier = made_row("error", attempts=attempts)
+    assert not Made(made_row("error", attempts=attempts), earlier).call_failed
+    assert Made(made_row("error", attempts=[*attempts, attempts[1]]), earlier).call_failed
+    assert Made(earlier).call_failed
+
+
 def test_without_any_connection_the_first_failure_stops_the_run(case: Case) -> None:
     assert reason([row("error", code="network")], case) == "no"
     assert reason([row(), row("error", code="network")], case) is None
@@ -160,3 +169,27 @@ def reason(rows: list[Row], case: Case, **bounds: Any) -> str | None:
         return stop.reason.message if stop.reason else None
 
     return asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "more", ["", "response_schema: {type: object}\nresponse_repair: true"], ids=["plain", "schema"]
+)
+def test_a_kept_case_that_only_lacks_its_sidecar_needs_no_money(
+    more: str, bedrock_run: Any, write_job: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "a.in").write_text("a")
+    cases = 'cases: {glob: "*.in"}\nsidecar: "{{ file.stem }}.out"'
+    job = write_job(f'model: amazon.nova-lite-v1:0\nprompt: "{{{{ file.name }}}}"\n{cases}\n{more}')
+    assert bedrock_run("--local", job).returncode == 0
+    (tmp_path / "a.out").unlink()
+    done = bedrock_run("--local", "--max-cost", "0.000000001", job)
+    assert done.returncode == 0, done.stderr
+    assert "nothing was called" in done.stderr
+    assert (tmp_path / "a.out").exists()
+
+
+def test_what_costs_nothing_has_room_in_a_budget_that_is_spent() -> None:
+    budget = Budget(1.0, "--max-cost")
+    budget.spent = 1.1
+    assert budget.has_room_for(0)
+    assert not budget.has_room_for(0.001)

@@ -32,6 +32,7 @@ SCHEMA = {
 }
 GOOD = '{"caption": "a cat", "people": 0}'
 WRONG = '{"caption": "a cat", "people": "none"}'
+WRONG_AT = 'at /people: "none" does not fit `type: "integer"`'
 
 
 def job_of(model: str = HAIKU, /, schema: Any = SCHEMA, **more: Any) -> str:
@@ -212,7 +213,7 @@ def test_a_reply_that_holds_is_parsed(asked: Asked) -> None:
 
 def test_a_reply_that_does_not_hold_fails_and_says_why(asked: Asked) -> None:
     told: dict[str | tuple[str, str], str] = {
-        WRONG: 'at /people: "none" does not fit `type: "integer"`',
+        WRONG: WRONG_AT,
         '{"caption": "a cat"}': "at the top: 'people' is a required property",
         "A cat.": "it is no JSON: Expecting value at line 1, column 1, in 'A cat.'",
         f"{GOOD} or {GOOD}": "it has more than one JSON value",
@@ -350,6 +351,7 @@ def test_a_kept_reply_is_repaired_when_the_job_comes_to_ask_for_it(
     assert len(rows()[0]["replies"]) == 2
     total = json.loads(done.stdout)["total"]
     assert (total["kept"], total["calls"]) == (1, 1)
+    assert "1 kept from earlier runs, only repairs were asked for" in done.stderr
     assert 0 < total["cost_usd"] < rows()[0]["cost_usd"]
     assert sum("/model/" in line for line in server.log) == 2
     assert bedrock_run(job, "--replay").returncode == 0
@@ -366,7 +368,10 @@ def test_a_repair_that_fails_keeps_the_reply_and_is_made_by_the_next_run(
     (row,) = rows()
     assert (row["status"], row["output"], row["error"]["code"]) == ("error", WRONG, "invalid")
     assert [attempt["code"] for attempt in row["attempts"]] == [None, "invalid"]
-    assert "ValidationException: no" in done.stderr
+    assert row["error"]["message"] == "the reply could not be repaired: ValidationException: no; it is kept"
+    assert row["error"]["message"] in done.stderr
+    assert [verdict["actual"] for verdict in row["assertions"]] == [WRONG_AT]
+    assert WRONG_AT in done.stderr
     assert bedrock_run(job, env=server.env).returncode == 0
     assert [reply["text"] for reply in rows()[0]["replies"]] == [WRONG, GOOD]
     assert sum("/model/" in line for line in server.log) == 3

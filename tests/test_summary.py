@@ -219,3 +219,18 @@ def test_the_schema_refuses_what_is_no_summary(change: dict[str, Any]) -> None:
     assert not SUMMARY.is_valid({**told, **change})
     told["jobs"][0]["more"] = 1
     assert not SUMMARY.is_valid(told)
+
+
+@pytest.mark.parametrize(
+    ("calls", "repairs", "told"),
+    [
+        (0, 0, "nothing was called"),
+        (3, 0, "only judges were called"),
+        (3, 3, "only repairs were asked for"),
+        (3, 1, "only repairs were asked for and judges called"),
+    ],
+)
+def test_what_was_called_for_kept_replies_is_told(calls: int, repairs: int, told: str) -> None:
+    made = summed_up(row("passed"))
+    made.total.kept, made.total.calls, made.total.repairs = 1, calls, repairs
+    assert f"1 kept from earlier runs, {told}" in list(summary_lines(made))

@@ -7,7 +7,7 @@ pure functions, except that `python` runs the code of the job. Libraries are imp
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from runner.assertions import (
     endings,
@@ -23,7 +23,7 @@ from runner.assertions import (
 )
 from runner.assertions.kinds import Answer, Kind, UnjudgedError, flat
 from runner.assertions.patterns import pattern_problem
-from runner.assertions.structured_reply import ended_early, value_of
+from runner.assertions.structured_reply import ended_early
 from runner.assertions.wording import excerpt
 
 if TYPE_CHECKING:
@@ -37,19 +37,24 @@ __all__ = [
     "advice",
     "ended_early",
     "evaluate",
+    "evaluate_and_parse",
     "excerpt",
     "flat",
     "pattern_problem",
     "problem_with",
-    "value_of",
 ]
 
 
 def evaluate(assertion: Assertion, answer: Answer) -> VerdictRecord:
     """Judge one answer. The reason says what was expected and what was found. Raises UnjudgedError."""
+    return evaluate_and_parse(assertion, answer)[0]
+
+
+def evaluate_and_parse(assertion: Assertion, answer: Answer) -> tuple[VerdictRecord, Any]:
+    """As `evaluate`, with the answer as a JSON value where it holds to the job's `response_schema`; else with None."""
     kind = _KINDS[assertion.type]
     try:
-        holds, found, score, parts = kind.check(assertion, answer)
+        holds, found, score, parts, value = kind.check(assertion, answer)
         passed = holds != assertion.negated
         actual = None if passed else found()
     except RecursionError:
@@ -71,7 +76,7 @@ def evaluate(assertion: Assertion, answer: Answer) -> VerdictRecord:
     }
     if parts is not None:
         verdict["assertions"] = parts
-    return verdict
+    return verdict, value
 
 
 def problem_with(assertion: Assertion) -> str | None:

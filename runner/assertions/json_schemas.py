@@ -59,7 +59,12 @@ def breaches(schema: Any) -> Callable[[Any], str | None]:
 
     It raises UnjudgedError, also where the check under way is over time.
     """
-    return partial(_breach, _validator(json.dumps(schema)))
+    return breaches_of(json.dumps(schema))
+
+
+def breaches_of(schema: str) -> Callable[[Any], str | None]:
+    """As `breaches`, for a schema that is given as JSON."""
+    return partial(_breach, _validator(schema))
 
 
 def _breach(validator: Validator, value: Any) -> str | None:

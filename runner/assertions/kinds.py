@@ -54,6 +54,7 @@ class Finding(NamedTuple):
     found: Callable[[], str]
     score: float | None = None  # of types that measure; from 0 to 1 for likeness
     parts: list[VerdictRecord] | None = None  # of a set
+    value: Any = None  # of a reply that holds to the job's `response_schema`: what it is as JSON
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
+from functools import lru_cache
 from itertools import islice
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from runner.assertions import json_schemas, jsons, time_limit
 from runner.assertions.endings import CUT, REFUSING
@@ -22,7 +24,7 @@ _BEGINNING = re.compile(r'\{\s*["}]|\[\s*["{\[]')
 _DEEPEST: Final = 100  # levels of lists and objects: rows and reports hold the value
 
 
-def value_of(answer: Answer) -> Any:
+def _value_of(answer: Answer) -> Any:
     """The one JSON value of a reply: the whole of it, or of a code fence, or the only object or list among its words.
 
     Raises ValueError, which says what is there instead, and UnjudgedError for what takes too long to look through.
@@ -80,14 +82,29 @@ def ended_early(answer: Answer) -> str | None:
     return f"the model refused (stop reason {reason})" if reason.lower() in REFUSING else None
 
 
+class _Read(NamedTuple):
+    """What is wrong with a reply, or None and its value."""
+
+    breach: str | None
+    value: Any = None
+
+
+@lru_cache(maxsize=1)  # of the same reply it is asked whether it is to be repaired, and then what the verdict is
 @time_limit.limited
-def _holds(assertion: Assertion, answer: Answer) -> Finding:
+def _read(schema: str, output: str, stop_reason: str | None) -> _Read:
+    """A reply against a JSON Schema, which is JSON."""
     try:
-        found = json_schemas.breaches(assertion.value)(value_of(answer))
+        value = _value_of(Answer(output=output, stop_reason=stop_reason))
     except ValueError as error:
-        found = f"it is no JSON: {error}" if isinstance(error, jsons.NotJsonError) else str(error)
+        return _Read(f"it is no JSON: {error}" if isinstance(error, jsons.NotJsonError) else str(error))
+    breach = json_schemas.breaches_of(schema)(value)
+    return _Read(None, value) if breach is None else _Read(breach)
+
+
+def _holds(assertion: Assertion, answer: Answer) -> Finding:
+    found, value = _read(json.dumps(assertion.value), answer.output, answer.stop_reason)
     early = ended_early(answer)
-    return Finding(found is None, lambda: f"{early}, and {found}" if early else found or "")
+    return Finding(found is None, lambda: f"{early}, and {found}" if early else found or "", value=value)
 
 
 KINDS = {

@@ -73,8 +73,7 @@ def _what_was_done(summary: Summary, width: int | None, *, names_cases: bool) ->
     if total.kept:
         others = f"{total.not_kept:,} {'without a row' if summary.replay else 'called'}"
         kept = f"{total.kept:,}" if summary.unit == "case" else plural(total.kept, summary.unit)
-        called = "only judges were called" if total.calls else "nothing was called"
-        yield f"{kept} kept from earlier runs, {others if total.not_kept else called}"
+        yield f"{kept} kept from earlier runs, {others if total.not_kept else _called_for_kept(total)}"
     if total.calls:
         tokens = f"{plural(total.usage.input_tokens, 'token')} in, {total.usage.output_tokens:,} out"
         yield f"{_calls(total)}; {tokens}{_cost(summary)}"
@@ -85,6 +84,15 @@ def _what_was_done(summary: Summary, width: int | None, *, names_cases: bool) ->
         yield from (cut(line, width or _LOG_WIDTH) for line in _not_passed(summary))
     yield from _notes(summary)
     yield from _files(summary)
+
+
+def _called_for_kept(total: Tally) -> str:
+    """What was called in a run that kept every reply."""
+    if not total.calls:
+        return "nothing was called"
+    if not total.repairs:
+        return "only judges were called"
+    return "only repairs were asked for" + (" and judges called" if total.calls > total.repairs else "")
 
 
 def _files(summary: Summary) -> Iterator[str]:
