@@ -18,7 +18,7 @@ from made_files import DOCX, PPTX, TEXT, XLSX, mp4, office, old_office, pdf
 from runner import estimate
 from runner.errors import CallError, UsageError
 from runner.loading import load
-from runner.media import attached, documents, formats, tokens
+from runner.media import attached, documents, formats, rules, tokens
 from runner.media.files import MediaError
 from runner.records import Case, DiskFile, S3Object
 from runner.rendering import Renderer
@@ -337,6 +337,40 @@ def test_together_too_large_is_that_rows_error_and_is_not_tried_again(folder: Pa
     assert large["error"]["message"].startswith("the request has 21,33")
     assert "'a.pdf' 8,000,000, 'b.pdf' 8,000,000" in large["error"]["message"]
     assert len(large["attempts"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "most"),
+    [
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", 100),
+        ("us.anthropic.claude-3-7-sonnet-20250219-v1:0", 100),
+        ("us.anthropic.claude-sonnet-4-6", 600),
+        ("global.anthropic.claude-opus-5-5", 600),
+        (NOVA, None),
+    ],
+)
+def test_how_many_images_a_model_takes(model: str, most: int | None) -> None:
+    assert rules.most_images(model) == most
+
+
+def test_more_images_than_the_model_takes_are_a_problem_of_the_first_that_is_too_many(folder: Path) -> None:
+    turns = "[{user: {text: x, images: [%s]}}, {user: {text: y, images: ['./cat.png']}}]"
+    assert rendered(folder, turns % ", ".join(["cat.png"] * 99)).fault is None
+    (folder / "job.yaml").write_text(f"model: {CLAUDE}\nturns: {turns % ', '.join(['cat.png'] * 100)}\n")
+    with pytest.raises(UsageError) as caught:
+        load([folder / "job.yaml"])
+    (problem,) = caught.value.problems
+    assert problem.message == f"the conversation has 101 images; `{CLAUDE}` takes at most 100 in a request"
+    assert problem.place is not None
+    assert problem.place.column == (folder / "job.yaml").read_text().splitlines()[1].index("'./cat.png'") + 1
+
+
+def test_models_that_hear_or_read_alone_see_no_video_and_take_nothing_from_s3(folder: Path) -> None:
+    for model in ("amazon.nova-2-sonic-v1:0", "amazon.titan-text-express-v1"):
+        assert not rules.takes_video(model, "converse")
+        (told,) = refused(folder, "[{user: {text: x, documents: ['s3://bucket/a.pdf']}}]", model=model)
+        assert "is in S3, from which" in told
+    assert rules.takes_video("us.amazon.nova-2-lite-v1:0", "converse")
 
 
 # --- S3 --------------------------------------------------------------------------------------------------------------

@@ -178,3 +178,24 @@ def test_pictures_of_a_request_with_many_are_smaller(
     assert bedrock_run("--local", "job.yaml").returncode == 0
     (row,) = rows("many")
     assert {image["sent"]["width"] for image in row["request"]["messages"][0]["images"]} == {2000}
+
+
+def test_a_picture_that_cannot_be_fitted_is_told_where_it_is_named(
+    write_job: Any, bedrock_run: Any, tmp_path: Path
+) -> None:
+    saved(tmp_path / "small.png", PIL.Image.new("L", (9, 9)))
+    saved(tmp_path / "bitmap.bmp", PIL.Image.new("L", (9, 9)))
+    images = "\n".join(["      images:", "        - small.png", "        - bitmap.bmp"])
+    write_job(f"images: {{fit: off}}\nturns:\n  - user:\n      text: x\n{images}\n")
+    told = bedrock_run("validate", "job.yaml").stderr
+    line = (tmp_path / "job.yaml").read_text().splitlines().index("        - bitmap.bmp") + 1
+    assert f"job.yaml:{line}:11" in told
+
+
+def test_what_is_wrong_with_a_picture_is_said_once(album: Any, bedrock_run: Any, rows: Any, tmp_path: Path) -> None:
+    path = album()
+    path.write_text(path.read_text().replace("What is this?", '"{{ file.width }}, {{ file.height }}"'))
+    (tmp_path / "photos" / "cut.jpg").write_bytes((PHOTOGRAPHS / "rocket.jpg").read_bytes()[:200])
+    assert bedrock_run("--local", "album.yaml").returncode == 3
+    message = rows("album")[0]["error"]["message"]
+    assert message.count("is damaged") == 1, message
