@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner import media, models
 from runner.body_images import NamedImages
@@ -45,43 +45,51 @@ class Finder:
             return [attached.in_s3(path, "image", job)]
         return [self._find_image(each) for each in self._patterns.matching(template, path, variables)]
 
-    def document(self, _template: Text, path: str, *, job: Job) -> list[Document]:
+    def document(self, path: str, job: Job) -> Document:
         """The document of that path; it has no name yet. Raises MediaError."""
-        return [Document(name="", content=attached.describe(path, "document", job, allow_dirs=self._allow_dirs))]
+        return Document(name="", content=attached.describe(path, "document", job, allow_dirs=self._allow_dirs))
 
-    def video(self, _template: Text, path: str, *, job: Job) -> list[DiskFile | S3Object]:
+    def video(self, path: str, job: Job) -> DiskFile | S3Object:
         """The video of that path. Raises MediaError."""
-        return [attached.describe(path, "video", job, allow_dirs=self._allow_dirs)]
+        return attached.describe(path, "video", job, allow_dirs=self._allow_dirs)
 
-    def in_body(self, job: Job) -> NamedImages:
-        """What finds the images that a template of the raw body names."""
-        limits = _limits(job, 1)
-
-        def find(path: str) -> Image:
-            return _fitted(self._find_image(path), limits=limits, job=job)
-
-        return NamedImages(find)
+    def in_body(self, job: Job, *, among: int) -> NamedImages:
+        """What finds the images that a template of the raw body names, which has so many in all."""
+        fitted = partial(_fitted, limits=_limits(job, among), job=job)
+        return NamedImages(lambda path: fitted(self._find_image(path)))
 
 
-def prepared(job: Job, messages: Sequence[Message], problems: list[Problem]) -> tuple[Message, ...]:
+def are_alike(job: Job, some: int, others: int) -> bool:
+    """Whether images among `some` files are made to fit as they are among `others`."""
+    return _limits(job, some) == _limits(job, others)
+
+
+class Unfitted(NamedTuple):
+    """A message whose images are as they are on disk, and the places of the entries that name them, one for each."""
+
+    message: Message
+    places: Sequence[Place]
+
+
+def prepared(job: Job, found: Sequence[Unfitted], problems: list[Problem]) -> tuple[Message, ...]:
     """The messages of a job's turns, their images made to fit and their documents named; `problems` get what can't be.
 
     How large an image may be depends on how many files there are, and documents have names as their numbers: so this is
     for all messages of a conversation together.
     """
-    problems += _too_many(job, messages)
-    files = sum(len(message.images) + len(message.documents) for message in messages)
+    problems += _too_many(job, found)
+    files = sum(len(message.images) + len(message.documents) for message, _ in found)
     fitted = partial(_fitted, limits=_limits(job, files), job=job)
     numbers = count(1)
     return tuple(
         replace(
             message,
-            images=tuple(_each_fitted(message.images, fitted, turn.images[0].place if turn.images else None, problems)),
+            images=tuple(_each_fitted(zip(message.images, places, strict=True), fitted, problems)),
             documents=tuple(replace(each, name=f"Document {next(numbers)}") for each in message.documents),
         )
         if message.attached
         else message
-        for turn, message in zip(job.turns, messages, strict=True)
+        for message, places in found
     )
 
 
@@ -101,17 +109,25 @@ def _fitted(image: Image, *, limits: media.Limits, job: Job) -> Image:
 
 
 def _each_fitted(
-    images: Iterable[Image | S3Object], fitted: Callable[[Image], Image], place: Place | None, problems: list[Problem]
+    images: Iterable[tuple[Image | S3Object, Place]], fitted: Callable[[Image], Image], problems: list[Problem]
 ) -> Iterator[Image | S3Object]:
-    for image in images:
+    for image, place in images:
         try:
             yield image if isinstance(image, S3Object) else fitted(image)
         except MediaError as error:
             problems.append(Problem(error.message, place, error.hint))
 
 
-def _too_many(job: Job, messages: Sequence[Message]) -> Iterator[Problem]:
-    documents = [document for message in messages for document in message.documents]
+def _too_many(job: Job, found: Sequence[Unfitted]) -> Iterator[Problem]:
+    images = [place for _, places in found for place in places]
+    most = rules.most_images(job.model)
+    if most is not None and len(images) > most:
+        yield Problem(
+            f"the conversation has {len(images)} images; `{job.model}` takes at most {most} in a request",
+            images[most],
+            "ask about fewer at once, in cases of their own",
+        )
+    documents = [document for message, _ in found for document in message.documents]
     number = sum(isinstance(document.content, DiskFile) for document in documents)
     if job.api == "converse" and number > rules.MOST_DOCUMENTS:
         last = [template for turn in job.turns for template in turn.documents][-1]

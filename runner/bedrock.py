@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import lru_cache, partial
+from itertools import chain
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
@@ -214,7 +215,8 @@ def _check_size(body: bytes, case: Case, messages: Sequence[Message]) -> None:
     most = rules.most_bytes(case.job.model, case.job.api)
     if most is None or len(body) <= most:
         return
-    files = [file for message in messages for file in message.attached if not isinstance(file, S3Object)]
+    attached = chain(case.request.images, *(message.attached for message in messages))  # of a raw body, or of turns
+    files = [file for file in attached if not isinstance(file, S3Object)]
     files.sort(key=lambda file: file.bytes, reverse=True)
     largest = ", ".join(f"{file.path!r} {file.bytes:,}" for file in files[:_LARGEST_TOLD])
     raise CallError(

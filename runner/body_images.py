@@ -14,7 +14,7 @@ from runner.records import Text
 from runner.template_values import RefusedError, as_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from runner.records import Image
 
@@ -24,7 +24,17 @@ _MARKER: Final = re.compile("<image sha256:([0-9a-f]{64})>")
 
 def marker(image: Image) -> str:
     """What stands for the content of an image."""
-    return f"<image sha256:{image.sha256}>"
+    return f"<image sha256:{_identity(image)}>"
+
+
+def _identity(image: Image) -> str:
+    """What tells images apart: their content, or their files where that was not read."""
+    return image.sha256 or str(image.file)
+
+
+def distinct(images: Iterable[Image]) -> tuple[Image, ...]:
+    """Each of these images once."""
+    return tuple({_identity(image): image for image in images}.values())
 
 
 def may_be_named(body: Any) -> bool:
@@ -40,7 +50,7 @@ class NamedImages:
 
     def __init__(self, describe: Callable[[str], Image]) -> None:
         self._describe = describe
-        self.images: dict[str, Image] = {}  # by hash
+        self.images: list[Image] = []  # in the order in which they are named, each as often as it is
         self.functions: Mapping[str, Callable[..., str]] = {
             "image_base64": self.image_base64,
             "image_media_type": lambda path: self._found(path).sent_type,
@@ -49,12 +59,12 @@ class NamedImages:
     def image_base64(self, path: Any) -> str:
         """The function of that name: a marker, for now."""
         image = self._found(path)
-        self.images[image.sha256] = image
+        self.images.append(image)
         return marker(image)
 
     def unwritten(self, text: str) -> Image | None:
         """An image that was named and whose marker is not in what the template wrote."""
-        return next((image for image in self.images.values() if marker(image) not in text), None)
+        return next((image for image in self.images if marker(image) not in text), None)
 
     def _found(self, path: Any) -> Image:
         try:
@@ -76,16 +86,11 @@ REFUSED: Final[Mapping[str, Callable[..., str]]] = {name: _refused(name) for nam
 
 
 def with_content(body: Any, images: Mapping[str, Image], image_base64: Callable[[Image], str]) -> Any:
-    """The body with the content of these images, which are by hash, in place of their markers. Each is read once."""
-    contents: dict[str, str] = {}
+    """The body with what `image_base64` gives for these images, which are by hash, in place of their markers."""
 
     def content(match: re.Match[str]) -> str:
-        digest = match[1]
-        if digest not in images:
-            return match[0]
-        if digest not in contents:
-            contents[digest] = image_base64(images[digest])
-        return contents[digest]
+        image = images.get(match[1])
+        return match[0] if image is None else image_base64(image)
 
     def filled(value: Any) -> Any:
         if isinstance(value, str):

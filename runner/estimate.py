@@ -1,4 +1,4 @@
-"""Tokens before they are counted: estimates for pacing and for `--dry-run`, never for a row."""
+"""Tokens before they are counted: estimates for pacing and for `--dry-run`, never for a row. No file is read."""
 
 from __future__ import annotations
 
@@ -7,22 +7,18 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from runner import models, structured
-from runner.media import documents, formats
-from runner.records import Image, S3Object, Usage, exchanges
+from runner.media import formats, tokens
+from runner.records import DiskFile, Image, Usage, exchanges
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runner.records import DiskFile, Message, Request
+    from runner.records import Message, Request, S3Object
 
-CHARACTERS_PER_TOKEN = 4  # of English; other languages and code have more tokens
+CHARACTERS_PER_TOKEN = tokens.CHARACTERS_PER_TOKEN
 _REPAIR_TOKENS = 200  # of the words with which a reply is to be repaired
 _IMAGE_PATCH = 28  # pixels on each side of what one token covers
 _OTHER_MODELS = models.ImageFacts(edge=1568, tokens=1568)  # of which it is not known how they count
-_PAGE = 2250  # of a PDF: Anthropic speaks of 1,500 to 3,000
-_DOCUMENT_IN_S3 = 10 * _PAGE  # nothing is known of it
-_VIDEO_SECOND = 288  # Amazon Nova looks at one picture per second,
-_LONGEST_VIDEO = 960 * _VIDEO_SECOND  # and at no more of them than this
 
 
 def worst_case(request: Request, *, model: str) -> list[Usage]:
@@ -77,34 +73,15 @@ def file_tokens(file: Image | DiskFile | S3Object, model: str) -> int:
     """Tokens of whatever a turn attaches."""
     if isinstance(file, Image):
         return image_tokens(file, model)
+    if isinstance(file, DiskFile):
+        return file.tokens
     match formats.kind_of(file.media_type):
         case "image":
             return (models.image_facts(model) or _OTHER_MODELS).tokens
         case "video":
-            return _video_tokens(file)
+            return tokens.LONGEST_VIDEO
         case "document":
-            return _document_tokens(file)
-
-
-def _document_tokens(file: DiskFile | S3Object) -> int:
-    """By pages or by text: a PDF is read and looked at, of anything else the text counts."""
-    if isinstance(file, S3Object):
-        return _DOCUMENT_IN_S3
-    try:
-        if file.media_type == "application/pdf":
-            return documents.pages(file) * _PAGE
-        return ceil(documents.characters(file) / CHARACTERS_PER_TOKEN)
-    except OSError:  # the call will say so
-        return _PAGE
-
-
-def _video_tokens(file: DiskFile | S3Object) -> int:
-    """By duration; where that is not known, as many as there can be."""
-    try:
-        seconds = None if isinstance(file, S3Object) else documents.seconds(file)
-    except OSError:
-        seconds = None
-    return _LONGEST_VIDEO if seconds is None else min(_LONGEST_VIDEO, ceil(seconds) * _VIDEO_SECOND)
+            return tokens.DOCUMENT_IN_S3
 
 
 def _limit_of_body(body: dict[str, Any]) -> int:

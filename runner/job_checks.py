@@ -401,6 +401,11 @@ def _not_taken(document: Document, job: Job) -> Iterator[Problem]:
             yield Problem(
                 f"`{job.model}` takes no documents", place, "use another model, or give their text in `text:`"
             )
+        if turn.images and not rules.takes_images(job.model):
+            place = document.place((*pointer, "images"), key=True)
+            yield Problem(
+                f"`{job.model}` takes no images", place, "use a model that sees, as Amazon Nova Lite or Claude"
+            )
         if turn.video and not rules.takes_video(job.model, job.api):
             place = document.place((*pointer, "video"), key=True)
             yield Problem(f"`{job.model}` takes no video", place, rules.NO_VIDEO_HINT)

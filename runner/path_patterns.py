@@ -7,6 +7,7 @@ Wildcards count only where the job file itself writes them. What comes out of `{
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from runner.template import Templates
 
 MAX_MATCHES: Final = 1000  # of one entry: more than any model takes in one request
+_FOLDERS: Final = 8  # whose files are remembered
 
 # Characters that Unicode reserves for such a use stand for the wildcards while a template is rendered.
 _STAND_INS: Final = {"*": "\ufdd0", "?": "\ufdd1", "[": "\ufdd2"}
@@ -36,6 +38,7 @@ class PathPatterns:
         self._root = root
         self._templates = templates
         self._allow_dirs = allow_dirs
+        self._listing = lru_cache(maxsize=_FOLDERS)(globs.listed)  # cases in a row look into the same folders
         self._marked: dict[str, Text | None] = {}  # by template: with stand-ins; None for one without a wildcard
 
     def matching(self, template: Text, path: str, variables: Mapping[str, Any]) -> list[str]:
@@ -51,7 +54,9 @@ class PathPatterns:
         pattern = self._pattern(template, path, variables)
         if pattern is None or os.path.lexists(self._root / path):
             return [path]
-        found = globs.files(pattern, self._root, place=template.place, allow_dirs=self._allow_dirs)
+        found = globs.files(
+            pattern, self._root, place=template.place, allow_dirs=self._allow_dirs, listing=self._listing
+        )
         paths = [row.values["file"]["path"] for row in islice(found, MAX_MATCHES + 1)]
         if len(paths) > MAX_MATCHES:
             message = f"more than {MAX_MATCHES:,} files match `{pattern}`"

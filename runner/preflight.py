@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from runner import body_images, estimate, media, models
+from runner.media import limits
 from runner.records import Image, Usage
 from runner.rendering import Renderer
+from runner.words import plural
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runner.cases import CaseList
+    from runner.errors import Problem
     from runner.models import Models
     from runner.records import Case, DiskFile, Job, S3Object
 
 _MOST_FAULTS = 10  # that are kept to be told
-_DETAIL = re.compile(r" from [0-9]+x[0-9]+$|: .*$")  # of a change: the sizes of one file
+_PATIENCE = 3.0  # seconds, before and between words on how far it is
 
 
 @dataclass(slots=True)
@@ -51,7 +56,7 @@ class Files:
         self.cost_usd = None if cost is None or self.cost_usd is None else self.cost_usd + cost
         if isinstance(file, Image) and file.fit is not None:
             self.changed += 1
-            self.changes.update({_DETAIL.sub("", change) for change in file.fit.changes})
+            self.changes.update({limits.kind_of_change(change) for change in file.fit.changes})
 
     def as_json(self) -> dict[str, Any]:
         """The same for `--dry-run --json`."""
@@ -72,23 +77,30 @@ class Preflight:
 
     cases: int = 0
     in_error: int = 0
-    faults: list[str] = field(default_factory=list)
+    faults: list[Problem] = field(default_factory=list)
     files: Files = field(default_factory=Files)
 
 
-def survey(cases: CaseList) -> Preflight:
-    """Look at all files that the cases of a job attach; of a picture at its header alone."""
+def survey(cases: CaseList, *, tell: Callable[[str], None] | None = None) -> Preflight:
+    """Look at all files that the cases of a job attach; of a picture at its header alone.
+
+    Where that takes its time `tell` hears how far it is.
+    """
+    due = monotonic() + _PATIENCE
     known = models.load()
     renderer = Renderer(cases.job, cases.allow_dirs, find_image=media.look)
     found = Preflight()
     for case in map(renderer.case, cases):
         found.cases += 1
+        if tell and monotonic() >= due:
+            tell(f"looking at the files of {cases.job.name}: {found.cases:,} of {plural(cases.count(), 'case')}")
+            due = monotonic() + _PATIENCE
         if case.fault is None:
             found.files.add(case, known)
             continue
         found.in_error += 1
         if len(found.faults) < _MOST_FAULTS:
-            found.faults.append(case.fault.message)
+            found.faults.append(case.fault)
     return found
 
 

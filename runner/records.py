@@ -285,6 +285,8 @@ class DiskFile:
     sha256: str
     bytes: int
     media_type: str  # by its suffix, to which its content holds
+    tokens: int  # an estimate
+    stamp: tuple[int, ...] | None = None  # what it looked like; None where that can't tell if it has changed
 
     @property
     def sent_type(self) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from runner import assertions, media, sidecar, structured
-from runner.attaching import Finder, prepared
+from runner import assertions, body_images, media, sidecar, structured
+from runner.attaching import Finder, Unfitted, are_alike, prepared
 from runner.body_images import REFUSED
-from runner.datasets.files import DataError
 from runner.errors import Problem, UsageError
 from runner.file_variables import file_variables
 from runner.keys import key
@@ -18,17 +17,15 @@ from runner.records import Assertion, Case, CaseFile, CaseGlob, Message, Request
 from runner.template import Templates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from runner.cases import Chosen
-    from runner.records import AssertionSpec, Image, Job, Turn
+    from runner.errors import Place
+    from runner.records import AssertionSpec, Document, Image, Job, S3Object, Turn
 
 _EMPTY_HINT = "Bedrock refuses a turn without text or images: write something, or check the variables in it"
 _NO_TEXT_HINT = "Bedrock refuses documents without a text: say what is to be done with them"
-
-
-_T = TypeVar("_T")
 
 
 class Renderer:
@@ -115,62 +112,48 @@ class Renderer:
         return path or None
 
     def _request(self, job: Job, variables: Mapping[str, Any], problems: list[Problem]) -> Request:
-        messages = [self._message(turn, job, variables, problems) for turn in job.turns]
-        named: dict[str, Image] = {}
-        body = _map_strings(job.body, lambda template: self._body_text(job, template, variables, problems, named))
+        found = [self._message(turn, job, variables, problems) for turn in job.turns]
+        body, images = self._body(job, variables, problems)
         system = "" if job.system is None else self._text(job.system, variables, problems)
         return Request(
             system=system if system.strip() else None,  # Converse refuses an empty one, which can only mean none
-            messages=prepared(job, messages, problems),
+            messages=prepared(job, found, problems),
             inference=job.inference,
             extra=job.extra,
             body=body,
-            images=tuple(named.values()),
+            images=images,
             response_schema=job.response_schema,
         )
 
-    def _message(self, turn: Turn, job: Job, variables: Mapping[str, Any], problems: list[Problem]) -> Message:
-        def found(template: Text, find: Callable[[Text, str], list[_T]]) -> list[_T]:
-            return self._found(template, find, variables, problems)
-
-        find_images = partial(self._files.images, variables=variables, job=job)
-        images = [image for template in turn.images for image in found(template, find_images)]
-        find_document = partial(self._files.document, job=job)
-        documents = [document for template in turn.documents for document in found(template, find_document)]
-        video = found(turn.video, partial(self._files.video, job=job)) if turn.video else []
+    def _message(self, turn: Turn, job: Job, variables: Mapping[str, Any], problems: list[Problem]) -> Unfitted:
+        images: list[Image | S3Object] = []
+        places: list[Place] = []
+        documents: list[Document] = []
+        video = None
+        for template in turn.images:
+            with _noting(problems, template.place):
+                path = self._path(template, variables)
+                found = self._files.images(template, path, variables=variables, job=job)
+                images += found
+                places += [template.place] * len(found)
+        for template in turn.documents:
+            with _noting(problems, template.place):
+                documents.append(self._files.document(self._path(template, variables), job))
+        if turn.video:
+            with _noting(problems, turn.video.place):
+                video = self._files.video(self._path(turn.video, variables), job)
         text = self._text(turn.text, variables, problems)
         if not text.strip() and not any(known.place == turn.text.place for known in problems):
             if turn.documents:
                 problems.append(Problem("the text beside these documents is empty", turn.text.place, _NO_TEXT_HINT))
             elif not turn.attached:
                 problems.append(Problem(f"the text of this {turn.role} turn is empty", turn.text.place, _EMPTY_HINT))
-        return Message(
-            role=turn.role,
-            text=text,
-            images=tuple(images),
-            documents=tuple(documents),
-            video=video[0] if video else None,
-        )
+        message = Message(role=turn.role, text=text, images=tuple(images), documents=tuple(documents), video=video)
+        return Unfitted(message, places)
 
-    def _found(
-        self,
-        template: Text,
-        find: Callable[[Text, str], list[_T]],
-        variables: Mapping[str, Any],
-        problems: list[Problem],
-    ) -> list[_T]:
-        """What `find` finds for the path of a template; nothing where that is a problem."""
-        before = len(problems)
-        path = self._text(template, variables, problems)
-        if len(problems) > before:
-            return []  # its path could not be rendered, which has been said
-        try:
-            return find(template, path)
-        except DataError as error:
-            problems.append(error.problem)
-        except MediaError as error:
-            problems.append(Problem(error.message, template.place, error.hint))
-        return []
+    def _path(self, template: Text, variables: Mapping[str, Any]) -> str:
+        """The path that a template gives. Raises UsageError."""
+        return self._templates.render(template, variables, functions=REFUSED)
 
     def _text(
         self,
@@ -186,19 +169,39 @@ class Renderer:
             problems.extend(error.problems)
             return ""
 
-    def _body_text(
-        self, job: Job, template: Text, variables: Mapping[str, Any], problems: list[Problem], named: dict[str, Image]
-    ) -> str:
-        """A string of a raw body. The images that it names are added to `named`, by hash."""
-        images = self._files.in_body(job)
-        before = len(problems)
-        text = self._text(template, variables, problems, functions=images.functions)
-        lost = images.unwritten(text) if len(problems) == before else None
-        if lost is not None:
-            message = f"the template changes what `image_base64` gives for {lost.path!r}, or does not write it"
-            problems.append(Problem(message, template.place, "write `{{ image_base64(PATH) }}`, without a filter"))
-        named.update(images.images)
-        return text
+    def _body(self, job: Job, variables: Mapping[str, Any], problems: list[Problem]) -> tuple[Any, tuple[Image, ...]]:
+        """The raw body and the images that it names.
+
+        How large they may be depends on how many there are, which only the rendered body tells: it is rendered again
+        where there are many.
+        """
+        if job.body is None:
+            return None, ()
+        body, named, wrong = self._body_among(1, job, variables)
+        if not are_alike(job, 1, len(named)):
+            body, named, wrong = self._body_among(len(named), job, variables)
+        problems += wrong
+        return body, body_images.distinct(named)
+
+    def _body_among(
+        self, number: int, job: Job, variables: Mapping[str, Any]
+    ) -> tuple[Any, list[Image], list[Problem]]:
+        """The raw body, its images as they are sent among so many, and what is wrong."""
+        named: list[Image] = []
+        problems: list[Problem] = []
+
+        def text(template: Text) -> str:
+            images = self._files.in_body(job, among=number)
+            before = len(problems)
+            text = self._text(template, variables, problems, functions=images.functions)
+            lost = images.unwritten(text) if len(problems) == before else None
+            if lost is not None:
+                message = f"the template changes what `image_base64` gives for {lost.path!r}, or does not write it"
+                problems.append(Problem(message, template.place, "write `{{ image_base64(PATH) }}`, without a filter"))
+            named.extend(images.images)
+            return text
+
+        return _map_strings(job.body, text), named, problems
 
     def _assertion(self, spec: AssertionSpec, variables: Mapping[str, Any], problems: list[Problem]) -> Assertion:
         before = len(problems)
@@ -219,9 +222,26 @@ class Renderer:
         return assertion
 
 
+@contextmanager
+def _noting(problems: list[Problem], place: Place) -> Iterator[None]:
+    """What goes wrong while the file of a template at `place` is found becomes one of the `problems`."""
+    try:
+        yield
+    except UsageError as error:
+        problems.extend(error.problems)
+    except MediaError as error:
+        problems.append(Problem(error.message, place, error.hint))
+
+
 def _at_fault(case: Case, problems: Sequence[Problem]) -> Case:
-    """The case with all its problems as one fault, which says where each is and which row it concerns."""
-    told = [f"{problem.message} ({problem.place})" if problem.place else problem.message for problem in problems]
+    """The case with all its problems as one fault, which says where each is and which row it concerns.
+
+    A file that several templates ask about has one fault.
+    """
+    first: dict[str, Problem] = {}
+    for problem in problems:
+        first.setdefault(problem.message, problem)
+    told = [f"{each.message} ({each.place})" if each.place else each.message for each in first.values()]
     where = f"{case.origin}: " if case.origin else ""
     return replace(case, fault=Problem(where + "; ".join(told), problems[0].place, problems[0].hint))
 

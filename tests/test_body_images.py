@@ -182,3 +182,57 @@ def test_a_variable_of_that_name_goes_before(bedrock_run: BedrockRun, tmp_path: 
         'name: body\nmodel: amazon.titan-embed-image-v1\nbody: {inputImage: "{{ image_base64 }}"}\ncases: rows.csv\n',
     )
     assert rendered(bedrock_run, job) == [{"inputImage": "AAAA"}]
+
+
+_MANY = """\
+name: body
+model: us.anthropic.claude-haiku-4-5-20251001-v1:0
+images: {max_edge: off}
+body:
+  anthropic_version: bedrock-2023-05-31
+  max_tokens: 10
+  messages:
+    - role: user
+      content:
+        - {type: text, text: Which colours?}
+"""
+
+
+def of_many(number: int) -> str:
+    """A job whose body names so many pictures."""
+    image = """\
+        - type: image
+          source:
+            type: base64
+            media_type: "{{ image_media_type('photos/N.png') }}"
+            data: "{{ image_base64('photos/N.png') }}"
+"""
+    return _MANY + "".join(image.replace("N", str(each)) for each in range(number))
+
+
+def test_pictures_among_many_are_made_to_fit_together(bedrock_run: BedrockRun, tmp_path: Path) -> None:
+    for number in range(21):
+        save(tmp_path / "photos" / f"{number}.png")
+    Image.new("L", (2200, 40), 70).save(tmp_path / "photos" / "0.png")
+    for number, sent in ((20, None), (21, 2000)):
+        done = bedrock_run("run", write(tmp_path, of_many(number)), "--local")
+        assert done.returncode == 0, done.stderr
+        first = rows(tmp_path)[0]["request"]["images"][0]
+        assert (first.get("sent") or {}).get("width") == sent
+
+
+def test_validate_counts_every_picture_of_a_body(bedrock_run: BedrockRun, tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path / "photos" / f"{number}.png")
+    assert "3 pictures" in bedrock_run("validate", write(tmp_path, of_many(3))).stderr
+
+
+def test_a_body_that_is_too_large_says_which_pictures_are(bedrock_run: BedrockRun, tmp_path: Path) -> None:
+    for number in range(6):
+        save(tmp_path / "photos" / f"{number}.png")
+    for number in range(6):
+        with (tmp_path / "photos" / f"{number}.png").open("ab") as file:
+            file.write(bytes(3_900_000 - number))
+    assert bedrock_run("run", write(tmp_path, of_many(6)), "--local").returncode == 3
+    message = rows(tmp_path)[0]["error"]["message"]
+    assert "the largest of 6 files on disk: 'photos/0.png' 3,9" in message

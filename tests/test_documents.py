@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
+from base64 import b64encode
 from binascii import a2b_base64
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +16,9 @@ import pytest
 from made_files import DOCX, PPTX, TEXT, XLSX, mp4, office, old_office, pdf
 
 from runner import estimate
-from runner.errors import UsageError
+from runner.errors import CallError, UsageError
 from runner.loading import load
-from runner.media import documents, formats
+from runner.media import attached, documents, formats, rules, tokens
 from runner.media.files import MediaError
 from runner.records import Case, DiskFile, S3Object
 from runner.rendering import Renderer
@@ -57,6 +60,8 @@ def described(name: str, content: bytes, folder: Path) -> DiskFile:
         ("a.txt", "é".encode(), "txt"),
         ("with a mark.txt", b"\xef\xbb\xbfHi", "txt"),
         ("pictures.txt", b"GIF and RIFF are formats", "txt"),
+        ("on pdf.txt", b"%PDF-1.4 is how a PDF begins", "txt"),
+        ("on rtf.md", b"{\\rtf1 is how RTF begins}", "md"),
         ("a.csv", b"a,b\n1,2\n", "csv"),
         ("a.htm", b"<p>Hi", "html"),
         ("a.mp4", mp4(), "mp4"),
@@ -105,7 +110,7 @@ def test_a_file_is_what_its_suffix_says_if_its_content_holds_to_it(
         ("a.md", b"a\0b", "it is no text: byte 1 is NUL", "suffix of what it is"),
         ("a.md", b"\xef\xbb\xbf \n", "it is empty but for white space", ""),
         ("a.md", PNG, "it is an image and no text", "name it in `images:`"),
-        ("a.txt", pdf(), "it is a PDF and no text", "give it the suffix .pdf"),
+        ("a.txt", pdf() + b"\xe2\xe3\xcf\xd3", "it is a PDF and no text", "give it the suffix .pdf"),
         ("a.mp4", MATROSKA, "no video of that format", "suffix of what it is"),
         ("a.webm", b"not a video", "no video of that format", "suffix of what it is"),
     ],
@@ -334,6 +339,40 @@ def test_together_too_large_is_that_rows_error_and_is_not_tried_again(folder: Pa
     assert len(large["attempts"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("model", "most"),
+    [
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", 100),
+        ("us.anthropic.claude-3-7-sonnet-20250219-v1:0", 100),
+        ("us.anthropic.claude-sonnet-4-6", 600),
+        ("global.anthropic.claude-opus-5-5", 600),
+        (NOVA, None),
+    ],
+)
+def test_how_many_images_a_model_takes(model: str, most: int | None) -> None:
+    assert rules.most_images(model) == most
+
+
+def test_more_images_than_the_model_takes_are_a_problem_of_the_first_that_is_too_many(folder: Path) -> None:
+    turns = "[{user: {text: x, images: [%s]}}, {user: {text: y, images: ['./cat.png']}}]"
+    assert rendered(folder, turns % ", ".join(["cat.png"] * 99)).fault is None
+    (folder / "job.yaml").write_text(f"model: {CLAUDE}\nturns: {turns % ', '.join(['cat.png'] * 100)}\n")
+    with pytest.raises(UsageError) as caught:
+        load([folder / "job.yaml"])
+    (problem,) = caught.value.problems
+    assert problem.message == f"the conversation has 101 images; `{CLAUDE}` takes at most 100 in a request"
+    assert problem.place is not None
+    assert problem.place.column == (folder / "job.yaml").read_text().splitlines()[1].index("'./cat.png'") + 1
+
+
+def test_models_that_hear_or_read_alone_see_no_video_and_take_nothing_from_s3(folder: Path) -> None:
+    for model in ("amazon.nova-2-sonic-v1:0", "amazon.titan-text-express-v1"):
+        assert not rules.takes_video(model, "converse")
+        (told,) = refused(folder, "[{user: {text: x, documents: ['s3://bucket/a.pdf']}}]", model=model)
+        assert "is in S3, from which" in told
+    assert rules.takes_video("us.amazon.nova-2-lite-v1:0", "converse")
+
+
 # --- S3 --------------------------------------------------------------------------------------------------------------
 
 
@@ -495,16 +534,71 @@ def test_diff_tells_that_a_document_was_exchanged(folder: Path, bedrock_run: Bed
     assert '"documents"' in told.stdout
 
 
+def objects(pages: int, *, before: int = 0, ended: bool = True) -> bytes:
+    """A stream of a PDF with the objects of so many pages, after so many zeros."""
+    packed = zlib.compress(bytes(before) + b"<< /Type /Page >>" * pages)
+    return b"<< /Type /ObjStm >> stream\n" + packed + (b"\nendstream\n" if ended else b"")
+
+
+def test_pages_are_counted_within_compressed_objects(tmp_path: Path) -> None:
+    assert described("a.pdf", b"%PDF-1.5\n" + objects(3) + objects(2), tmp_path).tokens == 5 * 2250
+
+
+def test_of_a_pdf_that_was_made_to_swell_only_so_much_is_inflated(tmp_path: Path) -> None:
+    swollen = objects(1, before=9_000_000)
+    assert described("a.pdf", b"%PDF-1.5\n" + 3 * swollen + objects(7), tmp_path).tokens == 2250
+
+
+def test_a_stream_that_does_not_end_is_not_looked_into(tmp_path: Path) -> None:
+    assert described("a.pdf", b"%PDF-1.5\n" + objects(3, ended=False), tmp_path).tokens == 2250
+
+
+def test_to_estimate_tokens_no_file_is_read(folder: Path) -> None:
+    request = rendered(folder, "[{user: {text: four, documents: [a.pdf], video: clip.mp4}}]", model=NOVA).request
+    for name in ("a.pdf", "clip.mp4"):
+        (folder / name).unlink()
+    (call,) = estimate.worst_case(request, model=NOVA)
+    assert call.input_tokens == 1 + 3 * 2250 + 7 * 288
+
+
+def test_what_became_a_pipe_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    both_ends = os.open(tmp_path / "pipe", os.O_RDWR)  # so that to open it would not wait
+    try:
+        for name in ("docx", "pdf", "txt"):
+            with pytest.raises(OSError, match="no regular file any more"):
+                tokens.of_file(tmp_path / "pipe", formats.DOCUMENTS[name])
+    finally:
+        os.close(both_ends)
+
+
+def test_a_file_that_looks_as_before_is_not_hashed_again(tmp_path: Path) -> None:
+    file = described("a.md", TEXT, tmp_path)
+    status = file.file.stat()
+    stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    assert attached.content(replace(file, stamp=stamp, sha256="of another")) == TEXT
+    with pytest.raises(CallError, match="has changed since"):
+        attached.content(replace(file, stamp=None, sha256="of another"))
+
+
+def test_a_file_that_is_named_twice_in_a_body_is_read_once(tmp_path: Path) -> None:
+    file = described("a.md", TEXT, tmp_path)
+    files = attached.AttachedFiles()
+    first, second = files.base64(file), files.base64(file)
+    assert first == second
+    assert files.put_into(f"{first} {second}".encode()) == b" ".join([b64encode(TEXT)] * 2)
+
+
 def test_tokens_are_estimated_by_pages_characters_and_seconds(folder: Path) -> None:
-    def tokens(attached: str) -> int:
+    def estimated(attached: str) -> int:
         turns = f"[{{user: {{text: four, {attached}}}}}]"
         (call,) = estimate.worst_case(rendered(folder, turns, model=NOVA).request, model=NOVA)
         return call.input_tokens - 1
 
-    assert tokens("documents: [a.pdf]") == 3 * 2250
-    assert tokens("documents: [notes.md]") == -(-len(TEXT) // 4)
-    assert tokens("documents: [letter.docx]") == 120 // 5 // 4
-    assert tokens("video: clip.mp4") == 7 * 288
-    assert tokens("video: 's3://bucket/clip.mp4'") == 960 * 288
-    assert tokens("documents: ['s3://bucket/a.pdf']") > 0
-    assert tokens("images: ['s3://bucket/a.png']") == 1568
+    assert estimated("documents: [a.pdf]") == 3 * 2250
+    assert estimated("documents: [notes.md]") == -(-len(TEXT) // 4)
+    assert estimated("documents: [letter.docx]") == 120 // 5 // 4
+    assert estimated("video: clip.mp4") == 7 * 288
+    assert estimated("video: 's3://bucket/clip.mp4'") == 960 * 288
+    assert estimated("documents: ['s3://bucket/a.pdf']") > 0
+    assert estimated("images: ['s3://bucket/a.png']") == 1568

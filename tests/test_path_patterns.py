@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ from conftest import BedrockRun
 from PIL import Image
 
 from runner import path_patterns
+from runner.errors import Place
+from runner.records import Text
+from runner.template import Templates
 
 _JOB = """\
 name: pages
@@ -135,3 +139,28 @@ def test_the_key_is_of_the_pages_and_not_of_the_pattern(bedrock_run: BedrockRun,
     assert bedrock_run("run", write_job(tmp_path, '"1.png", "2.png"'), "--local").returncode == 0
     done = bedrock_run("run", write_job(tmp_path, '"*.png"'), "--local")
     assert "nothing was called" in done.stderr
+
+
+def test_a_folder_is_listed_once_for_many_cases_and_anew_when_it_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path, "pages/a 1.png", "pages/b 1.png")
+    os.utime(tmp_path / "pages", (1, 1))
+    listed: list[str] = []
+    scan = os.scandir
+
+    def noted(folder: str) -> Iterator[os.DirEntry[str]]:
+        listed.append(folder)
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", noted)
+    patterns = path_patterns.PathPatterns(tmp_path, Templates(tmp_path))
+    template = Text("pages/{{ id }} *.png", Place("job.yaml", 1, 1))
+
+    def matching(name: str) -> list[str]:
+        return patterns.matching(template, f"pages/{name} *.png", {"id": name})
+
+    assert [matching("a"), matching("b")] == [["pages/a 1.png"], ["pages/b 1.png"]]
+    assert len(listed) == 1
+    save(tmp_path, "pages/b 2.png")
+    assert matching("b") == ["pages/b 1.png", "pages/b 2.png"]

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import PIL.Image
 import pytest
+
+from runner import media, preflight
+from runner.loading import load
+from runner.media import limits
 
 PHOTOGRAPHS = Path(__file__).parent.parent / "prompts" / "images"
 JOB = """
@@ -178,3 +183,54 @@ def test_pictures_of_a_request_with_many_are_smaller(
     assert bedrock_run("--local", "job.yaml").returncode == 0
     (row,) = rows("many")
     assert {image["sent"]["width"] for image in row["request"]["messages"][0]["images"]} == {2000}
+
+
+def test_changes_are_counted_without_the_figures_of_one_picture(tmp_path: Path) -> None:
+    saved(tmp_path / "a.jpg", PIL.Image.new("CMYK", (4000, 3000)))
+    large = replace(media.look("a.jpg", tmp_path), bytes=media.MAX_BYTES + 1)
+    plans = [media.plan(large, media.Limits(max_edge=edge)) for edge in (1568, None)]
+    kinds = [[limits.kind_of_change(change) for change in plan.changes] for plan in plans if plan]
+    assert kinds == [["CMYK to RGB", "scaled down"], ["CMYK to RGB", "recompressed"]]
+
+
+@pytest.mark.usefixtures("photos")
+def test_what_to_do_about_faults_is_said_once(album: Any, bedrock_run: Any) -> None:
+    album("images: {fit: off}")
+    told = bedrock_run("validate", "album.yaml").stderr.splitlines()
+    hint = "        hint: convert it, or leave out `fit: off`: then it is made to fit"
+    assert told.count(hint) == 1
+    before = told[told.index(hint) - 2 : told.index(hint)]
+    assert ["photos/bitmap.bmp" in before[0], "photos/scan.tif" in before[1]] == [True, True], told
+
+
+def test_it_says_how_far_it_is_where_that_takes_its_time(
+    album: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "_PATIENCE", 0.0)
+    for name in ("a.png", "b.png"):
+        saved(tmp_path / "photos" / name, PIL.Image.new("L", (9, 9)))
+    told: list[str] = []
+    (cases,) = load([album()])
+    preflight.survey(cases, tell=told.append)
+    assert told == [f"looking at the files of album: {number} of 2 cases" for number in (1, 2)]
+
+
+def test_a_picture_that_cannot_be_fitted_is_told_where_it_is_named(
+    write_job: Any, bedrock_run: Any, tmp_path: Path
+) -> None:
+    saved(tmp_path / "small.png", PIL.Image.new("L", (9, 9)))
+    saved(tmp_path / "bitmap.bmp", PIL.Image.new("L", (9, 9)))
+    images = "\n".join(["      images:", "        - small.png", "        - bitmap.bmp"])
+    write_job(f"images: {{fit: off}}\nturns:\n  - user:\n      text: x\n{images}\n")
+    told = bedrock_run("validate", "job.yaml").stderr
+    line = (tmp_path / "job.yaml").read_text().splitlines().index("        - bitmap.bmp") + 1
+    assert f"job.yaml:{line}:11" in told
+
+
+def test_what_is_wrong_with_a_picture_is_said_once(album: Any, bedrock_run: Any, rows: Any, tmp_path: Path) -> None:
+    path = album()
+    path.write_text(path.read_text().replace("What is this?", '"{{ file.width }}, {{ file.height }}"'))
+    (tmp_path / "photos" / "cut.jpg").write_bytes((PHOTOGRAPHS / "rocket.jpg").read_bytes()[:200])
+    assert bedrock_run("--local", "album.yaml").returncode == 3
+    message = rows("album")[0]["error"]["message"]
+    assert message.count("is damaged") == 1, message

@@ -434,6 +434,26 @@ def test_it_says_how_far_it_is_where_that_takes_its_time(tmp_path: Path, monkeyp
     assert told == [f"making thumbnails for the report: {number} of 3" for number in (1, 2, 3)]
 
 
+@pytest.mark.usefixtures("small")
+def test_reports_of_other_names_have_folders_of_their_own(tmp_path: Path) -> None:
+    rows = noisy(tmp_path, range(4))
+    for name in ("report.html", "report", "report.htm"):
+        made(rows, tmp_path, name)
+    assert [len(files_of(tmp_path / f"report{end}")) for end in ("_files", ".files", ".htm.files")] == [4, 4, 4]
+
+
+def test_what_cannot_be_removed_keeps_nothing_else(tmp_path: Path) -> None:
+    pictures = Beside(tmp_path / "report.html")
+    pictures.add(b"1", "png")
+    (first,) = pictures.folder.iterdir()
+    pictures.add(b"2", "png")
+    first.unlink()
+    first.mkdir()  # in its place something that is no file
+    with pytest.raises(KeyboardInterrupt), pictures.settled():
+        raise KeyboardInterrupt
+    assert list(pictures.folder.iterdir()) == [first]
+
+
 def test_the_help_says_how_much_one_file_holds(bedrock_run: Any) -> None:
     for command in ("run", "report"):
         told = " ".join(bedrock_run(command, "--help").stdout.split())

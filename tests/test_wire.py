@@ -116,7 +116,7 @@ def test_an_image_alone_has_no_empty_text_beside_it() -> None:
 
 
 def on_disk(path: str, media_type: str) -> DiskFile:
-    return DiskFile(path=path, file=Path(path), sha256="00", bytes=3, media_type=media_type)
+    return DiskFile(path=path, file=Path(path), sha256="00", bytes=3, media_type=media_type, tokens=1)
 
 
 PDF = Document(name="Document 1", content=on_disk("a.pdf", "application/pdf"))

@@ -13,9 +13,11 @@ from runner.errors import ExitCode
 from runner.words import plural
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from runner.cases import CaseList
+    from runner.errors import Problem
     from runner.schema import Name
 
 
@@ -39,11 +41,12 @@ def _validate(cases: CaseList, *, quiet: bool) -> int:
     from runner.job import jobs_of
 
     path = cases.job.path
-    found = preflight.survey(cases) if preflight.is_worth_it(cases.job) else None
+    tell = None if quiet else say
+    found = preflight.survey(cases, tell=tell) if preflight.is_worth_it(cases.job) else None
     if found and found.in_error:
         say(f"{path}: {found.in_error:,} of {plural(found.cases, 'case')} cannot be asked and would be in error:")
-        for fault in found.faults:
-            say(f"    {fault}")
+        for line in _faults_told(found.faults):
+            say(f"    {line}")
         if found.in_error > len(found.faults):
             say(f"    and {found.in_error - len(found.faults):,} more")
     elif not quiet:
@@ -53,6 +56,17 @@ def _validate(cases: CaseList, *, quiet: bool) -> int:
         for note in [*([told] if told else []), *structured.notes(jobs_of(cases.job))]:
             say(f"    {note}")
     return ExitCode.INCOMPLETE if found and found.in_error else ExitCode.OK
+
+
+def _faults_told(faults: Iterable[Problem]) -> Iterator[str]:
+    """The faults, those with the same hint together and their hint once."""
+    by_hint: dict[str | None, list[str]] = {}
+    for fault in faults:
+        by_hint.setdefault(fault.hint, []).append(fault.message)
+    for hint, messages in by_hint.items():
+        yield from messages
+        if hint:
+            yield f"    hint: {hint}"
 
 
 @click.command()

@@ -21,24 +21,35 @@ from runner.errors import Place, Problem
 from runner.words import nearest, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 _MAGIC = re.compile(r"[*?[]")
 _MAX_SUFFIXES = 5  # that a hint names
 
 
+def listed(folder: str, mtime_ns: int) -> list[os.DirEntry[str]]:  # noqa: ARG001 - tells whether it is the same list
+    """What is in a folder that was last changed then, in any order. Raises OSError."""
+    with os.scandir(folder) as entries:
+        return list(entries)
+
+
 def files(
-    pattern: str, root: Path, *, place: Place | None = None, allow_dirs: Sequence[Path] = ()
+    pattern: str,
+    root: Path,
+    *,
+    place: Place | None = None,
+    allow_dirs: Sequence[Path] = (),
+    listing: Callable[[str, int], list[os.DirEntry[str]]] = listed,
 ) -> Iterator[DataRow]:
     """The files that a pattern of a job in folder `root` names, in the order of their paths, part by part.
 
     Each row has one value, `file`, with `path` (from the job's folder, or absolute if it lies outside), `name`, `stem`
     and `suffix`. Within a folder numbers in names count as numbers (page2 comes before page10), and all else goes by
-    code points, whatever the locale and the file system. Folders are read as rows are asked for. Raises DataError, at
-    `place`, for a pattern that is none, one that names no file, and files that lie outside `root` and `allow_dirs` once
-    links are followed.
+    code points, whatever the locale and the file system. Folders are read as rows are asked for, by `listing`, which
+    may remember them. Raises DataError, at `place`, for a pattern that is none, one that names no file, and files that
+    lie outside `root` and `allow_dirs` once links are followed.
     """
-    walk = _Walk(pattern, root, place, allow_dirs)
+    walk = _Walk(pattern, root, place, allow_dirs, listing)
     number = 0
     for number, path in enumerate(walk.paths(), start=1):
         name = PurePosixPath(path)
@@ -73,7 +84,15 @@ def _in_natural_order(name: str) -> tuple[list[str | int], str]:
 
 
 class _Walk:
-    def __init__(self, pattern: str, root: Path, place: Place | None, allow_dirs: Sequence[Path]) -> None:
+    def __init__(
+        self,
+        pattern: str,
+        root: Path,
+        place: Place | None,
+        allow_dirs: Sequence[Path],
+        listing: Callable[[str, int], list[os.DirEntry[str]]],
+    ) -> None:
+        self._listing = listing
         self._pattern = pattern
         self._place = place
         self._parts, fixed = self._split()
@@ -88,6 +107,7 @@ class _Walk:
         self._in_any_case = re.compile(translate(self._parts[-1]), re.IGNORECASE).match
         self._other_case: str | None = None  # a file that would match but for that
         self._suffixes: Counter[str] = Counter()  # of the files that were seen and do not match
+        self._found = False
         self._saw_folders = False
         self._saw_hidden = False
 
@@ -169,23 +189,30 @@ class _Walk:
     def _entries(self, folder: _Folder) -> Iterator[str | _Folder]:
         """The files of a folder that match, and the folders in it that may have some, in order."""
         try:
-            with os.scandir(folder.location) as scan:
-                entries = sorted(scan, key=lambda entry: _in_natural_order(entry.name))
+            entries = self._listing(folder.location, Path(folder.location).stat().st_mtime_ns)
         except OSError as error:
             shown = folder.shown.rstrip("/") or "."
             raise self._error(f"the folder `{shown}` cannot be read: {error.strerror}") from None
         last = len(self._parts) - 1
+        chosen: list[tuple[os.DirEntry[str], frozenset[int]]] = []  # folders, and files that match
+        others: list[os.DirEntry[str]] = []
         for entry in entries:
             matched = self._matched(folder.positions, entry.name)
+            if last in matched or entry.is_dir():
+                chosen.append((entry, matched))
+            else:
+                others.append(entry)
+        chosen.sort(key=lambda each: _in_natural_order(each[0].name))
+        for entry, matched in chosen:
             if entry.is_dir():
                 self._saw_folders = True
                 below = self._below(folder.positions, matched, entry)
                 if below:
                     yield _Folder(entry.path, f"{folder.shown}{entry.name}/", self._reach(below))
-            elif last in matched:
-                yield from self._file(entry, folder.shown + entry.name)
             else:
-                self._note_other(entry, is_candidate=last in folder.positions)
+                yield from self._file(entry, folder.shown + entry.name)
+        if not self._found and last in folder.positions:
+            self._note_others(others)
 
     def _below(self, positions: frozenset[int], matched: frozenset[int], entry: os.DirEntry[str]) -> frozenset[int]:
         """The positions that hold inside a folder."""
@@ -203,16 +230,17 @@ class _Walk:
                 raise self._error(f"{shown!r} is a link to a file that is not there", "remove the link, or mend it")
             self._refuse_outside(target, shown)
         if entry.is_file():
+            self._found = True
             yield shown
 
-    def _note_other(self, entry: os.DirEntry[str], *, is_candidate: bool) -> None:
-        if not is_candidate:
-            return
-        if entry.name.startswith("."):
-            self._saw_hidden = True
-        else:
-            if self._other_case is None and self._in_any_case(entry.name):
-                self._other_case = entry.name
+    def _note_others(self, entries: Iterable[os.DirEntry[str]]) -> None:
+        """Keep what to say of files that do not match, should none match at all."""
+        for entry in entries:
+            if entry.name.startswith("."):
+                self._saw_hidden = True
+                continue
+            if self._in_any_case(entry.name):
+                self._other_case = min(self._other_case or entry.name, entry.name, key=_in_natural_order)
             suffix = PurePosixPath(entry.name).suffix
             self._suffixes[suffix if suffix.isprintable() and suffix else "other"] += 1
 

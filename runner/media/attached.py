@@ -11,14 +11,14 @@ from runner import media
 from runner.media import documents, files, formats, rules, s3
 from runner.records import Image
 
-_MARK = secrets.token_hex(16)  # drawn anew in each process: no text of a job, a row or a model holds it
-_MARKS = re.compile(rf"{_MARK}:([0-9]+);".encode())
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from runner.records import DiskFile, Job, S3Object
+
+_MARK = secrets.token_hex(16)  # drawn anew in each process: no text of a job, a row or a model holds it
+_MARKS = re.compile(rf"{_MARK}:([0-9]+);".encode())
 
 
 def describe(
@@ -43,7 +43,7 @@ def content(file: Image | DiskFile) -> bytes:
     """A file's content, as it is sent. Raises CallError (input) if it can't be read or has changed."""
     if isinstance(file, Image):
         return media.content(file)
-    return files.read(file.path, file.file, digest=file.sha256, what=formats.kind_of(file.media_type))
+    return files.read(file.path, file.file, digest=file.sha256, stamp=file.stamp, what=formats.kind_of(file.media_type))
 
 
 class AttachedFiles:
@@ -53,21 +53,21 @@ class AttachedFiles:
     """
 
     def __init__(self) -> None:
-        self._files: list[Image | DiskFile] = []
+        self._numbers: dict[Image | DiskFile, int] = {}
 
     def base64(self, file: Image | DiskFile) -> str:
         """The mark for a file's content."""
-        self._files.append(file)
-        return f"{_MARK}:{len(self._files) - 1};"
+        return f"{_MARK}:{self._numbers.setdefault(file, len(self._numbers))};"
 
     def text(self, file: DiskFile) -> str:
         """The text in a file, without its byte order mark. Raises CallError if it can't be read."""
         return content(file).decode("utf-8-sig")
 
     def put_into(self, body: bytes) -> bytes:
-        """The body with the files in it, which are read now. Raises CallError if one can't be."""
-        if not self._files:
+        """The body with the files in it. Each is read now, and once. Raises CallError if one can't be."""
+        if not self._numbers:
             return body
+        contents = [b64encode(content(file)) for file in self._numbers]
         parts = _MARKS.split(body)  # text and the numbers of files, in turn
-        parts[1::2] = [b64encode(content(self._files[int(number)])) for number in parts[1::2]]
+        parts[1::2] = [contents[int(number)] for number in parts[1::2]]
         return b"".join(parts)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import codecs
-import re
 import zipfile
-import zlib
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 
-from runner.media import files, formats
+from runner.media import files, formats, kinds, tokens
 from runner.media.files import MediaError
 from runner.records import DiskFile
 
@@ -45,13 +43,22 @@ def describe(path: str, root: Path, *, kind: Literal["document", "video"], allow
     if found.bytes > _MOST_BYTES:  # which takes long to read
         raise MediaError(f"the {kind} {path!r} has {found.bytes:,} bytes; no request takes so many", _SMALLER[kind])
     content = files.content(found, what=kind)
+    looks = (found.mtime_ns, found.bytes, found.inode, found.ctime_ns)
     try:
-        wrong = _checked(found.file, media_type, found.mtime_ns, found.bytes, found.inode)
+        wrong = _checked(found.file, media_type, *looks)
+        if wrong is not None:
+            raise MediaError(f"the {kind} {path!r} cannot be used: {wrong[0]}", wrong[1])
+        return DiskFile(
+            path=path,
+            file=found.file,
+            sha256=content.sha256,
+            bytes=found.bytes,
+            media_type=media_type,
+            tokens=_tokens(found.file, media_type, *looks),
+            stamp=content.stamp,
+        )
     except OSError as error:
         files.refuse_unreadable(path, found.file, error, what=kind)
-    if wrong is not None:
-        raise MediaError(f"the {kind} {path!r} cannot be used: {wrong[0]}", wrong[1])
-    return DiskFile(path=path, file=found.file, sha256=content.sha256, bytes=found.bytes, media_type=media_type)
 
 
 def _other_suffix(path: str, kind: Kind) -> str:
@@ -64,13 +71,19 @@ def _other_suffix(path: str, kind: Kind) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _checked(file: Path, media_type: str, mtime_ns: int, size: int, inode: int) -> _Wrong | None:  # noqa: ARG001 - part of the key
+def _checked(file: Path, media_type: str, *looks: int) -> _Wrong | None:  # noqa: ARG001 - part of the key
     """What is wrong with the content and what to do, or None; kept as long as the file looks the same."""
     with files.open_regular(file) as stream:
         head = stream.read(_HEADER_OF_PDF)
-    if head.startswith(b"version https://git-lfs"):
+    if kinds.is_lfs_pointer(head):
         return "it is a Git LFS pointer and not the file itself", "fetch it with `git lfs pull`"
     return _CHECKS[media_type](file, head)
+
+
+@lru_cache(maxsize=4096)
+def _tokens(file: Path, media_type: str, *looks: int) -> int:  # noqa: ARG001 - part of the key
+    """The estimate for a file; kept as long as the file looks the same."""
+    return tokens.of_file(file, media_type)
 
 
 # --- what each type must look like -----------------------------------------------------------------------------------
@@ -82,19 +95,14 @@ def _pdf(_file: Path, head: bytes) -> _Wrong | None:
 
 def _not_a(name: str, head: bytes) -> _Wrong:
     """That a file is not what its suffix says, and what it is instead, as far as its beginning tells."""
-    if _is_image(head):
+    if kinds.is_image(head):
         return f"it is an image and no {name}", "name it in `images:`"
     for magic, (actual, hint) in _OTHERS.items():
         if head.startswith(magic):
             return f"it is {actual} and no {name}", hint
-    if head[:512].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+    if kinds.is_html(head):
         return f"it is an HTML page and no {name}", "download the file itself, or give it the suffix .html"
     return f"its content is that of no {name}", "give it the suffix of what it is, or save it anew"
-
-
-def _is_image(head: bytes) -> bool:
-    magics = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")
-    return head.startswith(magics) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
 
 
 _OTHERS: Final[Mapping[bytes, tuple[str, str]]] = {
@@ -115,7 +123,7 @@ def _office(folder: str, name: str) -> Callable[[Path, bytes], _Wrong | None]:
         if not head.startswith(b"PK\x03\x04"):
             return _not_a(name, head)
         try:
-            with zipfile.ZipFile(file) as archive:
+            with files.open_regular(file) as stream, zipfile.ZipFile(stream) as archive:
                 entries = [entry.replace("\\", "/").lower() for entry in archive.namelist()]  # as Office reads them
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
             return f"it is damaged: {error}", "save or download it anew"
@@ -163,11 +171,17 @@ def _holds(file: Path, stream: str) -> bool:
 
 
 def _text(file: Path, head: bytes) -> _Wrong | None:
-    """UTF-8, with or without a byte order mark, and without NUL: what has one is no text."""
+    """UTF-8, whatever it begins with: notes about PDF may begin as a PDF does."""
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "it is UTF-16, and Bedrock takes UTF-8", "convert it: `iconv -f UTF-16 -t UTF-8`"
-    if _is_image(head) or head.startswith(tuple(_OTHERS)):
+    wrong = _not_utf8(file)
+    if wrong is not None and (kinds.is_image(head) or head.startswith(tuple(_OTHERS))):
         return _not_a("text", head)
+    return wrong
+
+
+def _not_utf8(file: Path) -> _Wrong | None:
+    """What keeps a file from being UTF-8, with or without a byte order mark; one with a NUL is no text."""
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     offset, blank = 0, True
     with files.open_regular(file) as stream:
@@ -222,55 +236,3 @@ _CHECKS: Final[Mapping[str, Callable[[Path, bytes], _Wrong | None]]] = {
     "video/mpeg": _video((0, b"\0\0\x01\xba"), (0, b"\0\0\x01\xb3")),
     "video/x-ms-wmv": _video((0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11")),
 }
-
-
-# --- how much there is of it -----------------------------------------------------------------------------------------
-
-_PAGE: Final = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
-_OBJECTS: Final = re.compile(rb"/ObjStm\b.{0,400}?stream\r?\n", re.DOTALL)
-_MOST_INFLATED: Final = 16 * 1024 * 1024  # bytes of one compressed stream
-_BYTES_PER_CHARACTER: Final = 5  # of the markup of Office
-
-
-@lru_cache(maxsize=1024)
-def pages(document: DiskFile) -> int:
-    """About how many pages a PDF has: those that can be seen in it, and at least one. Raises OSError."""
-    with files.open_regular(document.file) as stream:
-        content = stream.read()
-    found = len(_PAGE.findall(content))
-    for objects in _OBJECTS.finditer(content):
-        packed = content[objects.end() : content.find(b"endstream", objects.end())]
-        try:
-            found += len(_PAGE.findall(zlib.decompressobj().decompress(packed, _MOST_INFLATED)))
-        except zlib.error:  # compressed in another way, or encrypted
-            continue
-    return max(1, found)
-
-
-@lru_cache(maxsize=1024)
-def characters(document: DiskFile) -> int:
-    """About how many characters of text there are in what is no PDF. Raises OSError."""
-    if document.media_type.startswith("text/"):
-        return document.bytes
-    if document.media_type not in {formats.DOCUMENTS["docx"], formats.DOCUMENTS["xlsx"]}:
-        return document.bytes // _BYTES_PER_CHARACTER
-    try:
-        with zipfile.ZipFile(document.file) as archive:
-            markup = sum(entry.file_size for entry in archive.infolist() if entry.filename.endswith(".xml"))
-    except zipfile.BadZipFile:  # it was none when it was described
-        markup = document.bytes
-    return markup // _BYTES_PER_CHARACTER
-
-
-@lru_cache(maxsize=1024)
-def seconds(video: DiskFile) -> float | None:
-    """How long an MP4, MOV or 3GP is, by its movie header; None where it does not tell. Raises OSError."""
-    with files.open_regular(video.file) as stream:
-        content = stream.read()
-    at = content.find(b"mvhd") + 4
-    header = content[at : at + 32]
-    if at < 4 or len(header) < 32:
-        return None
-    scale, duration = (slice(20, 24), slice(24, 32)) if header[0] == 1 else (slice(12, 16), slice(16, 20))
-    per_second, length = int.from_bytes(header[scale]), int.from_bytes(header[duration])
-    return length / per_second if per_second and length else None

@@ -89,3 +89,22 @@ def _other(head: bytes) -> str:
     if text.startswith((b"<!doctype html", b"<html")):
         return "an HTML page"
     return "of a format that is not known here"
+
+
+def is_image(head: bytes) -> bool:
+    """Whether a file that begins like this is an image that can be sent."""
+    try:
+        of_image("", head)
+    except MediaError:
+        return False
+    return True
+
+
+def is_lfs_pointer(head: bytes) -> bool:
+    """Whether a file is what Git LFS puts in the place of one that it has not fetched."""
+    return head.startswith(b"version https://git-lfs")
+
+
+def is_html(head: bytes) -> bool:
+    """Whether a file is a page of the web."""
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith((b"<!doctype html", b"<html"))

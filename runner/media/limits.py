@@ -148,3 +148,11 @@ def refuse_too_many_pixels(image: Image) -> None:
             f"{kind} may have {most // 1_000_000} million to be made to fit",
             "scale it down with another program",
         )
+
+
+_WITH_FIGURES = ("scaled down", "recompressed")  # the kinds of changes that `_changes` tells the figures of
+
+
+def kind_of_change(change: str) -> str:
+    """What is done to an image, without the figures of that one: `scaled down` of `scaled down from 4000x3000`."""
+    return next((kind for kind in _WITH_FIGURES if change.startswith(kind)), change)

@@ -24,11 +24,35 @@ _WITHOUT_CITATIONS: Final = (
 )
 _WITHOUT_DOCUMENTS: Final = ("amazon.nova-micro", "amazon.titan-text-premier", "mistral.mistral-small-2402")
 _NOVA: Final = "amazon.nova-"
-_NOVA_WITHOUT_VIDEO: Final = tuple(f"{_NOVA}{name}" for name in ("micro", "canvas", "reel", "sonic"))
+_NOVA_THAT_IS_BLIND: Final = tuple(f"{_NOVA}{name}" for name in ("micro", "canvas", "reel", "sonic", "2-sonic"))
+_WITHOUT_IMAGES: Final = (
+    *("ai21.", "amazon.nova-micro", "amazon.titan-text", "amazon.titan-embed-text", "anthropic.claude-3-5-haiku"),
+    *("anthropic.claude-v", "anthropic.claude-instant", "cohere.command", "deepseek.", "meta.llama2", "meta.llama3-1"),
+    *("meta.llama3-2-1b", "meta.llama3-2-3b", "meta.llama3-3", "meta.llama3-8b", "meta.llama3-70b", "minimax."),
+    *("mistral.mistral-7b", "mistral.mistral-large-24", "mistral.mistral-small-2402", "mistral.mixtral"),
+    *("openai.gpt-oss", "qwen.qwen3-32b"),
+)
+_CLAUDE_OF_200K_TOKENS: Final = (
+    *_BEFORE_CLAUDE_4,
+    *("anthropic.claude-opus-4-2025", "anthropic.claude-opus-4-1", "anthropic.claude-opus-4-5"),
+    *("anthropic.claude-sonnet-4-2025", "anthropic.claude-sonnet-4-5", "anthropic.claude-haiku-4-5"),
+)
 
 
 def takes_documents(model: str) -> bool:
     return not model_ids.bare(model).startswith(_WITHOUT_DOCUMENTS)
+
+
+def takes_images(model: str) -> bool:
+    """False for models that are known to read text alone."""
+    return not model_ids.bare(model).startswith(_WITHOUT_IMAGES)
+
+
+def most_images(model: str) -> int | None:
+    """How many images a request may have; None if it is not known."""
+    if model_ids.provider(model) != "anthropic":
+        return None
+    return 100 if model_ids.bare(model).startswith(_CLAUDE_OF_200K_TOKENS) else 600
 
 
 def takes_video(model: str, api: Api) -> bool:
@@ -36,7 +60,7 @@ def takes_video(model: str, api: Api) -> bool:
     if api == "invoke":
         return False
     bare = model_ids.bare(model)
-    return model_ids.provider(model) is None or (bare.startswith(_NOVA) and not bare.startswith(_NOVA_WITHOUT_VIDEO))
+    return model_ids.provider(model) is None or (bare.startswith(_NOVA) and not bare.startswith(_NOVA_THAT_IS_BLIND))
 
 
 def sees_pages_by_citing(model: str) -> bool:
@@ -65,7 +89,7 @@ def check(file: DiskFile | S3Object, *, model: str, api: Api) -> None:
 
 
 def _check_object(file: S3Object, *, model: str, api: Api) -> None:
-    if api == "invoke" or model_ids.provider(model) not in {None, "amazon"}:
+    if not takes_video(model, api):  # the same models fetch by themselves
         raise MediaError(
             f"{file.path!r} is in S3, from which `{model}` takes nothing",
             f"download it: `aws s3 cp {shlex.quote(file.path)} .`; Amazon Nova takes objects in S3",

@@ -24,7 +24,7 @@ class Beside:
     """The folder for the pictures of one report. It is made when the first picture is added."""
 
     def __init__(self, report: Path) -> None:
-        self.folder = report.with_name(f"{report.name.removesuffix('.html')}_files")
+        self.folder = report.with_name(_folder_of(report.name))
         self._shown: set[str] = set()  # names of the files that the report shows
         self._new: list[Path] = []  # those among them that were not there before
 
@@ -65,10 +65,16 @@ class Beside:
             draft.unlink(missing_ok=True)
 
     def _remove(self, files: Iterable[Path]) -> None:
-        with suppress(OSError):  # what can't be removed harms nobody, and a folder that others put files in stays
-            for path in files:
+        for path in files:
+            with suppress(OSError):  # what can't be removed harms nobody
                 path.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that others put files in stays
             self.folder.rmdir()
+
+
+def _folder_of(report: str) -> str:
+    """The name of the folder: `report_files` for `report.html`, as browsers call it; any other has its own."""
+    return f"{report.removesuffix('.html')}_files" if report.endswith(".html") else f"{report}.files"
 
 
 def _name(picture: bytes, kind: str) -> str:
