@@ -26,8 +26,7 @@ MAX_MATCHES: Final = 1000  # of one entry: more than any model takes in one requ
 _FOLDERS: Final = 8  # whose files are remembered
 
 # Characters that Unicode reserves for such a use stand for the wildcards while a template is rendered.
-_STAND_INS: Final = {"*": "\ufdd0", "?": "\ufdd1", "[": "\ufdd2"}
-_TO_STAND_INS: Final = str.maketrans(_STAND_INS)
+_STAND_INS: Final = {"*": "\ufdd0", "?": "\ufdd1", "[": "\ufdd2", "{": "\ufdd3"}
 _TO_WILDCARDS: Final = str.maketrans({stand_in: wildcard for wildcard, stand_in in _STAND_INS.items()})
 
 
@@ -75,5 +74,13 @@ class PathPatterns:
 
     def _with_stand_ins(self, template: Text) -> Text | None:
         pieces = self._templates.written(template)
-        marked = "".join(piece.translate(_TO_STAND_INS) if is_text else piece for piece, is_text in pieces)
+        marked = "".join(_marked(piece) if is_text else piece for piece, is_text in pieces)
         return None if marked == template.value else Text(marked, template.place)
+
+
+def _marked(text: str) -> str:
+    """A text of the job file with stand-ins for its wildcards. A brace is one only where commas follow, as in {a,b}."""
+    braced = globs.BRACES.sub(lambda found: _STAND_INS["{"] + found[0][1:], text)
+    for wildcard in "*?[":
+        braced = braced.replace(wildcard, _STAND_INS[wildcard])
+    return braced

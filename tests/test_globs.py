@@ -50,6 +50,9 @@ def test_a_file_is_one_variable_with_the_parts_of_its_name(tmp_path: Path) -> No
         ("photos//./*.jpg", ["photos/a.jpg", "photos/b.jpg"]),
         ("photos/[!a].jpg", ["photos/b.jpg"]),
         ("photos/?.jpg", ["photos/a.jpg", "photos/b.jpg"]),
+        ("photos/{a,c{b,d}}.{jpg,png}", ["photos/a.jpg"]),
+        ("{photos,other}/{b,a}.{jpg,*}", ["photos/a.jpg", "photos/b.jpg"]),
+        ("photos/a{,.x}.jpg", ["photos/a.jpg"]),
         ("photos/a.jpg", ["photos/a.jpg"]),
         ("photos/**/*.jpg", ["photos/a/x.jpg", "photos/a/y/z.jpg", "photos/a.jpg", "photos/b.jpg"]),
         ("**/x.jpg", ["photos/a/x.jpg"]),
@@ -104,7 +107,8 @@ def test_a_pattern_that_matches_nothing_says_what_is_there_instead(tmp_path: Pat
     assert refusal("photos/b/c/*.jpg", tmp_path).message == "there is no folder `photos/b/c`"
     assert "`photos/**/*.jpg`" in str(refusal("photos/*.jpg", tmp_path).hint)
     assert "start with a dot" in str(refusal("hidden/*.jpg", tmp_path).hint)
-    assert "not expanded" in str(refusal("photos/**/*.{png,gif}", tmp_path).hint)
+    assert "jpg file" in str(refusal("photos/**/*.{png,gif}", tmp_path).hint)
+    assert "stand for more than 1,000 names" in refusal("{a,b}" * 10 + "{a,b}.jpg", tmp_path).message
     assert "no files" in str(refusal("empty/*", tmp_path).hint)
     assert "is a file" in refusal("file.jpg/*", tmp_path).message
 

@@ -1,6 +1,7 @@
 """A pattern such as `photos/**/*.jpg` -> the files that it names, one row each.
 
-`*`, `?` and `[...]` are as in a shell; `**` is any number of folders, none too, and as the last part everything below.
+`*`, `?`, `[...]` and `{jpg,png}` are as in a shell; `**` is any number of folders, none too, and as the last part
+everything below.
 Upper and lower case differ on every system, so that a job has the same cases everywhere. Names that start with a dot
 are matched only by a part of the pattern that starts with one. Links to files and folders are followed, but for
 folders below `**`, where a link may lead back up. Only files are matched.
@@ -23,7 +24,9 @@ from runner.words import nearest, plural
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-_MAGIC = re.compile(r"[*?[]")
+BRACES = re.compile(r"\{([^{}/]*,[^{}/]*)\}")
+_MAGIC = re.compile(rf"[*?[]|{BRACES.pattern}")
+_MOST_ALTERNATIVES = 1000  # that the braces of one part stand for
 _MAX_SUFFIXES = 5  # that a hint names
 
 
@@ -61,7 +64,25 @@ def files(
 
 def escaped(text: str) -> str:
     """A text as a part of a pattern, in which it stands for itself."""
-    return _MAGIC.sub(r"[\g<0>]", text)
+    return re.sub(r"[*?[{]", r"[\g<0>]", text)
+
+
+def _alternatives(part: str) -> list[str]:
+    """What a part of a pattern stands for once its braces are expanded. Raises ValueError if that is too much."""
+    parts = [part]
+    while any(found := [BRACES.search(each) for each in parts]):
+        parts = [
+            each[: match.start()] + option + each[match.end() :] if match else each
+            for each, match in zip(parts, found, strict=True)
+            for option in (match[1].split(",") if match else [""])
+        ]
+        if len(parts) > _MOST_ALTERNATIVES:
+            raise ValueError
+    return parts
+
+
+def _matcher(part: str, flags: re.RegexFlag = re.NOFLAG) -> Callable[[str], re.Match[str] | None]:
+    return re.compile("|".join(map(translate, _alternatives(part))), flags).match
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +117,10 @@ class _Walk:
         self._pattern = pattern
         self._place = place
         self._parts, fixed = self._split()
-        self._matchers = [re.compile(translate(part)).match for part in self._parts]
+        try:
+            self._matchers = [_matcher(part) for part in self._parts]
+        except ValueError:
+            raise self._error(f"the braces of `{pattern}` stand for more than {_MOST_ALTERNATIVES:,} names") from None
         try:
             self._root = root.resolve()
             self._allowed = [self._root, *(folder.resolve() for folder in allow_dirs)]
@@ -104,7 +128,7 @@ class _Walk:
         except (OSError, ValueError, RuntimeError) as error:  # a NUL, a loop of links
             raise self._error(f"`{pattern}` is not a usable pattern: {error}") from None
         self._base_shown = fixed
-        self._in_any_case = re.compile(translate(self._parts[-1]), re.IGNORECASE).match
+        self._in_any_case = _matcher(self._parts[-1], re.IGNORECASE)
         self._other_case: str | None = None  # a file that would match but for that
         self._suffixes: Counter[str] = Counter()  # of the files that were seen and do not match
         self._found = False
@@ -138,8 +162,6 @@ class _Walk:
             )
         if self._saw_hidden:
             hints.append("names that start with a dot are left out, unless the pattern's part starts with one")
-        if "{" in self._pattern:
-            hints.append("`{a,b}` is not expanded: use `*` and `[...]`")
         return self._error(
             f"no file matches `{self._pattern}`", "; ".join(hints) or "there are no files in that folder"
         )
