@@ -77,7 +77,8 @@ def prepared(job: Job, found: Sequence[Unfitted], problems: list[Problem]) -> tu
     How large an image may be depends on how many files there are, and documents have names as their numbers: so this is
     for all messages of a conversation together.
     """
-    problems += _too_many(job, found)
+    problems += too_many_images(job, [place for _, places in found for place in places])
+    problems += _too_many_documents(job, found)
     files = sum(len(message.images) + len(message.documents) for message, _ in found)
     fitted = partial(_fitted, limits=_limits(job, files), job=job)
     numbers = count(1)
@@ -118,15 +119,18 @@ def _each_fitted(
             problems.append(Problem(error.message, place, error.hint))
 
 
-def _too_many(job: Job, found: Sequence[Unfitted]) -> Iterator[Problem]:
-    images = [place for _, places in found for place in places]
+def too_many_images(job: Job, places: Sequence[Place]) -> Iterator[Problem]:
+    """What is to be said of so many images, which are named at these places."""
     most = rules.most_images(job.model)
-    if most is not None and len(images) > most:
+    if most is not None and len(places) > most:
         yield Problem(
-            f"the conversation has {len(images)} images; `{job.model}` takes at most {most} in a request",
-            images[most],
+            f"a request would have {len(places)} images; `{job.model}` takes at most {most}",
+            places[most],
             "ask about fewer at once, in cases of their own",
         )
+
+
+def _too_many_documents(job: Job, found: Sequence[Unfitted]) -> Iterator[Problem]:
     documents = [document for message, _ in found for document in message.documents]
     number = sum(isinstance(document.content, DiskFile) for document in documents)
     if job.api == "converse" and number > rules.MOST_DOCUMENTS:

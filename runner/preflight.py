@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cache
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -87,13 +88,14 @@ def survey(cases: CaseList, *, tell: Callable[[str], None] | None = None) -> Pre
     Where that takes its time `tell` hears how far it is.
     """
     due = monotonic() + _PATIENCE
+    total = cache(cases.count)  # which may have to read a long file
     known = models.load()
     renderer = Renderer(cases.job, cases.allow_dirs, find_image=media.look)
     found = Preflight()
     for case in map(renderer.case, cases):
         found.cases += 1
         if tell and monotonic() >= due:
-            tell(f"looking at the files of {cases.job.name}: {found.cases:,} of {plural(cases.count(), 'case')}")
+            tell(f"looking at the files of {cases.job.name}: {found.cases:,} of {plural(total(), 'case')}")
             due = monotonic() + _PATIENCE
         if case.fault is None:
             found.files.add(case, known)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from runner import assertions, body_images, media, sidecar, structured
-from runner.attaching import Finder, Unfitted, are_alike, prepared
+from runner.attaching import Finder, Unfitted, are_alike, prepared, too_many_images
 from runner.body_images import REFUSED
 from runner.errors import Problem, UsageError
 from runner.file_variables import file_variables
@@ -181,16 +181,17 @@ class Renderer:
         if not are_alike(job, 1, len(named)):
             body, named, wrong = self._body_among(len(named), job, variables)
         problems += wrong
-        return body, body_images.distinct(named)
+        problems += too_many_images(job, [place for _, place in named])
+        return body, body_images.distinct(image for image, _ in named)
 
     def _body_among(
         self, number: int, job: Job, variables: Mapping[str, Any]
-    ) -> tuple[Any, list[Image], list[Problem]]:
-        """The raw body, its images as they are sent among so many, and what is wrong."""
-        named: list[Image] = []
+    ) -> tuple[Any, list[tuple[Image, Place]], list[Problem]]:
+        """The raw body, its images as they are sent among so many and where they are named, and what is wrong."""
+        named: list[tuple[Image, Place]] = []
         problems: list[Problem] = []
 
-        def text(template: Text) -> str:
+        def written(template: Text) -> str:
             images = self._files.in_body(job, among=number)
             before = len(problems)
             text = self._text(template, variables, problems, functions=images.functions)
@@ -198,10 +199,10 @@ class Renderer:
             if lost is not None:
                 message = f"the template changes what `image_base64` gives for {lost.path!r}, or does not write it"
                 problems.append(Problem(message, template.place, "write `{{ image_base64(PATH) }}`, without a filter"))
-            named.extend(images.images)
+            named.extend((image, template.place) for image in images.images)
             return text
 
-        return _map_strings(job.body, text), named, problems
+        return _map_strings(job.body, written), named, problems
 
     def _assertion(self, spec: AssertionSpec, variables: Mapping[str, Any], problems: list[Problem]) -> Assertion:
         before = len(problems)

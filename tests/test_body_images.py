@@ -227,6 +227,14 @@ def test_validate_counts_every_picture_of_a_body(bedrock_run: BedrockRun, tmp_pa
     assert "3 pictures" in bedrock_run("validate", write(tmp_path, of_many(3))).stderr
 
 
+def test_a_body_of_more_pictures_than_the_model_takes_is_refused(bedrock_run: BedrockRun, tmp_path: Path) -> None:
+    save(tmp_path / "photos" / "0.png")
+    for number in range(1, 101):
+        (tmp_path / "photos" / f"{number}.png").symlink_to("0.png")
+    told = bedrock_run("validate", write(tmp_path, of_many(101))).stderr
+    assert "a request would have 101 images; `us.anthropic.claude-haiku-4-5-20251001-v1:0` takes at most 100" in told
+
+
 def test_a_body_that_is_too_large_says_which_pictures_are(bedrock_run: BedrockRun, tmp_path: Path) -> None:
     for number in range(6):
         save(tmp_path / "photos" / f"{number}.png")

@@ -360,7 +360,7 @@ def test_more_images_than_the_model_takes_are_a_problem_of_the_first_that_is_too
     with pytest.raises(UsageError) as caught:
         load([folder / "job.yaml"])
     (problem,) = caught.value.problems
-    assert problem.message == f"the conversation has 101 images; `{CLAUDE}` takes at most 100 in a request"
+    assert problem.message == f"a request would have 101 images; `{CLAUDE}` takes at most 100"
     assert problem.place is not None
     assert problem.place.column == (folder / "job.yaml").read_text().splitlines()[1].index("'./cat.png'") + 1
 

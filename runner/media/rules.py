@@ -26,11 +26,11 @@ _WITHOUT_DOCUMENTS: Final = ("amazon.nova-micro", "amazon.titan-text-premier", "
 _NOVA: Final = "amazon.nova-"
 _NOVA_THAT_IS_BLIND: Final = tuple(f"{_NOVA}{name}" for name in ("micro", "canvas", "reel", "sonic", "2-sonic"))
 _WITHOUT_IMAGES: Final = (
-    *("ai21.", "amazon.nova-micro", "amazon.titan-text", "amazon.titan-embed-text", "anthropic.claude-3-5-haiku"),
-    *("anthropic.claude-v", "anthropic.claude-instant", "cohere.command", "deepseek.", "meta.llama2", "meta.llama3-1"),
-    *("meta.llama3-2-1b", "meta.llama3-2-3b", "meta.llama3-3", "meta.llama3-8b", "meta.llama3-70b", "minimax."),
-    *("mistral.mistral-7b", "mistral.mistral-large-24", "mistral.mistral-small-2402", "mistral.mixtral"),
-    *("openai.gpt-oss", "qwen.qwen3-32b"),
+    *("ai21.jamba", "amazon.nova-micro", "amazon.titan-text", "amazon.titan-embed-text", "anthropic.claude-3-5-haiku"),
+    *("anthropic.claude-v", "anthropic.claude-instant", "cohere.command-r", "deepseek.r1", "deepseek.v3"),
+    *("meta.llama2", "meta.llama3-1", "meta.llama3-2-1b", "meta.llama3-2-3b", "meta.llama3-3", "meta.llama3-8b"),
+    *("meta.llama3-70b", "minimax.minimax-m2", "mistral.mistral-7b", "mistral.mistral-large-24"),
+    *("mistral.mistral-small-2402", "mistral.mixtral", "openai.gpt-oss", "qwen.qwen3-32b"),
 )
 _CLAUDE_OF_200K_TOKENS: Final = (
     *_BEFORE_CLAUDE_4,
