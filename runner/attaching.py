@@ -45,9 +45,11 @@ class Finder:
             return [attached.in_s3(path, "image", job)]
         return [self._find_image(each) for each in self._patterns.matching(template, path, variables)]
 
-    def document(self, path: str, job: Job) -> Document:
-        """The document of that path; it has no name yet. Raises MediaError."""
-        return Document(name="", content=attached.describe(path, "document", job, allow_dirs=self._allow_dirs))
+    def documents(self, template: Text, path: str, *, variables: Mapping[str, Any], job: Job) -> list[Document]:
+        """The same of an entry of `documents:`. They have no names yet."""
+        paths = [path] if s3.is_uri(path) else self._patterns.matching(template, path, variables)
+        found = [attached.describe(each, "document", job, allow_dirs=self._allow_dirs) for each in paths]
+        return [Document(name="", content=content) for content in found]
 
     def video(self, path: str, job: Job) -> DiskFile | S3Object:
         """The video of that path. Raises MediaError."""

@@ -49,7 +49,7 @@ class PathPatterns:
         """
         if not path.strip():
             hint = "write the path of a file, or check the variables in it"
-            raise DataError(Problem("the path of this image is empty", template.place, hint))
+            raise DataError(Problem("the path of this file is empty", template.place, hint))
         pattern = self._pattern(template, path, variables)
         if pattern is None or os.path.lexists(self._root / path):
             return [path]

@@ -138,7 +138,8 @@ class Renderer:
                 places += [template.place] * len(found)
         for template in turn.documents:
             with _noting(problems, template.place):
-                documents.append(self._files.document(self._path(template, variables), job))
+                path = self._path(template, variables)
+                documents += self._files.documents(template, path, variables=variables, job=job)
         if turn.video:
             with _noting(problems, turn.video.place):
                 video = self._files.video(self._path(turn.video, variables), job)
