@@ -224,13 +224,29 @@ def test_sidecars_that_the_pattern_matches_are_no_cases(path: str, photos: Photo
     assert len(server.log) == 3
 
 
-def test_a_pattern_that_matches_only_sidecars_is_told(photos: Photos, bedrock_run: Any) -> None:
+def test_a_pattern_that_matches_only_sidecars_is_told(photos: Photos) -> None:
+    photos.save("a.png", "a.jpg")
+    photos.change("*.png", "*")
+    photos.change("}}.txt", "}}.{{ 'png' if file.suffix == '.jpg' else 'jpg' }}")
+    assert "every file that `photos/*` matches is a sidecar of this job" in photos.run(code=2).stderr
+
+
+def test_an_input_that_would_be_its_own_sidecar_is_told_and_not_dropped(photos: Photos) -> None:
     photos.save("a.png")
-    (photos.photos / "a.txt").write_text("text")
-    photos.job(_JOB.replace("*.png", "*.txt"))
-    done = bedrock_run("--local", "job.yaml")
-    assert done.returncode == 2
-    assert "every file that `photos/*.txt` matches is a sidecar of this job" in done.stderr
+    photos.change("*.png", "*")
+    (photos.photos / "b.txt").write_text("an input")
+    assert "the sidecar of 'photos/b.txt' is the file itself" in photos.run(code=2).stderr
+    (photos.photos / "c.txt").write_text("another")
+    told = "the sidecars of 2 files are the files themselves: photos/b.txt, photos/c.txt"
+    assert told in photos.run_command("validate", "job.yaml").stderr
+
+
+def test_how_many_files_are_sidecars_is_told(photos: Photos) -> None:
+    photos.save("a.png", "b.png")
+    (photos.folder / "link").symlink_to("photos")
+    photos.change("photos/*.png", "link/*")
+    photos.run()
+    assert "2 cases (2 files are sidecars)" in photos.run_command("validate", "job.yaml").stderr
 
 
 @pytest.mark.parametrize("value", ["blue", "red"])
@@ -319,6 +335,19 @@ def test_two_cases_of_a_list_cannot_have_one_sidecar(photos: Photos) -> None:
     photos.change("caption.txt", "'{{ n }}.txt'")
     photos.run()
     assert set(photos.sidecars()) == {"1.txt", "2.txt"}
+
+
+def test_two_jobs_of_a_run_cannot_have_one_sidecar(photos: Photos) -> None:
+    photos.save("a.png", "b.png")
+    (photos.folder / "other.yaml").write_text(_JOB.replace("photos/*.png", "photos/b.*"))
+    told = photos.run("other.yaml", "--filter", "*/a.png", code=2).stderr
+    assert "the sidecar 'photos/b.txt' would be written by 2 cases: photos/b.png of job, photos/b.png of other" in told
+
+
+def test_a_case_that_is_not_chosen_has_its_sidecar_all_the_same(photos: Photos) -> None:
+    photos.save("a.png", "a.jpg")
+    photos.change("*.png", "*")
+    assert "would be written by 2 cases: photos/a.jpg, photos/a.png" in photos.run("--limit", "1", code=2).stderr
 
 
 def test_without_an_image_the_sidecar_is_in_the_folder_of_the_job(photos: Photos) -> None:
