@@ -270,6 +270,11 @@ def test_the_sidecar_of_an_earlier_reply_stays_known_while_newer_ones_fail(photo
     assert photos.sidecars() == {"a.txt": "A blue square."}
 
 
+_NO_LINKS = """\
+import errno, os
+def link(*args, **folders): raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+os.link = link
+"""
 _STEM = "{{ file.stem }}.txt"
 
 
@@ -426,9 +431,9 @@ def test_a_file_that_appears_in_the_last_moment_is_kept_and_told_of(
     server = bedrock(REPLY)
     patch = (
         "import os, pathlib; link = os.link\n"
-        "def late(source, target):\n"
-        "    pathlib.Path(target).write_text('mine')\n"
-        "    link(source, target)\n"
+        "def late(source, target, **folders):\n"
+        "    pathlib.Path('photos', target).write_text('mine')\n"
+        "    link(source, target, **folders)\n"
         "os.link = late\n"
     )
     process = start_run("run", "job.yaml", env=server.env, patch=patch)
@@ -451,21 +456,21 @@ def test_a_disk_without_room_for_a_sidecar_stops_the_run_and_loses_no_row(
     photos.save(*(f"{number}.png" for number in range(30)))
     server = bedrock(REPLY, latency=0.01)
     patch = (
-        "import errno, os, pathlib; opened, calls = pathlib.Path.open, []\n"
-        "def full(path, *args, **keywords):\n"
-        "    if '.bedrock-run' in str(path):\n"
+        "import errno, os; opened, calls = os.open, []\n"
+        "def full(path, flags, *args, **keywords):\n"
+        "    if '.bedrock-run' in str(path) and flags & os.O_CREAT:\n"
         "        calls.append(path)\n"
         "        if len(calls) > 5: raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
-        "    return opened(path, *args, **keywords)\n"
-        "pathlib.Path.open = full\n"
+        "    return opened(path, flags, *args, **keywords)\n"
+        "os.open = full\n"
     )
     if call == "link":
         patch = (
             "import errno, os; link, calls = os.link, []\n"
-            "def full(*args):\n"
+            "def full(*args, **folders):\n"
             "    calls.append(args)\n"
             "    if len(calls) > 5: raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
-            "    link(*args)\n"
+            "    link(*args, **folders)\n"
             "os.link = full\n"
         )
     process = start_run("run", "job.yaml", "-j", "2", env=server.env, patch=patch)
@@ -502,9 +507,39 @@ def test_a_row_that_is_not_durable_has_no_sidecar(photos: Photos, bedrock: Any, 
 
 def test_file_systems_without_links_have_sidecars_too(photos: Photos, bedrock: Any, start_run: Any) -> None:
     photos.save("a.png")
-    patch = "import errno, os\ndef link(*args): raise OSError(errno.EPERM, os.strerror(errno.EPERM))\nos.link = link\n"
-    process = start_run("run", "job.yaml", env=bedrock(REPLY).env, patch=patch)
+    process = start_run("run", "job.yaml", env=bedrock(REPLY).env, patch=_NO_LINKS)
     assert process.wait(60) == 0
+    photos.holds()
+
+
+def test_a_name_that_a_killed_run_had_claimed_is_its_own(photos: Photos, bedrock: Any, start_run: Any) -> None:
+    photos.save("a.png")
+    server = bedrock(REPLY)
+    patch = f"{_NO_LINKS}def die(*args, **folders): os.kill(os.getpid(), 9)\nos.replace = die\n"
+    start_run("run", "job.yaml", env=server.env, patch=patch).wait(60)
+    assert photos.sidecars().pop("a.txt") == ""
+    photos.run(env=server.env)
+    assert len(server.log) == 1
+    photos.holds()
+
+
+def test_a_folder_that_becomes_a_link_is_not_written_through(
+    photos: Photos, bedrock: Any, start_run: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    photos.save("a.png")
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    server = bedrock(f"- {{match: 'What is a', latency: 1s, reply: slow}}\n{REPLY}")
+    process = start_run("run", "job.yaml", env=server.env)
+    wait_for(lambda: server.log)
+    photos.photos.rename(photos.folder / "moved")
+    photos.photos.symlink_to(elsewhere)
+    assert "the sidecar 'photos/a.txt' can't be written: Not a directory" in process.communicate(timeout=60)[1]
+    assert process.returncode == 4
+    assert list(elsewhere.iterdir()) == []
+    photos.photos.unlink()
+    (photos.folder / "moved").rename(photos.photos)
+    photos.run(env=server.env)
+    assert len(server.log) == 1
     photos.holds()
 
 
@@ -529,8 +564,8 @@ def test_what_a_killed_run_left_is_removed_and_not_written_through(
     photos.save("a.png")
     patch = (
         "import os, pathlib; link = os.link\n"
-        "def die(*args):\n"
-        "    link(*args)\n"
+        "def die(*args, **folders):\n"
+        "    link(*args, **folders)\n"
         "    os.kill(os.getpid(), 9)\n"
         "os.link = die\n"
     )
