@@ -71,16 +71,22 @@ def _request(case: Case) -> dict[str, Any]:
 
 
 def dry_run(
-    lists: Sequence[CaseList], known: Models, earlier: Callable[[Job], AbstractContextManager[Earlier | None]]
+    lists: Sequence[CaseList],
+    known: Models,
+    earlier: Callable[[Job], AbstractContextManager[Earlier | None]],
+    *,
+    fresh: bool = False,
 ) -> dict[str, Any]:
     """Cases, those that `earlier` rows answer, and of the others calls, tokens and worst-case cost; by job and in all.
 
-    Costs are None where a price is not known.
+    `fresh`: these rows answer none, and only tell what was written. Costs are None where a price is not known.
     """
     every = []
     for cases in lists:
         with earlier(cases.job) as rows:
-            every.append(_estimate(cases, known, rows))
+            answers = None if fresh else rows
+            items = cases_and_rows(cases, Renderer(cases.job, cases.allow_dirs), answers)
+            every.append(_estimate(cases, sidecar.checked(items, rows), known, answers))
     estimates = [entry for entry in every if entry["cases"]]
     costs = [entry["worst_case_cost_usd"] for entry in estimates]
     total = {
@@ -103,14 +109,15 @@ def _most_used_of_kept(kept: Kept, *, local: bool) -> Iterator[tuple[str, Usage]
         yield from judging.most_used(judging.unasked(case, row, local=local))
 
 
-def _estimate(cases: CaseList, known: Models, earlier: Earlier | None) -> dict[str, Any]:
+def _estimate(
+    cases: CaseList, items: Iterator[Case | Kept | None], known: Models, earlier: Earlier | None
+) -> dict[str, Any]:
     kept = calls = 0
     faults: list[str] = []
     usage, cost, attached = Usage(), 0.0, Files()
     jobs = [each for variant in cases.variants for each in (variant.job, *judging_jobs(variant.job))]
     models = {job.model: known.find(job.model) for job in jobs}
-    items = cases_and_rows(cases, Renderer(cases.job, cases.allow_dirs), earlier)
-    for case in sidecar.checked(items, earlier):
+    for case in items:
         if case is None:
             continue
         if isinstance(case, Kept):

@@ -230,7 +230,7 @@ async def _call_all(run: _Run, connection: Connection) -> None:
         with on_signals(stop, lambda reason: screen.stopping(reason, _GRACE)):
             await engine.run([_work(cases, run.outputs, options) for cases in run.plan.lists])
     summary.lost_calls = engine.lost_calls
-    summary.unwritten_sidecars = sidecars.clashes
+    summary.unwritten_sidecars, summary.edited_sidecars = sidecars.clashes, sidecars.edited
     summary.stopped = _why_stopped(stop, summary)
     if engine.gave_up and stop.reason is not None:
         run.outputs.abandon()

@@ -36,7 +36,6 @@ _LARGEST: Final = 1 << 26  # bytes: no run writes a larger one, so whatever is l
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 # To be passed through is enough, where the system knows that: folders above may not be readable.
 _FOLDER: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_TAKEN_HINT: Final = "move it elsewhere, or change `sidecar`"
 
 
 # --- where it goes ---------------------------------------------------------------------------------------------------
@@ -116,10 +115,9 @@ def _known(case: Case, earlier: Earlier | None, written: SidecarRecord | None = 
     """The case, which knows what its rows have written; `written` is what the one says that answers it."""
     if case.sidecar is None or earlier is None or not os.path.lexists(case.sidecar.file):
         return case
-    if written and written == _record(case.sidecar, _digest(case.sidecar.file)):
-        ours = frozenset({written["sha256"]})
-    else:
-        ours = earlier.sidecars(case.id, case.repeat, case.sidecar.path)
+    ours: tuple[str, ...] = (written["sha256"],) if written and written["path"] == case.sidecar.path else ()
+    if not ours or _digest(case.sidecar.file) not in ours:
+        ours += earlier.sidecars(case.sidecar.path)
     return replace(case, sidecar=replace(case.sidecar, ours=ours))
 
 
@@ -127,9 +125,11 @@ def _taken(sidecar: SidecarFile, found: str | None, wanted: str | None = None) -
     """Why a sidecar cannot be written, if it can't: what was `found` there is not its case's, nor what is `wanted`."""
     if found is None or found == wanted or found in sidecar.ours:
         return None
-    return Problem(
-        f"the sidecar {sidecar.path!r} is there already, and is not one that this job wrote", sidecar.place, _TAKEN_HINT
-    )
+    if sidecar.ours:
+        message = f"the sidecar {sidecar.path!r} was changed since this job wrote it"
+        return Problem(message, sidecar.place, "move it to let a new one be written")
+    message = f"the sidecar {sidecar.path!r} is there already, and is not one that this job wrote"
+    return Problem(message, sidecar.place, "move it elsewhere, or change `sidecar`")
 
 
 def _digest(file: Path, *, folder: int | None = None) -> str | None:
@@ -157,6 +157,13 @@ def _digest(file: Path, *, folder: int | None = None) -> str | None:
         os.close(descriptor)
 
 
+def _standing(sidecar: SidecarFile, found: str | None) -> SidecarRecord | None:
+    """What an earlier row has written there, whether it is still what was `found` or somebody has changed it."""
+    if found is None or not sidecar.ours:
+        return None
+    return _record(sidecar, found if found in sidecar.ours else sidecar.ours[0])
+
+
 def _record(sidecar: SidecarFile, digest: str | None) -> SidecarRecord:
     return SidecarRecord(path=sidecar.path, sha256=digest or "")
 
@@ -178,18 +185,20 @@ class Sidecars:
         self._templates: dict[Path, Templates] = {}  # by folder of the job
         self._made: dict[tuple[str, int, int], _Ready] = {}  # by job, index and repeat: until the store has the row
         self._ready: deque[_Ready] = deque()
+        self.edited = 0  # that somebody has changed, and that are left as they are
         self.clashes: list[str] = []  # paths where a file appeared between the last look and the writing
         self.failure: OSError | None = None
 
-    def described(self, case: Case, row: Row) -> Row:
+    def described(self, case: Case, row: Row, *, kept: bool = False) -> Row:
         """The row of a case with what its sidecar is to be, which `take` and `write` then see to. It is in error where
-        none can be written: the reply is kept, and the next run goes on with it.
+        none can be written: the reply is kept, and the next run goes on with it. `kept`: an earlier run has its reply,
+        so that a sidecar which somebody has changed since then may stay as it is.
         """
         sidecar = case.sidecar
         if sidecar is None:
             return row
         found = _digest(sidecar.file)
-        standing = _record(sidecar, found) if found in sidecar.ours else None  # what an earlier row has written
+        standing = _standing(sidecar, found)
         if row["status"] != "passed":
             return {**row, "sidecar": standing}
         try:
@@ -198,6 +207,9 @@ class Sidecars:
             return {**_in_error(row, error.problems[0]), "sidecar": standing}
         digest = _sha256(content)
         problem = _taken(sidecar, found, digest)
+        if problem is not None and kept and sidecar.ours:
+            self.edited += 1
+            return {**row, "sidecar": standing}
         if problem is not None:
             return {**_in_error(row, problem), "sidecar": standing}
         if found == digest:

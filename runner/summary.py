@@ -268,6 +268,7 @@ class Summary:
     set_aside: dict[str, int] = field(default_factory=dict)  # rows of earlier runs, by the file they were moved to
     replaced: dict[str, int] = field(default_factory=dict)  # of these, the rows of cases that have newer ones
     unwritten_sidecars: list[str] = field(default_factory=list)  # since a file appeared there in the last moment
+    edited_sidecars: int = 0  # of kept rows, changed by hand and left alone
     unused_replies: list[str] = field(default_factory=list)  # what the local emulator says of its replies file
 
     def add(self, made: Made) -> None:

@@ -138,11 +138,19 @@ def test_a_sidecar_that_somebody_has_mended_is_left_alone(photos: Photos, bedroc
     photos.save("a.png")
     server = bedrock(REPLY)
     photos.run(env=server.env)
+    before = photos.rows()
     (photos.photos / "a.txt").write_text("a better caption")
-    assert "is there already" in photos.run(env=server.env, code=3).stderr
+    assert "note: 1 sidecar was changed by hand and left alone" in photos.run(env=server.env).stderr
     assert photos.sidecars() == {"a.txt": "a better caption"}
-    assert photos.rows()[0]["output"] == "A red square."
-    photos.run("--fresh", env=server.env, code=3)
+    assert photos.rows() == before
+    photos.change("sidecar: ", "assert: [{type: contains, value: blue}]\nsidecar: ")
+    photos.run(env=server.env, code=1)
+    photos.change("value: blue", "value: red")
+    photos.run(env=server.env)
+    assert photos.rows()[0]["sidecar"] == before[0]["sidecar"]
+    for _ in range(2):
+        told = photos.run("--fresh", env=server.env, code=3).stderr
+        assert "the sidecar 'photos/a.txt' was changed since this job wrote it" in told
     assert len(server.log) == 1
     (photos.photos / "a.txt").rename(photos.folder / "kept.txt")
     photos.run(env=server.env)
@@ -157,6 +165,33 @@ def test_a_kept_row_gets_back_the_sidecar_that_is_missing(photos: Photos, bedroc
     (photos.photos / "a.txt").unlink()
     assert "nothing was called" in photos.run(env=server.env).stderr
     photos.holds()
+
+
+def test_sidecars_are_the_jobs_own_whatever_case_they_were_written_for(photos: Photos, bedrock: Any) -> None:
+    photos.save("a.png", "b.png", "c.png")
+    photos.change('{glob: "photos/*.png"}', "rows.csv")
+    photos.change("{{ file.path }}", "photos/{{ n }}.png")
+    photos.change("{{ file.stem }}{{ ask }}", "{{ n }}{{ ask }}")
+    photos.change("{{ file.stem }}.txt", "{{ n }}.txt")
+    (photos.folder / "rows.csv").write_text("n\na\nb\n")
+    photos.run(env=bedrock(REPLY).env)
+    (photos.folder / "rows.csv").write_text("n\nc\na\nb\n")
+    photos.change('ask: ""', "ask: ' now'")
+    server = bedrock("- {match: now, reply: A blue square.}\n")
+    dry = json.loads(photos.run("--dry-run", "--fresh", "--json", env=server.env).stdout)
+    assert (dry["jobs"][0]["faults"], dry["jobs"][0]["calls"]) == (0, 3)
+    photos.run(env=server.env)
+    assert set(photos.sidecars().values()) == {"A blue square."}
+    photos.holds()
+
+
+def test_replies_whose_sidecars_fail_count_as_failures(photos: Photos, bedrock: Any) -> None:
+    photos.save(*(f"{number}.png" for number in range(5)))
+    photos.change(f'"{_STEM}"', f'{{path: "{_STEM}", text: "{{{{ parsed.title }}}}"}}')
+    server = bedrock(REPLY)
+    told = photos.run("--max-failures", "2", "-j", "1", env=server.env, code=4).stderr
+    assert "2 cases failed (--max-failures 2)" in told
+    assert len(server.log) == 2
 
 
 def test_a_file_with_a_new_name_gets_a_sidecar_without_a_call(photos: Photos, bedrock: Any) -> None:
@@ -442,7 +477,7 @@ def test_a_file_that_appears_in_the_last_moment_is_kept_and_told_of(
     assert "the sidecar 'photos/a.txt' was not written: a file appeared there" in told
     assert photos.sidecars() == {"a.txt": "mine"}
     assert photos.rows()[0]["output"] == "A red square."
-    photos.run(env=server.env, code=3)
+    assert "1 sidecar was changed by hand" in photos.run(env=server.env).stderr
     (photos.photos / "a.txt").unlink()
     photos.run(env=server.env)
     assert len(server.log) == 1

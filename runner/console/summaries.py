@@ -205,6 +205,9 @@ def _notes(summary: Summary) -> Iterator[str]:
         yield f"note: {verdicts} the local emulator's, which lets everything pass unless --replies says otherwise"
     if summary.kept_local:
         yield f"note: {plural(summary.kept_local, 'kept row is', 'kept rows are')} the local emulator's, not a model's"
+    if summary.edited_sidecars:
+        edited = plural(summary.edited_sidecars, "sidecar was", "sidecars were")
+        yield f"note: {edited} changed by hand and left alone"
     for path in summary.unwritten_sidecars[:_LISTED]:
         yield f"the sidecar {path!r} was not written: a file appeared there; move it, and run the same command again"
     if len(summary.unwritten_sidecars) > _LISTED:
