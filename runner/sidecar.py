@@ -294,8 +294,7 @@ def _sha256(content: bytes) -> str:
 
 
 def _in_error(row: Row, problem: Problem) -> Row:
-    place = f" ({problem.place})" if problem.place else ""
-    error = CallError(FailureCode.INPUT, f"{problem.message}{place}; the reply is kept", hint=problem.hint)
+    error = CallError(FailureCode.INPUT, f"{problem.message}; the reply is kept", hint=problem.hint)
     return {**row, "status": "error", "error": error_record(error)}
 
 

@@ -30,6 +30,7 @@ def describe(summary: Summary) -> dict[str, Any]:
         "elapsed_s": round(summary.elapsed, 3),
         "lost_calls": summary.lost_calls,
         "set_aside": summary.set_aside,
+        "unwritten_sidecars": summary.unwritten_sidecars,
         "total": {**_cases(summary), **_tally(summary.total, replay=summary.replay)},
         "jobs": [_job(job, replay=summary.replay) for job in summary.jobs.values()],
     }

@@ -451,6 +451,7 @@ def test_a_file_that_appears_during_the_call_is_kept_and_so_is_the_reply(
     assert process.returncode == 3
     assert "the sidecar 'photos/a.txt' is there already" in told
     assert "the reply is kept" in told
+    assert told.count("job.yaml:") == 1, told
     assert photos.sidecars() == {"a.txt": "mine", "b.txt": "A red square."}
     assert photos.rows()[0]["output"] == "slow"
     (photos.photos / "a.txt").unlink()
@@ -471,10 +472,11 @@ def test_a_file_that_appears_in_the_last_moment_is_kept_and_told_of(
         "    link(source, target, **folders)\n"
         "os.link = late\n"
     )
-    process = start_run("run", "job.yaml", env=server.env, patch=patch)
-    told = process.communicate(timeout=60)[1]
+    process = start_run("run", "job.yaml", "--json", env=server.env, patch=patch, stdout=subprocess.PIPE)
+    printed, told = process.communicate(timeout=60)
     assert process.returncode == 3
     assert "the sidecar 'photos/a.txt' was not written: a file appeared there" in told
+    assert json.loads(printed)["unwritten_sidecars"] == ["photos/a.txt"]
     assert photos.sidecars() == {"a.txt": "mine"}
     assert photos.rows()[0]["output"] == "A red square."
     assert "1 sidecar was changed by hand" in photos.run(env=server.env).stderr
