@@ -23,7 +23,7 @@ from runner.template_problems import placed
 from runner.words import named, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from runner.cases import Selection
@@ -34,23 +34,26 @@ if TYPE_CHECKING:
 _NAMED_IDS = 10
 
 
-def load(
+def load(  # noqa: PLR0913 - by name: what is chosen, and what it may do
     paths: Sequence[Path],
     *,
     overrides: Overrides = NO_OVERRIDES,
     selection: Selection = EVERYTHING,
     allow_dirs: Sequence[Path] = (),
     allow_python: bool = False,
+    written: Collection[Path] = (),
 ) -> tuple[CaseList, ...]:
     """The cases of the jobs of some files, all found to be in order. Jobs of which no case is chosen are left out.
 
     Cases in a list are rendered once, before anything is sent. A file of rows is read through once: its structure, its
     ids and the columns that the templates need; a row whose template fails later is a case at fault.
     Raises one UsageError with all problems of all files and cases. What many cases share is said once. Assertions that
-    run code of the job are problems too, unless `allow_python` says that they may, or that nothing is going to run.
+    run code of the job are problems too, unless `allow_python` says that they may, or that nothing is going to run. No
+    sidecar may have a name of what the run itself writes: of the files `written`, or of rows in the folders `written`.
     """
     jobs, problems = load_jobs(paths, overrides=overrides, allow_dirs=allow_dirs)
-    return _checked([CaseList(each, selection, allow_dirs) for each in jobs], problems, allow_python=allow_python)
+    lists = [CaseList(each, selection, allow_dirs) for each in jobs]
+    return _checked(lists, problems, allow_python=allow_python, sidecars=Plans(written))
 
 
 def load_document(
@@ -63,13 +66,14 @@ def load_document(
     """The cases of one job that is no file; otherwise as `load`."""
     job, problems = of_document(document, overrides, allow_dirs)
     lists = [CaseList(job, allow_dirs=allow_dirs)] if job else []
-    (cases,) = _checked(lists, problems, allow_python=allow_python)
+    (cases,) = _checked(lists, problems, allow_python=allow_python, sidecars=Plans())
     return cases
 
 
-def _checked(lists: Sequence[CaseList], problems: Sequence[Problem], *, allow_python: bool) -> tuple[CaseList, ...]:
+def _checked(
+    lists: Sequence[CaseList], problems: Sequence[Problem], *, allow_python: bool, sidecars: Plans
+) -> tuple[CaseList, ...]:
     """The lists, if nothing is wrong with them or with the jobs."""
-    sidecars = Plans()
     problems = (*problems, *(problem for cases in lists for problem in _problems(cases, sidecars)))
     problems = problems or tuple(sidecars.problems())
     if not allow_python:

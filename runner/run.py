@@ -122,6 +122,7 @@ def run(options: RunOptions) -> ExitCode:
         selection=options.selection,
         allow_dirs=options.allow_dirs,
         allow_python=options.allow_python,
+        written=[*([options.output] if options.output else []), *(path for _, path in options.reports.files())],
     )
     of_run.check([cases.job for cases in lists], options)
     plan = plan_of(lists, options)

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from runner.errors import Problem
 from runner.records import CaseGlob
 from runner.rendering import Renderer
+from runner.results.files import SUFFIXES
 from runner.sidecar import VARIABLES
 from runner.template import Templates
 from runner.template_problems import placed
 from runner.words import named, nearest, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from runner.cases import CaseList, Chosen
     from runner.records import SidecarFile
@@ -50,31 +52,55 @@ class PathSet:
 
 
 class _Plan(NamedTuple):
-    """What the cases of one job write. `overwrites`: inputs too, by the cases that are about them."""
+    """What the cases of one job write. `overwrites`: inputs too, by the cases that are about them. `misplaced`: the
+    first sidecar that would lie among what the run itself writes.
+    """
 
     cases: CaseList
     files: PathSet
     overwrites: bool
+    misplaced: SidecarFile | None
 
 
 class Plans:
     """The sidecars of all cases of some jobs, also of those that are not chosen."""
 
-    def __init__(self) -> None:
+    def __init__(self, of_run: Collection[Path] = ()) -> None:
+        """`of_run`: the files that the run itself writes, and the folders of row files."""
+        self._of_run = frozenset(map(os.path.realpath, of_run))
         self._plans: list[_Plan] = []
 
     def add(self, cases: CaseList) -> Callable[[str], bool]:
         """Note those of one more job. Says of the path of a file whether the case of another file writes it. Raises
         DataError.
         """
-        own = array("q")
-        files = PathSet(_written(cases, own))
-        self._plans.append(_Plan(cases, files, overwrites=not all(map(files.has, own))))
+        own = array("q")  # of cases whose sidecar is their own input, hashes
+        misplaced: list[SidecarFile] = []
+
+        def files_of_others() -> Iterator[str]:
+            for chosen, found in _sidecars(cases.whole()):
+                file = str(found.file)
+                if not misplaced and self._is_of_run(file):
+                    misplaced.append(found)
+                if _is_own(found, chosen, cases):
+                    own.append(hash(file))
+                else:
+                    yield file
+
+        files = PathSet(files_of_others())
+        overwrites = not all(map(files.has, own))
+        self._plans.append(_Plan(cases, files, overwrites, misplaced[0] if misplaced else None))
         return lambda path: _place(path, cases) in files
+
+    def _is_of_run(self, file: str) -> bool:
+        return file in self._of_run or (file.endswith(SUFFIXES) and os.path.dirname(file) in self._of_run)  # noqa: PTH120
 
     def problems(self) -> Iterator[Problem]:
         """Inputs that would be overwritten by what comes of them, and several cases that would write one file."""
         for plan in self._plans:
+            if plan.misplaced:
+                message = f"the sidecar {plan.misplaced.path!r} has a name that the run keeps for its rows and reports"
+                yield Problem(message, plan.misplaced.place, "give it another name, or write it elsewhere")
             if plan.overwrites:
                 yield _overwritten(plan.cases)
         yield from self._written_twice()
@@ -117,15 +143,6 @@ def undefined_names(cases: CaseList) -> Iterator[Problem]:
         hint = f"did you mean `{meant}`?" if meant else "beside the case's variables there are `output` and `parsed`"
         message = f"undefined variable: `{name}` ({plural(len(ids), 'case')}: {named(ids)})"
         yield Problem(message, placed(spec.text, needed[name]), hint)
-
-
-def _written(cases: CaseList, own: array[int]) -> Iterator[str]:
-    """The file that each case of a job writes; of those that are its own input, the hashes go to `own` instead."""
-    for chosen, found in _sidecars(cases.whole()):
-        if _is_own(found, chosen, cases):
-            own.append(hash(str(found.file)))
-        else:
-            yield str(found.file)
 
 
 def _overwritten(cases: CaseList) -> Problem:

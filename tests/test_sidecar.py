@@ -384,6 +384,17 @@ def test_two_jobs_of_a_run_cannot_have_one_sidecar(photos: Photos) -> None:
     assert "the sidecar 'photos/b.txt' would be written by 2 cases: photos/b.png of job, photos/b.png of other" in told
 
 
+@pytest.mark.parametrize(
+    ("sidecar", "options"),
+    [("../outputs/{{ file.stem }}.jsonl", ()), ("../report.html", ("--report-html", "report.html"))],
+)
+def test_a_sidecar_cannot_take_a_name_of_the_run_itself(sidecar: str, options: list[str], photos: Photos) -> None:
+    photos.save("job.png")
+    photos.run("-o", "photos")
+    photos.change(_STEM, sidecar)
+    assert "has a name that the run keeps for its rows and reports" in photos.run(*options, code=2).stderr
+
+
 def test_a_case_that_is_not_chosen_has_its_sidecar_all_the_same(photos: Photos) -> None:
     photos.save("a.png", "a.jpg")
     photos.change("*.png", "*")
