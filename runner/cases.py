@@ -12,9 +12,10 @@ from runner.datasets import globs
 from runner.datasets.files import DataError, DataSource, format_of
 from runner.errors import Problem
 from runner.records import CaseFile, CaseGlob, Variant
+from runner.words import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from runner.errors import Place
@@ -77,7 +78,8 @@ class CaseList:
         self.allow_dirs = tuple(allow_dirs)
         self.variants = job.variants or (Variant(values={}, job=job),)
         self.rows_known: int | None = None  # of the file, once it has been read through
-        self.sidecars: Container[str] = ()  # paths that a pattern may match and that are no cases
+        self.files_left_out = 0  # that the pattern matches, and that are sidecars
+        self._is_sidecar: Callable[[str], bool] = _is_none
         self._stamp: tuple[int, ...] | None = None  # of the file as it was then
 
     def only(self, ids: frozenset[str]) -> CaseList:
@@ -85,6 +87,12 @@ class CaseList:
         fewer = copy(self)
         fewer.selection = replace(self.selection, ids=ids)
         return fewer
+
+    def whole(self) -> CaseList:
+        """Every case of the job."""
+        every = copy(self)
+        every.selection = EVERYTHING
+        return every
 
     @property
     def covers_job(self) -> bool:
@@ -97,6 +105,11 @@ class CaseList:
             return self.unrepeated()
         repeats = range(self.job.repeat)
         return (case._replace(repeat=repeat) for case in self.unrepeated() for repeat in repeats)
+
+    def told(self) -> str:
+        """How many cases there are: `2 cases`, `2 cases (1 file is a sidecar)`."""
+        left_out = plural(self.files_left_out, "file is a sidecar", "files are sidecars")
+        return plural(self.count(), "case") + (f" ({left_out})" if self.files_left_out else "")
 
     def count(self) -> int:
         """How many cases there are, repetitions counted."""
@@ -142,11 +155,8 @@ class CaseList:
                 for row in datasets.rows(source):
                     yield _Row(row.id or str(row.number), file.place, row.values, row.line or row.number)
                 self._refuse_changed(source)
-            case CaseGlob(pattern=pattern, place=place):
-                for row in globs.files(pattern, self.job.path.parent, place=place, allow_dirs=self.allow_dirs):
-                    path = row.values["file"]["path"]
-                    if path not in self.sidecars:
-                        yield _Row(path, place, row.values)
+            case CaseGlob() as glob:
+                yield from (row for row in self._files(glob) if not self._is_sidecar(row.id))
             case ():
                 yield _Row("", self.job.place)
             case specs:
@@ -174,11 +184,32 @@ class CaseList:
         self.rows_known = survey.rows
         return survey
 
+    def survey_files(self, glob: CaseGlob, is_sidecar: Callable[[str], bool] | None = None) -> None:
+        """Count the files of the job's pattern. `is_sidecar` says of the path of one whether it is a sidecar that the
+        job writes, and so none of its cases. Raises DataError.
+        """
+        self._is_sidecar = is_sidecar or _is_none
+        self.rows_known = self.files_left_out = 0
+        for row in self._files(glob):
+            if self._is_sidecar(row.id):
+                self.files_left_out += 1
+            else:
+                self.rows_known += 1
+
+    def _files(self, glob: CaseGlob) -> Iterator[_Row]:
+        root = self.job.path.parent
+        for row in globs.files(glob.pattern, root, place=glob.place, allow_dirs=self.allow_dirs):
+            yield _Row(row.values["file"]["path"], glob.place, row.values)
+
     def _refuse_changed(self, source: DataSource) -> None:
         """Cases are told apart by their position, so a file that changes under way would mix them up."""
         if self._stamp is not None and _stamp(source) != self._stamp:
             hint = "run the same command again: what was answered is kept"
             raise DataError(Problem(f"{source.shown} was changed while its rows were read", hint=hint))
+
+
+def _is_none(_path: str) -> bool:
+    return False
 
 
 def _stamp(source: DataSource) -> tuple[int, ...]:

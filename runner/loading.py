@@ -6,7 +6,7 @@ import json
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from runner import body_images, sidecar_paths
+from runner import body_images
 from runner.cases import EVERYTHING, CaseList
 from runner.datasets.files import DataError
 from runner.errors import Problem, UsageError
@@ -17,12 +17,13 @@ from runner.job_assertions import uses_of_code
 from runner.records import CaseFile, CaseGlob, Text
 from runner.rendering import Renderer
 from runner.sidecar import VARIABLES
+from runner.sidecar_paths import Plans, undefined_names
 from runner.template import Templates, is_name
 from runner.template_problems import placed
-from runner.words import nearest
+from runner.words import named, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from runner.cases import Selection
@@ -30,27 +31,29 @@ if TYPE_CHECKING:
     from runner.records import AssertionSpec, Job
     from runner.source import Document
 
-_NAMED_CASES = 3  # how many cases a problem names before it says how many more there are
 _NAMED_IDS = 10
 
 
-def load(
+def load(  # noqa: PLR0913 - by name: what is chosen, and what it may do
     paths: Sequence[Path],
     *,
     overrides: Overrides = NO_OVERRIDES,
     selection: Selection = EVERYTHING,
     allow_dirs: Sequence[Path] = (),
     allow_python: bool = False,
+    written: Collection[Path] = (),
 ) -> tuple[CaseList, ...]:
     """The cases of the jobs of some files, all found to be in order. Jobs of which no case is chosen are left out.
 
     Cases in a list are rendered once, before anything is sent. A file of rows is read through once: its structure, its
     ids and the columns that the templates need; a row whose template fails later is a case at fault.
     Raises one UsageError with all problems of all files and cases. What many cases share is said once. Assertions that
-    run code of the job are problems too, unless `allow_python` says that they may, or that nothing is going to run.
+    run code of the job are problems too, unless `allow_python` says that they may, or that nothing is going to run. No
+    sidecar may have a name of what the run itself writes: of the files `written`, or of rows in the folders `written`.
     """
     jobs, problems = load_jobs(paths, overrides=overrides, allow_dirs=allow_dirs)
-    return _checked([CaseList(each, selection, allow_dirs) for each in jobs], problems, allow_python=allow_python)
+    lists = [CaseList(each, selection, allow_dirs) for each in jobs]
+    return _checked(lists, problems, allow_python=allow_python, sidecars=Plans(written))
 
 
 def load_document(
@@ -63,13 +66,16 @@ def load_document(
     """The cases of one job that is no file; otherwise as `load`."""
     job, problems = of_document(document, overrides, allow_dirs)
     lists = [CaseList(job, allow_dirs=allow_dirs)] if job else []
-    (cases,) = _checked(lists, problems, allow_python=allow_python)
+    (cases,) = _checked(lists, problems, allow_python=allow_python, sidecars=Plans())
     return cases
 
 
-def _checked(lists: Sequence[CaseList], problems: Sequence[Problem], *, allow_python: bool) -> tuple[CaseList, ...]:
+def _checked(
+    lists: Sequence[CaseList], problems: Sequence[Problem], *, allow_python: bool, sidecars: Plans
+) -> tuple[CaseList, ...]:
     """The lists, if nothing is wrong with them or with the jobs."""
-    problems = (*problems, *(problem for cases in lists for problem in _problems(cases)))
+    problems = (*problems, *(problem for cases in lists for problem in _problems(cases, sidecars)))
+    problems = problems or tuple(sidecars.problems())
     if not allow_python:
         problems = (*problems, *(problem for cases in lists for problem in _uses_of_code(cases.job)))
     if problems:
@@ -79,16 +85,17 @@ def _checked(lists: Sequence[CaseList], problems: Sequence[Problem], *, allow_py
     return tuple(lists)
 
 
-def _problems(cases: CaseList) -> Iterator[Problem]:
+def _problems(cases: CaseList, sidecars: Plans) -> Iterator[Problem]:
+    """What is wrong with the cases of a job; what their `sidecars` are to be is noted on the way."""
     yield from _unused_variables(cases.job)
     match cases.job.cases:
         case CaseFile() as file:
             problems = list(_problems_of_file(cases, file))
         case CaseGlob():
-            problems = list(_problems_of_glob(cases))
+            problems = list(_problems_of_glob(cases, sidecars))
         case _:
             problems = list(_problems_of_cases(cases))
-    yield from problems or sidecar_paths.problems(cases)
+    yield from problems or _problems_of_sidecars(cases, sidecars)
 
 
 def _uses_of_code(job: Job) -> Iterator[Problem]:
@@ -109,13 +116,19 @@ def _problems_of_cases(cases: CaseList) -> Iterator[Problem]:
     return (_naming_cases(problem, ids) for problem, ids in found.items())
 
 
-def _problems_of_glob(cases: CaseList) -> Iterator[Problem]:
+def _problems_of_sidecars(cases: CaseList, sidecars: Plans) -> Iterator[Problem]:
+    if cases.job.sidecar is None or isinstance(cases.job.cases, CaseGlob):  # whose files were counted without them
+        return
+    if isinstance(cases.job.cases, tuple):
+        yield from undefined_names(cases)
+    sidecars.add(cases)
+
+
+def _problems_of_glob(cases: CaseList, sidecars: Plans) -> Iterator[Problem]:
     assert isinstance(cases.job.cases, CaseGlob)
     glob = cases.job.cases
     try:
-        if cases.job.sidecar is not None:
-            cases.sidecars = sidecar_paths.planned(cases)
-        cases.rows_known = sum(1 for _ in cases.rows())
+        cases.survey_files(glob, sidecars.add(cases) if cases.job.sidecar else None)
     except DataError as error:
         yield error.problem
         return
@@ -244,10 +257,8 @@ def _naming_cases(problem: Problem, ids: list[str]) -> Problem:
     unique = list(dict.fromkeys(ids))
     if unique == ["1"]:
         return problem  # most likely the job's only case, which has no name to speak of
-    named = ", ".join(unique[:_NAMED_CASES])
-    more = f" and {len(unique) - _NAMED_CASES} more" if len(unique) > _NAMED_CASES else ""
     plural = "s" if len(unique) > 1 else ""
-    return Problem(f"{problem.message} (case{plural} {named}{more})", problem.place, problem.hint)
+    return Problem(f"{problem.message} (case{plural} {named(unique)})", problem.place, problem.hint)
 
 
 def _nothing_selected(lists: Sequence[CaseList], selection: Selection) -> Problem:
@@ -255,7 +266,7 @@ def _nothing_selected(lists: Sequence[CaseList], selection: Selection) -> Proble
     asked += [f"--tag {tag}" for tag in sorted(selection.tags)]
     if selection.limit is not None:
         asked.append(f"--limit {selection.limit}")
-    every = [CaseList(cases.job, allow_dirs=cases.allow_dirs) for cases in lists]
+    every = [cases.whole() for cases in lists]
     ids = (
         f"{chosen.id} of {cases.job.name}" if len(every) > 1 else chosen.id
         for cases in every

@@ -70,21 +70,27 @@ def _request(case: Case) -> dict[str, Any]:
 
 
 def dry_run(
-    lists: Sequence[CaseList], known: Models, earlier: Callable[[Job], AbstractContextManager[Earlier | None]]
+    lists: Sequence[CaseList],
+    known: Models,
+    earlier: Callable[[Job], AbstractContextManager[Earlier | None]],
+    *,
+    fresh: bool = False,
 ) -> dict[str, Any]:
     """Cases, those that `earlier` rows answer, and of the others calls, tokens and worst-case cost; by job and in all.
 
-    Costs are None where a price is not known.
+    `fresh`: these rows answer none, and only tell what was written. Costs are None where a price is not known.
     """
     every = []
     for cases in lists:
         with earlier(cases.job) as rows:
-            every.append(_estimate(cases, known, rows))
+            answers = None if fresh else rows
+            items = cases_and_rows(cases, Renderer(cases.job, cases.allow_dirs), answers)
+            every.append(_estimate(cases, sidecar.checked(items, rows), known, answers))
     estimates = [entry for entry in every if entry["cases"]]
     costs = [entry["worst_case_cost_usd"] for entry in estimates]
     total = {
         name: sum(entry[name] for entry in estimates)
-        for name in ("cases", "kept", "not_wanted", "faults", "calls", "input_tokens", "max_output_tokens")
+        for name in ("cases", "kept", "not_wanted", "faults", "calls", "repairs", "input_tokens", "max_output_tokens")
     }
     return {
         "total": {**total, "worst_case_cost_usd": None if None in costs else round(sum(costs), 6)},
@@ -92,14 +98,15 @@ def dry_run(
     }
 
 
-def _estimate(cases: CaseList, known: Models, earlier: Earlier | None) -> dict[str, Any]:
-    kept = calls = 0
+def _estimate(
+    cases: CaseList, items: Iterator[Case | Kept | None], known: Models, earlier: Earlier | None
+) -> dict[str, Any]:
+    kept = calls = repairs = 0
     faults: list[str] = []
     usage, cost, attached = Usage(), 0.0, Files()
     jobs = [each for variant in cases.variants for each in (variant.job, *judging_jobs(variant.job))]
     models = {job.model: known.find(job.model) for job in jobs}
-    items = cases_and_rows(cases, Renderer(cases.job, cases.allow_dirs), earlier)
-    for case in sidecar.checked(items, earlier):
+    for case in items:
         if case is None:
             continue
         if isinstance(case, Kept):
@@ -111,6 +118,7 @@ def _estimate(cases: CaseList, known: Models, earlier: Earlier | None) -> dict[s
             continue
         else:
             attached.add(case, known)
+            repairs += len(estimate.repair(case.request, model=case.job.model))
             most = worst_case.of_new(case)
         for model, worst in most:
             calls += 1
@@ -127,6 +135,7 @@ def _estimate(cases: CaseList, known: Models, earlier: Earlier | None) -> dict[s
         "first_fault": faults[0] if faults else None,
         "not_wanted": 0 if earlier is None or not cases.covers_job else earlier.spare(),
         "calls": calls,
+        "repairs": repairs,
         "files": attached.as_json(),
         "input_tokens": usage.input_tokens,
         "max_output_tokens": usage.output_tokens,

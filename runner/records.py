@@ -385,7 +385,7 @@ class SidecarFile:
     place: Place  # of its template
     text: Text | None
     variables: Mapping[str, Any]
-    ours: frozenset[str] = frozenset()  # what earlier rows of the case say that they wrote there, as SHA-256
+    ours: tuple[str, ...] = ()  # what earlier rows say that was written there, as SHA-256, the last row first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

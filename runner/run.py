@@ -122,6 +122,7 @@ def run(options: RunOptions) -> ExitCode:
         selection=options.selection,
         allow_dirs=options.allow_dirs,
         allow_python=options.allow_python,
+        written=[*([options.output] if options.output else []), *(path for _, path in options.reports.files())],
     )
     of_run.check([cases.job for cases in lists], options)
     plan = plan_of(lists, options)
@@ -230,7 +231,7 @@ async def _call_all(run: _Run, connection: Connection) -> None:
         with on_signals(stop, lambda reason: screen.stopping(reason, _GRACE)):
             await engine.run([_work(cases, run.outputs, options) for cases in run.plan.lists])
     summary.lost_calls = engine.lost_calls
-    summary.unwritten_sidecars = sidecars.clashes
+    summary.unwritten_sidecars, summary.edited_sidecars = sidecars.clashes, sidecars.edited
     summary.stopped = _why_stopped(stop, summary)
     if engine.gave_up and stop.reason is not None:
         run.outputs.abandon()

@@ -12,7 +12,7 @@ import json
 import os
 import stat
 from collections import deque
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from runner import open_files, paths
 from runner.errors import CallError, ExitCode, FailureCode, Problem, UsageError
-from runner.media import files
 from runner.records import SidecarRecord, error_record
 from runner.resume import Kept
 from runner.stop import StopReason
@@ -34,7 +33,9 @@ if TYPE_CHECKING:
 
 VARIABLES: Final = ("output", "parsed")  # that `text:` sees beside those of the case
 _LARGEST: Final = 1 << 26  # bytes: no run writes a larger one, so whatever is larger is somebody else's
-_TAKEN_HINT: Final = "move it elsewhere, or change `sidecar`"
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+# To be passed through is enough, where the system knows that: folders above may not be readable.
+_FOLDER: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 # --- where it goes ---------------------------------------------------------------------------------------------------
@@ -114,10 +115,9 @@ def _known(case: Case, earlier: Earlier | None, written: SidecarRecord | None = 
     """The case, which knows what its rows have written; `written` is what the one says that answers it."""
     if case.sidecar is None or earlier is None or not os.path.lexists(case.sidecar.file):
         return case
-    if written and written == _record(case.sidecar, _digest(case.sidecar.file)):
-        ours = frozenset({written["sha256"]})
-    else:
-        ours = earlier.sidecars(case.id, case.repeat, case.sidecar.path)
+    ours: tuple[str, ...] = (written["sha256"],) if written and written["path"] == case.sidecar.path else ()
+    if not ours or _digest(case.sidecar.file) not in ours:
+        ours += earlier.sidecars(case.sidecar.path)
     return replace(case, sidecar=replace(case.sidecar, ours=ours))
 
 
@@ -125,25 +125,43 @@ def _taken(sidecar: SidecarFile, found: str | None, wanted: str | None = None) -
     """Why a sidecar cannot be written, if it can't: what was `found` there is not its case's, nor what is `wanted`."""
     if found is None or found == wanted or found in sidecar.ours:
         return None
-    return Problem(
-        f"the sidecar {sidecar.path!r} is there already, and is not one that this job wrote", sidecar.place, _TAKEN_HINT
-    )
+    if sidecar.ours:
+        message = f"the sidecar {sidecar.path!r} was changed since this job wrote it"
+        return Problem(message, sidecar.place, "move it to let a new one be written")
+    message = f"the sidecar {sidecar.path!r} is there already, and is not one that this job wrote"
+    return Problem(message, sidecar.place, "move it elsewhere, or change `sidecar`")
 
 
-def _digest(file: Path) -> str | None:
-    """The SHA-256 of what is in a file; None if there is none, and empty for what no run can have written: a link, a
-    folder, a file that cannot be read.
+def _digest(file: Path, *, folder: int | None = None) -> str | None:
+    """The SHA-256 of what is in a file, of that name in an open `folder` if one is given; None if there is none, and
+    empty for what no run can have written: a link, a folder, a file that cannot be read.
     """
+    name = file if folder is None else file.name
     try:
-        found = os.lstat(file)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
-            return ""
-        with files.open_regular(file) as stream:
-            return _sha256(stream.read())
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError:
         return ""
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
+            return ""
+        if found.st_size == 0 and _is_there(_temporary(file, folder), folder):
+            return None  # a name that a run had claimed when it was killed
+        with open(descriptor, "rb", closefd=False) as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)
+
+
+def _standing(sidecar: SidecarFile, found: str | None) -> SidecarRecord | None:
+    """What an earlier row has written there, whether it is still what was `found` or somebody has changed it."""
+    if found is None or not sidecar.ours:
+        return None
+    return _record(sidecar, found if found in sidecar.ours else sidecar.ours[0])
 
 
 def _record(sidecar: SidecarFile, digest: str | None) -> SidecarRecord:
@@ -167,18 +185,20 @@ class Sidecars:
         self._templates: dict[Path, Templates] = {}  # by folder of the job
         self._made: dict[tuple[str, int, int], _Ready] = {}  # by job, index and repeat: until the store has the row
         self._ready: deque[_Ready] = deque()
+        self.edited = 0  # that somebody has changed, and that are left as they are
         self.clashes: list[str] = []  # paths where a file appeared between the last look and the writing
         self.failure: OSError | None = None
 
-    def described(self, case: Case, row: Row) -> Row:
+    def described(self, case: Case, row: Row, *, kept: bool = False) -> Row:
         """The row of a case with what its sidecar is to be, which `take` and `write` then see to. It is in error where
-        none can be written: the reply is kept, and the next run goes on with it.
+        none can be written: the reply is kept, and the next run goes on with it. `kept`: an earlier run has its reply,
+        so that a sidecar which somebody has changed since then may stay as it is.
         """
         sidecar = case.sidecar
         if sidecar is None:
             return row
         found = _digest(sidecar.file)
-        standing = _record(sidecar, found) if found in sidecar.ours else None  # what an earlier row has written
+        standing = _standing(sidecar, found)
         if row["status"] != "passed":
             return {**row, "sidecar": standing}
         try:
@@ -187,6 +207,9 @@ class Sidecars:
             return {**_in_error(row, error.problems[0]), "sidecar": standing}
         digest = _sha256(content)
         problem = _taken(sidecar, found, digest)
+        if problem is not None and kept and sidecar.ours:
+            self.edited += 1
+            return {**row, "sidecar": standing}
         if problem is not None:
             return {**_in_error(row, problem), "sidecar": standing}
         if found == digest:
@@ -271,47 +294,87 @@ def _sha256(content: bytes) -> str:
 
 
 def _in_error(row: Row, problem: Problem) -> Row:
-    place = f" ({problem.place})" if problem.place else ""
-    error = CallError(FailureCode.INPUT, f"{problem.message}{place}; the reply is kept", hint=problem.hint)
+    error = CallError(FailureCode.INPUT, f"{problem.message}; the reply is kept", hint=problem.hint)
     return {**row, "status": "error", "error": error_record(error)}
 
 
 def _write(sidecar: SidecarFile, content: bytes) -> None:
-    """Put a whole file there at once, on disk. Raises FileExistsError if there is one by now that is not ours."""
-    file, found = sidecar.file, _digest(sidecar.file)
-    if found == _sha256(content):
-        return
-    if found is not None and found not in sidecar.ours:
-        raise FileExistsError
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(file)
-    temporary.unlink(missing_ok=True)  # of a run that was killed: it may be another name of the sidecar itself
+    """Put a whole file there at once, on disk. Raises FileExistsError if there is one by now that is not ours, and
+    another OSError if its folder is no longer where it was: a link in its place could lead anywhere.
+    """
+    with _open_folder(sidecar.file.parent) as folder:
+        found = _digest(sidecar.file, folder=folder)
+        if found == _sha256(content):
+            return
+        if found is not None and found not in sidecar.ours:
+            raise FileExistsError
+        if found is None and _is_there(_temporary(sidecar.file, folder), folder):
+            _remove(sidecar.file.name, folder)  # claimed by a run that was killed
+        _replace(sidecar.file, content, folder, is_new=found is None)
+
+
+def _replace(file: Path, content: bytes, folder: int, *, is_new: bool) -> None:
+    temporary = str(_temporary(file, folder))
+    _remove(temporary, folder)  # of a run that was killed: it may be another name of the sidecar itself
     try:
-        with temporary.open("xb") as stream:
+        with open(os.open(temporary, _NEW, 0o666, dir_fd=folder), "wb") as stream:  # noqa: PTH123 - no path
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        if found is None:
-            _claim(temporary, file)
-        temporary.replace(file)
+        if is_new:
+            _claim(temporary, file.name, folder)
+        os.replace(temporary, file.name, src_dir_fd=folder, dst_dir_fd=folder)
     finally:
         with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            _remove(temporary, folder)
 
 
-def _claim(temporary: Path, file: Path) -> None:
+def _claim(temporary: str, name: str, folder: int) -> None:
     """Give the file its name, if nobody has it by now; FileExistsError if somebody has."""
     try:
-        os.link(temporary, file)
+        os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
             raise
-        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))  # no links, as on a card
+        os.close(os.open(name, _NEW, 0o666, dir_fd=folder))  # no links, as on a card
 
 
-def _temporary(file: Path) -> Path:
-    """The same for each try, so that what a killed run left is found."""
-    return file.with_name(f".{hashlib.sha256(os.fsencode(file.name)).hexdigest()[:16]}.bedrock-run")
+@contextmanager
+def _open_folder(folder: Path) -> Iterator[int]:
+    """A folder in whose path are no links, made if it is not there. Part by part, so that none is followed."""
+    descriptor = os.open(folder.anchor, _FOLDER)
+    try:
+        for part in folder.parts[1:]:
+            try:
+                within = os.open(part, _FOLDER, dir_fd=descriptor)
+            except FileNotFoundError:
+                with suppress(FileExistsError):
+                    os.mkdir(part, dir_fd=descriptor)
+                within = os.open(part, _FOLDER, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = within
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _temporary(file: Path, folder: int | None = None) -> Path:
+    """The same for each try, so that what a killed run left is found. In an open `folder`, its name."""
+    name = f".{hashlib.sha256(os.fsencode(file.name)).hexdigest()[:16]}.bedrock-run"
+    return file.with_name(name) if folder is None else Path(name)
+
+
+def _is_there(file: Path, folder: int | None) -> bool:
+    try:
+        os.stat(file, dir_fd=folder, follow_symlinks=False)
+    except OSError:
+        return False
+    return True
+
+
+def _remove(name: str, folder: int) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
 
 
 def _sync(folder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING
 
 from runner.answer import adopted
@@ -35,7 +34,7 @@ class Calling:
         row = adopted(kept.case, kept.earlier.row)
         if not self._answerer.is_finished(kept.case, row):
             return None
-        row = self._sidecars.described(kept.case, await self._answerer.judge.evaluate(kept.case, row))
+        row = self._sidecars.described(kept.case, await self._answerer.judge.evaluate(kept.case, row), kept=True)
         return None if self._sidecars.awaits(row) else row
 
     async def admit(self, item: Case | Kept) -> None:
@@ -47,22 +46,27 @@ class Calling:
             await self._guard.admit(item)  # last: who waits for room must not hold money that others wait for
 
     async def answer(self, item: Case | Kept) -> Row:
-        if isinstance(item, Kept):
-            return self._sidecars.described(item.case, await self._finish(item))
-        return self._sidecars.described(item, await self._called(item))
+        return await (self._finish(item) if isinstance(item, Kept) else self._call(item))
 
-    async def _called(self, item: Case) -> Row:
+    async def _call(self, case: Case) -> Row:
+        async def described() -> Row:
+            return self._sidecars.described(case, await self._answerer.answer(case))
+
         try:
-            return await self._guard.answer(item, partial(self._answerer.answer, item))
+            return await self._guard.answer(case, described)
         finally:
-            if item.fault is None:
-                self._calls.left(item)
+            if case.fault is None:
+                self._calls.left(case)
 
     async def _finish(self, kept: Kept) -> Row:
         case, earlier = kept.case, kept.earlier.row
-        finished = partial(self._answerer.finish, case, adopted(case, earlier))
+
+        async def described() -> Row:
+            row = await self._answerer.finish(case, adopted(case, earlier))
+            return self._sidecars.described(case, row, kept=True)
+
         try:
-            return await self._guard.answer(case, finished, earlier=earlier)
+            return await self._guard.answer(case, described, earlier=earlier)
         finally:
             self._judged.release()
 

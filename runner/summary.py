@@ -34,6 +34,7 @@ class Tally(Spending):
     passed: int = 0
     failed: int = 0
     errors: int = 0
+    unasked: int = 0  # of the errors: nothing was called, since the case cannot be asked
     calls: int = 0  # attempts
     repairs: int = 0  # of the calls, those that were to repair kept replies
     retries: int = 0
@@ -53,8 +54,13 @@ class Tally(Spending):
 
     @property
     def not_kept(self) -> int:
-        """Finished cases that no earlier row answers. The run made calls for them, or tried to; a replay has none."""
+        """Finished cases that no earlier row answers."""
         return self.done - self.kept
+
+    @property
+    def called(self) -> int:
+        """Of those, the ones that were called, with or without success."""
+        return self.not_kept - self.unasked
 
     @property
     def sufficient_max_tokens(self) -> int | None:
@@ -76,6 +82,7 @@ class Tally(Spending):
                 self.failed += 1
             case "error":
                 self.errors += 1
+                self.unasked += made.earlier is None and not row["attempts"]
         self.cases = max(self.cases, self.done)  # rows may have been added to a file of cases meanwhile
         for attempts in made.calls:
             self._count_attempts(attempts)
@@ -270,6 +277,7 @@ class Summary:
     set_aside: dict[str, int] = field(default_factory=dict)  # rows of earlier runs, by the file they were moved to
     replaced: dict[str, int] = field(default_factory=dict)  # of these, the rows of cases that have newer ones
     unwritten_sidecars: list[str] = field(default_factory=list)  # since a file appeared there in the last moment
+    edited_sidecars: int = 0  # of kept rows, changed by hand and left alone
     unused_replies: list[str] = field(default_factory=list)  # what the local emulator says of its replies file
 
     def add(self, made: Made) -> None:

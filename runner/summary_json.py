@@ -30,6 +30,7 @@ def describe(summary: Summary) -> dict[str, Any]:
         "elapsed_s": round(summary.elapsed, 3),
         "lost_calls": summary.lost_calls,
         "set_aside": summary.set_aside,
+        "unwritten_sidecars": summary.unwritten_sidecars,
         "total": {**_cases(summary), **_tally(summary.total, replay=summary.replay)},
         "jobs": [_job(job, replay=summary.replay) for job in summary.jobs.values()],
     }
@@ -105,7 +106,8 @@ def _tally(tally: Tally, *, replay: bool) -> dict[str, Any]:
     return {
         "cases": tally.cases,
         "kept": tally.kept,
-        "called": 0 if replay else tally.not_kept,
+        "called": 0 if replay else tally.called,
+        "not_asked": 0 if replay else tally.unasked,
         "without_row": tally.not_kept if replay else 0,
         "passed": tally.passed,
         "failed": tally.failed,

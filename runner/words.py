@@ -6,12 +6,18 @@ import difflib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 
 def plural(count: int, word: str, many: str | None = None) -> str:
     """`1 case`, `2 cases`, `12,345 cases`; `many` where the plural is not formed with an s."""
     return f"{count:,} {word if count == 1 else many or f'{word}s'}"
+
+
+def named(names: Sequence[str], most: int = 3) -> str:
+    """`a, b`, or `a, b, c and 2 more`."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def shorten(text: str, limit: int = 40) -> str:

@@ -138,11 +138,19 @@ def test_a_sidecar_that_somebody_has_mended_is_left_alone(photos: Photos, bedroc
     photos.save("a.png")
     server = bedrock(REPLY)
     photos.run(env=server.env)
+    before = photos.rows()
     (photos.photos / "a.txt").write_text("a better caption")
-    assert "is there already" in photos.run(env=server.env, code=3).stderr
+    assert "note: 1 sidecar was changed by hand and left alone" in photos.run(env=server.env).stderr
     assert photos.sidecars() == {"a.txt": "a better caption"}
-    assert photos.rows()[0]["output"] == "A red square."
-    photos.run("--fresh", env=server.env, code=3)
+    assert photos.rows() == before
+    photos.change("sidecar: ", "assert: [{type: contains, value: blue}]\nsidecar: ")
+    photos.run(env=server.env, code=1)
+    photos.change("value: blue", "value: red")
+    photos.run(env=server.env)
+    assert photos.rows()[0]["sidecar"] == before[0]["sidecar"]
+    for _ in range(2):
+        told = photos.run("--fresh", env=server.env, code=3).stderr
+        assert "the sidecar 'photos/a.txt' was changed since this job wrote it" in told
     assert len(server.log) == 1
     (photos.photos / "a.txt").rename(photos.folder / "kept.txt")
     photos.run(env=server.env)
@@ -157,6 +165,33 @@ def test_a_kept_row_gets_back_the_sidecar_that_is_missing(photos: Photos, bedroc
     (photos.photos / "a.txt").unlink()
     assert "nothing was called" in photos.run(env=server.env).stderr
     photos.holds()
+
+
+def test_sidecars_are_the_jobs_own_whatever_case_they_were_written_for(photos: Photos, bedrock: Any) -> None:
+    photos.save("a.png", "b.png", "c.png")
+    photos.change('{glob: "photos/*.png"}', "rows.csv")
+    photos.change("{{ file.path }}", "photos/{{ n }}.png")
+    photos.change("{{ file.stem }}{{ ask }}", "{{ n }}{{ ask }}")
+    photos.change("{{ file.stem }}.txt", "{{ n }}.txt")
+    (photos.folder / "rows.csv").write_text("n\na\nb\n")
+    photos.run(env=bedrock(REPLY).env)
+    (photos.folder / "rows.csv").write_text("n\nc\na\nb\n")
+    photos.change('ask: ""', "ask: ' now'")
+    server = bedrock("- {match: now, reply: A blue square.}\n")
+    dry = json.loads(photos.run("--dry-run", "--fresh", "--json", env=server.env).stdout)
+    assert (dry["jobs"][0]["faults"], dry["jobs"][0]["calls"]) == (0, 3)
+    photos.run(env=server.env)
+    assert set(photos.sidecars().values()) == {"A blue square."}
+    photos.holds()
+
+
+def test_replies_whose_sidecars_fail_count_as_failures(photos: Photos, bedrock: Any) -> None:
+    photos.save(*(f"{number}.png" for number in range(5)))
+    photos.change(f'"{_STEM}"', f'{{path: "{_STEM}", text: "{{{{ parsed.title }}}}"}}')
+    server = bedrock(REPLY)
+    told = photos.run("--max-failures", "2", "-j", "1", env=server.env, code=4).stderr
+    assert "2 cases failed (--max-failures 2)" in told
+    assert len(server.log) == 2
 
 
 def test_a_file_with_a_new_name_gets_a_sidecar_without_a_call(photos: Photos, bedrock: Any) -> None:
@@ -224,13 +259,29 @@ def test_sidecars_that_the_pattern_matches_are_no_cases(path: str, photos: Photo
     assert len(server.log) == 3
 
 
-def test_a_pattern_that_matches_only_sidecars_is_told(photos: Photos, bedrock_run: Any) -> None:
+def test_a_pattern_that_matches_only_sidecars_is_told(photos: Photos) -> None:
+    photos.save("a.png", "a.jpg")
+    photos.change("*.png", "*")
+    photos.change("}}.txt", "}}.{{ 'png' if file.suffix == '.jpg' else 'jpg' }}")
+    assert "every file that `photos/*` matches is a sidecar of this job" in photos.run(code=2).stderr
+
+
+def test_an_input_that_would_be_its_own_sidecar_is_told_and_not_dropped(photos: Photos) -> None:
     photos.save("a.png")
-    (photos.photos / "a.txt").write_text("text")
-    photos.job(_JOB.replace("*.png", "*.txt"))
-    done = bedrock_run("--local", "job.yaml")
-    assert done.returncode == 2
-    assert "every file that `photos/*.txt` matches is a sidecar of this job" in done.stderr
+    photos.change("*.png", "*")
+    (photos.photos / "b.txt").write_text("an input")
+    assert "the sidecar of 'photos/b.txt' is the file itself" in photos.run(code=2).stderr
+    (photos.photos / "c.txt").write_text("another")
+    told = "the sidecars of 2 files are the files themselves: photos/b.txt, photos/c.txt"
+    assert told in photos.run_command("validate", "job.yaml").stderr
+
+
+def test_how_many_files_are_sidecars_is_told(photos: Photos) -> None:
+    photos.save("a.png", "b.png")
+    (photos.folder / "link").symlink_to("photos")
+    photos.change("photos/*.png", "link/*")
+    photos.run()
+    assert "2 cases (2 files are sidecars)" in photos.run_command("validate", "job.yaml").stderr
 
 
 @pytest.mark.parametrize("value", ["blue", "red"])
@@ -254,6 +305,11 @@ def test_the_sidecar_of_an_earlier_reply_stays_known_while_newer_ones_fail(photo
     assert photos.sidecars() == {"a.txt": "A blue square."}
 
 
+_NO_LINKS = """\
+import errno, os
+def link(*args, **folders): raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+os.link = link
+"""
 _STEM = "{{ file.stem }}.txt"
 
 
@@ -321,6 +377,30 @@ def test_two_cases_of_a_list_cannot_have_one_sidecar(photos: Photos) -> None:
     assert set(photos.sidecars()) == {"1.txt", "2.txt"}
 
 
+def test_two_jobs_of_a_run_cannot_have_one_sidecar(photos: Photos) -> None:
+    photos.save("a.png", "b.png")
+    (photos.folder / "other.yaml").write_text(_JOB.replace("photos/*.png", "photos/b.*"))
+    told = photos.run("other.yaml", "--filter", "*/a.png", code=2).stderr
+    assert "the sidecar 'photos/b.txt' would be written by 2 cases: photos/b.png of job, photos/b.png of other" in told
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "options"),
+    [("../outputs/{{ file.stem }}.jsonl", ()), ("../report.html", ("--report-html", "report.html"))],
+)
+def test_a_sidecar_cannot_take_a_name_of_the_run_itself(sidecar: str, options: list[str], photos: Photos) -> None:
+    photos.save("job.png")
+    photos.run("-o", "photos")
+    photos.change(_STEM, sidecar)
+    assert "has a name that the run keeps for its rows and reports" in photos.run(*options, code=2).stderr
+
+
+def test_a_case_that_is_not_chosen_has_its_sidecar_all_the_same(photos: Photos) -> None:
+    photos.save("a.png", "a.jpg")
+    photos.change("*.png", "*")
+    assert "would be written by 2 cases: photos/a.jpg, photos/a.png" in photos.run("--limit", "1", code=2).stderr
+
+
 def test_without_an_image_the_sidecar_is_in_the_folder_of_the_job(photos: Photos) -> None:
     photos.job("model: amazon.nova-lite-v1:0\nprompt: '{{ n }}'\ncases: rows.csv\nsidecar: 'out/{{ n }}.txt'\n")
     (photos.folder / "rows.csv").write_text("n\n1\n2\n")
@@ -382,6 +462,7 @@ def test_a_file_that_appears_during_the_call_is_kept_and_so_is_the_reply(
     assert process.returncode == 3
     assert "the sidecar 'photos/a.txt' is there already" in told
     assert "the reply is kept" in told
+    assert told.count("job.yaml:") == 1, told
     assert photos.sidecars() == {"a.txt": "mine", "b.txt": "A red square."}
     assert photos.rows()[0]["output"] == "slow"
     (photos.photos / "a.txt").unlink()
@@ -397,18 +478,19 @@ def test_a_file_that_appears_in_the_last_moment_is_kept_and_told_of(
     server = bedrock(REPLY)
     patch = (
         "import os, pathlib; link = os.link\n"
-        "def late(source, target):\n"
-        "    pathlib.Path(target).write_text('mine')\n"
-        "    link(source, target)\n"
+        "def late(source, target, **folders):\n"
+        "    pathlib.Path('photos', target).write_text('mine')\n"
+        "    link(source, target, **folders)\n"
         "os.link = late\n"
     )
-    process = start_run("run", "job.yaml", env=server.env, patch=patch)
-    told = process.communicate(timeout=60)[1]
+    process = start_run("run", "job.yaml", "--json", env=server.env, patch=patch, stdout=subprocess.PIPE)
+    printed, told = process.communicate(timeout=60)
     assert process.returncode == 3
     assert "the sidecar 'photos/a.txt' was not written: a file appeared there" in told
+    assert json.loads(printed)["unwritten_sidecars"] == ["photos/a.txt"]
     assert photos.sidecars() == {"a.txt": "mine"}
     assert photos.rows()[0]["output"] == "A red square."
-    photos.run(env=server.env, code=3)
+    assert "1 sidecar was changed by hand" in photos.run(env=server.env).stderr
     (photos.photos / "a.txt").unlink()
     photos.run(env=server.env)
     assert len(server.log) == 1
@@ -422,21 +504,21 @@ def test_a_disk_without_room_for_a_sidecar_stops_the_run_and_loses_no_row(
     photos.save(*(f"{number}.png" for number in range(30)))
     server = bedrock(REPLY, latency=0.01)
     patch = (
-        "import errno, os, pathlib; opened, calls = pathlib.Path.open, []\n"
-        "def full(path, *args, **keywords):\n"
-        "    if '.bedrock-run' in str(path):\n"
+        "import errno, os; opened, calls = os.open, []\n"
+        "def full(path, flags, *args, **keywords):\n"
+        "    if '.bedrock-run' in str(path) and flags & os.O_CREAT:\n"
         "        calls.append(path)\n"
         "        if len(calls) > 5: raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
-        "    return opened(path, *args, **keywords)\n"
-        "pathlib.Path.open = full\n"
+        "    return opened(path, flags, *args, **keywords)\n"
+        "os.open = full\n"
     )
     if call == "link":
         patch = (
             "import errno, os; link, calls = os.link, []\n"
-            "def full(*args):\n"
+            "def full(*args, **folders):\n"
             "    calls.append(args)\n"
             "    if len(calls) > 5: raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
-            "    link(*args)\n"
+            "    link(*args, **folders)\n"
             "os.link = full\n"
         )
     process = start_run("run", "job.yaml", "-j", "2", env=server.env, patch=patch)
@@ -473,9 +555,39 @@ def test_a_row_that_is_not_durable_has_no_sidecar(photos: Photos, bedrock: Any, 
 
 def test_file_systems_without_links_have_sidecars_too(photos: Photos, bedrock: Any, start_run: Any) -> None:
     photos.save("a.png")
-    patch = "import errno, os\ndef link(*args): raise OSError(errno.EPERM, os.strerror(errno.EPERM))\nos.link = link\n"
-    process = start_run("run", "job.yaml", env=bedrock(REPLY).env, patch=patch)
+    process = start_run("run", "job.yaml", env=bedrock(REPLY).env, patch=_NO_LINKS)
     assert process.wait(60) == 0
+    photos.holds()
+
+
+def test_a_name_that_a_killed_run_had_claimed_is_its_own(photos: Photos, bedrock: Any, start_run: Any) -> None:
+    photos.save("a.png")
+    server = bedrock(REPLY)
+    patch = f"{_NO_LINKS}def die(*args, **folders): os.kill(os.getpid(), 9)\nos.replace = die\n"
+    start_run("run", "job.yaml", env=server.env, patch=patch).wait(60)
+    assert photos.sidecars().pop("a.txt") == ""
+    photos.run(env=server.env)
+    assert len(server.log) == 1
+    photos.holds()
+
+
+def test_a_folder_that_becomes_a_link_is_not_written_through(
+    photos: Photos, bedrock: Any, start_run: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    photos.save("a.png")
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    server = bedrock(f"- {{match: 'What is a', latency: 1s, reply: slow}}\n{REPLY}")
+    process = start_run("run", "job.yaml", env=server.env)
+    wait_for(lambda: server.log)
+    photos.photos.rename(photos.folder / "moved")
+    photos.photos.symlink_to(elsewhere)
+    assert "the sidecar 'photos/a.txt' can't be written: Not a directory" in process.communicate(timeout=60)[1]
+    assert process.returncode == 4
+    assert list(elsewhere.iterdir()) == []
+    photos.photos.unlink()
+    (photos.folder / "moved").rename(photos.photos)
+    photos.run(env=server.env)
+    assert len(server.log) == 1
     photos.holds()
 
 
@@ -500,8 +612,8 @@ def test_what_a_killed_run_left_is_removed_and_not_written_through(
     photos.save("a.png")
     patch = (
         "import os, pathlib; link = os.link\n"
-        "def die(*args):\n"
-        "    link(*args)\n"
+        "def die(*args, **folders):\n"
+        "    link(*args, **folders)\n"
         "    os.kill(os.getpid(), 9)\n"
         "os.link = die\n"
     )

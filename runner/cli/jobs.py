@@ -50,7 +50,7 @@ def _validate(cases: CaseList, *, quiet: bool) -> int:
         if found.in_error > len(found.faults):
             say(f"    and {found.in_error - len(found.faults):,} more")
     elif not quiet:
-        say(f"ok  {path}: {plural(cases.count(), 'case')}")
+        say(f"ok  {path}: {cases.told()}")
     if not quiet:
         told = files_told(found.files.as_json()) if found else None
         for note in [*([told] if told else []), *structured.notes(jobs_of(cases.job))]:

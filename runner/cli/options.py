@@ -11,7 +11,7 @@ import click
 from runner.errors import Problem, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from runner.cases import CaseList, Selection
     from runner.job import Overrides
@@ -120,7 +120,12 @@ def report_files(*, short_names: bool = False) -> Callable[[Any], Any]:
 
 
 def load(
-    jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], allow_python: bool = True, **given: Any
+    jobs: tuple[Path, ...],
+    *,
+    allow_dirs: tuple[Path, ...],
+    allow_python: bool = True,
+    written: Collection[Path] = (),
+    **given: Any,
 ) -> tuple[CaseList, ...]:
     """The cases of jobs. Commands that run nothing need no leave to run the code of assertions."""
     from runner import loading
@@ -131,6 +136,7 @@ def load(
         selection=selection(**given),
         allow_dirs=allow_dirs,
         allow_python=allow_python,
+        written=written,
     )
 
 

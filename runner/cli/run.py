@@ -160,17 +160,18 @@ def _dry_run(jobs: tuple[Path, ...], *, output: str, local: bool, as_json: bool,
     from runner.results import earlier_rows
 
     def earlier(job: Job) -> AbstractContextManager[Earlier | None]:
-        if output == "-" or given["fresh"]:
+        if output == "-":
             return nullcontext()
         return earlier_rows(Path(output, f"{job.name}.jsonl"), accept_local=local or given["replay"])
 
     known = models.load(given["prices"])
-    lists = options.load(jobs, **{**given, "allow_python": True})  # whose code is not run
+    written = [Path(output)] if output != "-" else []
+    lists = options.load(jobs, **{**given, "allow_python": True}, written=written)  # whose code is not run
     check_budgets([cases.job for cases in lists], max_cost=given["max_cost"], known=known)
-    estimate = preview.dry_run(lists, known, earlier)
+    estimate = preview.dry_run(lists, known, earlier, fresh=given["fresh"])
     if as_json:
         emit(estimate)
     else:
         for line in dry_run_lines(estimate, max_cost=given["max_cost"]):
             say(line)
-    return ExitCode.OK
+    return ExitCode.INCOMPLETE if estimate["total"]["faults"] else ExitCode.OK

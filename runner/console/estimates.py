@@ -19,7 +19,7 @@ def dry_run_lines(estimate: dict[str, Any], *, max_cost: float | None) -> Iterat
     for entry in (*jobs, *totals):
         cost = entry["worst_case_cost_usd"]
         yield (
-            f"{entry['name']}: {_cases(entry)}, {plural(entry['calls'], 'call')}, "
+            f"{entry['name']}: {_cases(entry)}, {_calls(entry)}, "
             f"about {entry['input_tokens']:,} tokens in, at most {entry['max_output_tokens']:,} out, "
             + ("cost not known" if cost is None else f"at most {money(cost)}")
         )
@@ -39,15 +39,15 @@ def dry_run_lines(estimate: dict[str, Any], *, max_cost: float | None) -> Iterat
 
 
 def files_told(files: dict[str, Any]) -> str | None:
-    """`5,000 pictures: 4,100 unchanged, 900 made to fit (scaled down: 850, ...); about 9,000,000 tokens`; None if there
-    are no files.
+    """`5,000 pictures: 4,100 unchanged, 900 made to fit (scaled down: 850, ...); about 9,000,000 tokens for them`; None
+    if there are no files.
     """
     kinds = [_pictures(files)] if files["pictures"] else []
     kinds += [plural(files[f"{kind}s"], kind) for kind in ("document", "video") if files[f"{kind}s"]]
     if not kinds:
         return None
     cost = "" if files["cost_usd"] is None else f" ({money(files['cost_usd'])})"
-    return f"{', '.join(kinds)}; about {files['tokens']:,} tokens{cost}"
+    return f"{', '.join(kinds)}; about {files['tokens']:,} tokens for them{cost}"
 
 
 def _pictures(files: dict[str, Any]) -> str:
@@ -56,6 +56,12 @@ def _pictures(files: dict[str, Any]) -> str:
     parts = [f"{unchanged:,} unchanged"] if unchanged else []
     parts += [f"{changed:,} made to fit ({changes})"] if changed else []
     return f"{plural(files['pictures'], 'picture')}: {', '.join(parts)}"
+
+
+def _calls(entry: dict[str, Any]) -> str:
+    """`36 calls (18 of them if every reply must be repaired)`."""
+    repairs = f" ({entry['repairs']:,} of them if every reply must be repaired)" if entry["repairs"] else ""
+    return plural(entry["calls"], "call") + repairs
 
 
 def _cases(entry: dict[str, Any]) -> str:

@@ -71,9 +71,8 @@ def _what_was_done(summary: Summary, width: int | None, *, names_cases: bool) ->
     total = summary.total
     yield counts(summary) + (f" in {duration(summary.elapsed)}" if summary.elapsed else "")
     if total.kept:
-        others = f"{total.not_kept:,} {'without a row' if summary.replay else 'called'}"
         kept = f"{total.kept:,}" if summary.unit == "case" else plural(total.kept, summary.unit)
-        yield f"{kept} kept from earlier runs, {others if total.not_kept else _called_for_kept(total)}"
+        yield f"{kept} kept from earlier runs, {', '.join(_others(total, replay=summary.replay))}"
     if total.calls:
         tokens = f"{plural(total.usage.input_tokens, 'token')} in, {total.usage.output_tokens:,} out"
         yield f"{_calls(total)}; {tokens}{_cost(summary)}"
@@ -84,6 +83,16 @@ def _what_was_done(summary: Summary, width: int | None, *, names_cases: bool) ->
         yield from (cut(line, width or _LOG_WIDTH) for line in _not_passed(summary))
     yield from _notes(summary)
     yield from _files(summary)
+
+
+def _others(total: Tally, *, replay: bool) -> Iterator[str]:
+    """What became of cases that no earlier row answers."""
+    if replay and total.not_kept:
+        yield f"{total.not_kept:,} without a row"
+        return
+    yield f"{total.called:,} called" if total.called else _called_for_kept(total)
+    if total.unasked:
+        yield f"{total.unasked:,} not asked"
 
 
 def _called_for_kept(total: Tally) -> str:
@@ -213,6 +222,9 @@ def _notes(summary: Summary) -> Iterator[str]:
         yield f"note: {verdicts} the local emulator's, which lets everything pass unless --replies says otherwise"
     if summary.kept_local:
         yield f"note: {plural(summary.kept_local, 'kept row is', 'kept rows are')} the local emulator's, not a model's"
+    if summary.edited_sidecars:
+        edited = plural(summary.edited_sidecars, "sidecar was", "sidecars were")
+        yield f"note: {edited} changed by hand and left alone"
     for path in summary.unwritten_sidecars[:_LISTED]:
         yield f"the sidecar {path!r} was not written: a file appeared there; move it, and run the same command again"
     if len(summary.unwritten_sidecars) > _LISTED:

@@ -6,7 +6,7 @@ from array import array
 from contextlib import suppress
 from enum import Enum, auto
 from functools import cached_property
-from itertools import compress
+from itertools import compress, repeat
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from runner.results.checking import as_row
@@ -50,9 +50,9 @@ _GOOD = 4  # answered, by an endpoint that counts here: it can serve a case, who
 class Earlier:
     """The lines of a row file. Each good row serves one case, which then needs no call.
 
-    A line takes 35 bytes here and as many as 16 in the indexes: places, and 64-bit hashes of key and name (case and
-    repeat). A hash only says where to look; what is taken is read back, checked and compared whole. Rows of the local
-    emulator are good only if `accept_local`.
+    A line takes 35 bytes here and as many as 16 in the indexes (and 30 more if it tells of a sidecar): places, and
+    64-bit hashes of key and name (case and repeat). A hash only says where to look; what is taken is read back, checked
+    and compared whole. Rows of the local emulator are good only if `accept_local`.
     """
 
     def __init__(self, file: BinaryIO, *, accept_local: bool = False) -> None:
@@ -64,6 +64,8 @@ class Earlier:
         self._keys = array("q")
         self._names = array("q")
         self._kinds = bytearray()
+        self._sidecars = array("q")  # hashes of paths, of the rows that tell of one,
+        self._sidecar_offsets = array("Q")  # and where these rows are in the file, wherever they are drafted anew
         self._whole_drafts = array("Q")  # rows whose verdicts were to come, and came in a later row of the same call
         self._found_damaged = array("Q")  # the numbers of the rows that could not be taken, though the index has them
         self.tidy = True  # neither BOM nor CRLF
@@ -80,6 +82,10 @@ class Earlier:
         """Made when it is needed: most runs find every row by its name."""
         return _Chains(self._keys, map(_GOOD.__eq__, self._kinds))
 
+    @cached_property
+    def _by_sidecar(self) -> _Chains:
+        return _Chains(self._sidecars, repeat(True))  # noqa: FBT003 - all of them
+
     def has(self, case_id: str, repeat: int) -> bool:
         """Whether there is a good row of that name which has not been taken, whatever it asked."""
         for number in self._by_name.find(hash((case_id, repeat))):  # any() would take half as long again
@@ -91,16 +97,16 @@ class Earlier:
         """Whether there is a row of that name, good or not."""
         return any(True for _ in self._by_name.find(hash((case_id, repeat))))
 
-    def sidecars(self, case_id: str, repeat: int, path: str) -> frozenset[str]:
-        """What the rows of that name, good or not, say that was written to a sidecar, as SHA-256."""
-        found = set()
-        for number in self._by_name.find(hash((case_id, repeat))):
-            self._file.seek(self.offsets[number])
-            with suppress(ValueError):  # the file was changed meanwhile
-                row = as_row(from_line(self._file.readline()))
-                if row["case"] == case_id and row["sidecar"] is not None and row["sidecar"]["path"] == path:
-                    found.add(row["sidecar"]["sha256"])
-        return frozenset(found)
+    def sidecars(self, path: str) -> tuple[str, ...]:
+        """What the rows of any name, good or not, say that was written to a sidecar, as SHA-256: the last row first."""
+        found = []
+        for number in self._by_sidecar.find(hash(path)):
+            self._file.seek(self._sidecar_offsets[number])
+            with suppress(*_NOT_A_ROW):  # the file was changed meanwhile
+                row: Any = parse(self._file.readline())
+                if (sidecar := row["sidecar"])["path"] == path:
+                    found.append(sidecar["sha256"])
+        return tuple(found)
 
     def knows(self, key: str) -> bool:
         """Whether there is a good row which asked just that and has not been taken."""
@@ -206,6 +212,9 @@ class Earlier:
             try:
                 row: Any = parse(line)
                 position, name, key, kind = _facts(row, accept_local)
+                if row.get("sidecar"):
+                    self._sidecars.append(hash(row["sidecar"]["path"]))
+                    self._sidecar_offsets.append(offset)
                 self.positions.append(position)
                 if drafts and (name, key, row["started_at"]) in drafts:
                     self._whole_drafts.append(drafts.pop((name, key, row["started_at"])))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import os
 from codecs import BOM_UTF8
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+SUFFIXES: Final = (".jsonl", ".damaged", ".foreign", ".ordered", ".lock")  # of what there may be in a folder of rows
 
 
 def refuse_irregular(path: Path) -> None:
