@@ -6,6 +6,7 @@ its row is durable, and by the next run if that is where this one was killed.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 import json
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 VARIABLES: Final = ("output", "parsed")  # that `text:` sees beside those of the case
 _LARGEST: Final = 1 << 26  # bytes: no run writes a larger one, so whatever is larger is somebody else's
+_LARGE: Final = 1 << 20  # bytes: to read and hash more takes longer than other cases should wait
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 # To be passed through is enough, where the system knows that: folders above may not be readable.
 _FOLDER: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -157,6 +159,15 @@ def _digest(file: Path, *, folder: int | None = None) -> str | None:
         os.close(descriptor)
 
 
+async def _digest_beside_others(file: Path) -> str | None:
+    """Likewise, while other cases go on if it is a large file."""
+    try:
+        is_large = os.lstat(file).st_size > _LARGE
+    except OSError:
+        is_large = False
+    return await asyncio.to_thread(_digest, file) if is_large else _digest(file)
+
+
 def _standing(sidecar: SidecarFile, found: str | None) -> SidecarRecord | None:
     """What an earlier row has written there, whether it is still what was `found` or somebody has changed it."""
     if found is None or not sidecar.ours:
@@ -189,7 +200,7 @@ class Sidecars:
         self.clashes: list[str] = []  # paths where a file appeared between the last look and the writing
         self.failure: OSError | None = None
 
-    def described(self, case: Case, row: Row, *, kept: bool = False) -> Row:
+    async def described(self, case: Case, row: Row, *, kept: bool = False) -> Row:
         """The row of a case with what its sidecar is to be, which `take` and `write` then see to. It is in error where
         none can be written: the reply is kept, and the next run goes on with it. `kept`: an earlier run has its reply,
         so that a sidecar which somebody has changed since then may stay as it is.
@@ -197,7 +208,7 @@ class Sidecars:
         sidecar = case.sidecar
         if sidecar is None:
             return row
-        found = _digest(sidecar.file)
+        found = await _digest_beside_others(sidecar.file)
         standing = _standing(sidecar, found)
         if row["status"] != "passed":
             return {**row, "sidecar": standing}

@@ -7,14 +7,17 @@ from __future__ import annotations
 import os
 from array import array
 from bisect import bisect_left
+from contextlib import suppress
 from functools import lru_cache
 from itertools import chain, islice, pairwise
-from typing import TYPE_CHECKING, Final, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from runner.errors import Problem
 from runner.records import CaseGlob
 from runner.rendering import Renderer
 from runner.results.files import SUFFIXES
+from runner.results.lines import parse
 from runner.sidecar import VARIABLES
 from runner.template import Templates
 from runner.template_problems import placed
@@ -22,7 +25,6 @@ from runner.words import named, nearest, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from runner.cases import CaseList, Chosen
     from runner.records import SidecarFile
@@ -52,13 +54,13 @@ class PathSet:
 
 
 class _Plan(NamedTuple):
-    """What the cases of one job write. `overwrites`: inputs too, by the cases that are about them. `misplaced`: the
-    first sidecar that would lie among what the run itself writes.
+    """What the cases of one job write. `overwritten` are inputs that the cases about them would write; `misplaced` is
+    the first sidecar that would lie among what the run itself writes.
     """
 
     cases: CaseList
     files: PathSet
-    overwrites: bool
+    overwritten: Sequence[str]
     misplaced: SidecarFile | None
 
 
@@ -88,9 +90,24 @@ class Plans:
                     yield file
 
         files = PathSet(files_of_others())
-        overwrites = not all(map(files.has, own))
-        self._plans.append(_Plan(cases, files, overwrites, misplaced[0] if misplaced else None))
-        return lambda path: _place(path, cases) in files
+        alone = frozenset(hashed for hashed in own if not files.has(hashed))
+        left, overwritten = self._told_apart(cases, alone) if alone else (frozenset(), [])
+        self._plans.append(_Plan(cases, files, overwritten, misplaced[0] if misplaced else None))
+        return lambda path: (place := _place(path, cases)) in files or place in left
+
+    def _told_apart(self, cases: CaseList, alone: frozenset[int]) -> tuple[frozenset[str], list[str]]:
+        """Files that only the cases about them would write, by their hash: those that earlier runs wrote, for inputs
+        that are gone now, and the paths of the others.
+        """
+        left, others = set(), []
+        known = {hash(path) for folder in self._of_run for path in _known_sidecars(Path(folder), cases.job.name)}
+        for chosen, found in _sidecars(cases.whole()):
+            if hash(str(found.file)) in alone and _is_own(found, chosen, cases):
+                if hash(found.path) in known:
+                    left.add(str(found.file))
+                else:
+                    others.append(chosen.vars["file"]["path"])
+        return frozenset(left), list(dict.fromkeys(others))
 
     def _is_of_run(self, file: str) -> bool:
         return file in self._of_run or (file.endswith(SUFFIXES) and os.path.dirname(file) in self._of_run)  # noqa: PTH120
@@ -101,8 +118,8 @@ class Plans:
             if plan.misplaced:
                 message = f"the sidecar {plan.misplaced.path!r} has a name that the run keeps for its rows and reports"
                 yield Problem(message, plan.misplaced.place, "give it another name, or write it elsewhere")
-            if plan.overwrites:
-                yield _overwritten(plan.cases)
+            if plan.overwritten:
+                yield _overwritten(plan.cases, plan.overwritten)
         yield from self._written_twice()
 
     def _written_twice(self) -> Iterator[Problem]:
@@ -145,17 +162,25 @@ def undefined_names(cases: CaseList) -> Iterator[Problem]:
         yield Problem(message, placed(spec.text, needed[name]), hint)
 
 
-def _overwritten(cases: CaseList) -> Problem:
-    """Told of a job of which some inputs would be their own sidecars, and are not those of others."""
-    same = [(chosen.id, found.place) for chosen, found in _sidecars(cases.whole()) if _is_own(found, chosen, cases)]
-    paths = list(dict.fromkeys(path for path, _ in same))
+def _overwritten(cases: CaseList, inputs: Sequence[str]) -> Problem:
+    assert cases.job.sidecar is not None
     message = (
-        f"the sidecar of {paths[0]!r} is the file itself"
-        if len(paths) == 1
-        else f"the sidecars of {len(paths):,} files are the files themselves: {named(paths)}"
+        f"the sidecar of {inputs[0]!r} is the file itself"
+        if len(inputs) == 1
+        else f"the sidecars of {len(inputs):,} files are the files themselves: {named(inputs)}"
     )
     hint = "let the pattern match inputs only, such as `photos/*.jpg`, or change the name of the sidecars"
-    return Problem(message, same[0][1], hint)
+    return Problem(message, cases.job.sidecar.path.place, hint)
+
+
+def _known_sidecars(folder: Path, job: str) -> Iterator[str]:
+    """The paths of the sidecars that the rows of a job tell of, also of those that no case wants any more."""
+    for name in (f"{job}.jsonl", f"{job}.superseded.jsonl"):
+        with suppress(OSError), (folder / name).open("rb") as lines:
+            for line in lines:
+                with suppress(ValueError, LookupError, TypeError):  # no row, or one without a sidecar
+                    row: Any = parse(line)
+                    yield row["sidecar"]["path"]
 
 
 def _is_own(found: SidecarFile, chosen: Chosen, cases: CaseList) -> bool:

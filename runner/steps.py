@@ -34,7 +34,7 @@ class Calling:
         row = adopted(kept.case, kept.earlier.row)
         if not self._answerer.is_finished(kept.case, row):
             return None
-        row = self._sidecars.described(kept.case, await self._answerer.judge.evaluate(kept.case, row), kept=True)
+        row = await self._sidecars.described(kept.case, await self._answerer.judge.evaluate(kept.case, row), kept=True)
         return None if self._sidecars.awaits(row) else row
 
     async def admit(self, item: Case | Kept) -> None:
@@ -50,7 +50,7 @@ class Calling:
 
     async def _call(self, case: Case) -> Row:
         async def described() -> Row:
-            return self._sidecars.described(case, await self._answerer.answer(case))
+            return await self._sidecars.described(case, await self._answerer.answer(case))
 
         try:
             return await self._guard.answer(case, described)
@@ -63,7 +63,7 @@ class Calling:
 
         async def described() -> Row:
             row = await self._answerer.finish(case, adopted(case, earlier))
-            return self._sidecars.described(case, row, kept=True)
+            return await self._sidecars.described(case, row, kept=True)
 
         try:
             return await self._guard.answer(case, described, earlier=earlier)

@@ -276,6 +276,17 @@ def test_an_input_that_would_be_its_own_sidecar_is_told_and_not_dropped(photos: 
     assert told in photos.run_command("validate", "job.yaml").stderr
 
 
+def test_the_sidecar_of_an_input_that_is_gone_is_no_input(photos: Photos) -> None:
+    photos.save("a.png", "b.png")
+    photos.change("*.png", "*")
+    photos.run()
+    (photos.photos / "b.png").unlink()
+    for _ in range(2):  # by then its row is set aside
+        photos.run()
+        assert "1 case (2 files are sidecars)" in photos.run_command("validate", "job.yaml").stderr
+    assert set(photos.sidecars()) == {"a.txt", "b.txt"}
+
+
 def test_how_many_files_are_sidecars_is_told(photos: Photos) -> None:
     photos.save("a.png", "b.png")
     (photos.folder / "link").symlink_to("photos")

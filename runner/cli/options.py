@@ -124,7 +124,7 @@ def load(
     *,
     allow_dirs: tuple[Path, ...],
     allow_python: bool = True,
-    written: Collection[Path] = (),
+    written: Collection[Path] = (Path("outputs"),),
     **given: Any,
 ) -> tuple[CaseList, ...]:
     """The cases of jobs. Commands that run nothing need no leave to run the code of assertions."""
