@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from runner import sidecar, wire, worst_case
+from runner import estimate, sidecar, wire, worst_case
 from runner.errors import UsageError
 from runner.media.attached import AttachedFiles
 from runner.preflight import Files

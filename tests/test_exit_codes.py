@@ -43,7 +43,7 @@ UNJUDGED = """
 import runner.assertions
 def evaluate(*_):
     raise runner.assertions.UnjudgedError("it took too long")
-runner.assertions.evaluate = evaluate
+runner.assertions.evaluate_and_parse = evaluate
 """
 NO_GRACE = "import runner.run; runner.run._GRACE = 0.1"
 BUG = "import runner.run; runner.run.plan_of = None"

@@ -107,7 +107,7 @@ def test_a_file_that_the_run_did_not_write_is_never_replaced(photos: Photos, bed
         assert photos.sidecars() == {"a.txt": "mine", "b.txt": "A red square."}
     wrong, right = photos.rows()
     assert (wrong["error"]["code"], wrong["sidecar"], right["status"]) == ("input", None, "passed")
-    dry = json.loads(photos.run("--dry-run", "--json", env=server.env).stdout)
+    dry = json.loads(photos.run("--dry-run", "--json", env=server.env, code=3).stdout)
     assert dry["jobs"][0]["faults"] == 1
     (photos.photos / "a.txt").unlink()
     photos.run(env=server.env)
