@@ -19,6 +19,7 @@ NAMES = {
 EXPORT = "export it as jpeg from the program that develops it"
 
 _CONVERT = "convert it to png, jpeg, gif or webp"
+_DOWNLOAD = "it stands for a picture that could not be had: download that again"
 _PULL = "fetch it with `git lfs pull`"
 _IMAGES = {
     b"\x89PNG\r\n\x1a\n": "image/png",
@@ -60,8 +61,10 @@ def of_image(path: str, head: bytes) -> str:
         return "image/avif"
     if brands & _HEIF_BRANDS:
         return "image/heic"
-    if head.startswith(b"version https://git-lfs"):
+    if is_lfs_pointer(head):
         raise MediaError(f"the image {path!r} is a Git LFS pointer and not the file itself", _PULL)
+    if is_html(head):
+        raise MediaError(f"the image {path!r} is an HTML page", _DOWNLOAD)
     raise MediaError(f"the image {path!r} is {'a video' if brands else _other(head)}", _CONVERT)
 
 
@@ -83,11 +86,8 @@ def _other(head: bytes) -> str:
     for magic, name in _OTHERS.items():
         if head.startswith(magic):
             return name
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if text.startswith((b"<svg", b"<?xml", b"<!doctype svg")):
+    if _text(head).startswith((b"<svg", b"<?xml", b"<!doctype svg")):
         return "an SVG or XML file"
-    if text.startswith((b"<!doctype html", b"<html")):
-        return "an HTML page"
     return "of a format that is not known here"
 
 
@@ -107,4 +107,8 @@ def is_lfs_pointer(head: bytes) -> bool:
 
 def is_html(head: bytes) -> bool:
     """Whether a file is a page of the web."""
-    return head.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith((b"<!doctype html", b"<html"))
+    return _text(head).startswith((b"<!doctype html", b"<html"))
+
+
+def _text(head: bytes) -> bytes:
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
