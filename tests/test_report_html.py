@@ -473,8 +473,7 @@ def test_on_paper_stand_the_cases_or_the_one_that_is_open(tmp_path: Path, opened
     expect(page.locator(".controls")).to_be_hidden()
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     page.emulate_media(media="screen")
-    expect(page.locator("#table .case-id")).not_to_have_count(300)  # a link that is drawn anew loses its click
-    page.get_by_role("link", name="case-3", exact=True).click()
+    page.evaluate("location.hash = '#quiz/case-3'")  # a link in the list may be drawn anew just while it is clicked
     expect(page.locator("#pane")).to_be_visible()
     page.emulate_media(media="print")
     expect(page.locator("main")).to_be_hidden()
