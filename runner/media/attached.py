@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from base64 import b64encode
 from typing import TYPE_CHECKING, Literal
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from runner.records import DiskFile, Job, S3Object
 
-_MARK = secrets.token_hex(16)  # drawn anew in each process: no text of a job, a row or a model holds it
+_MARK = os.urandom(16).hex()  # drawn anew in each process: no text of a job, a row or a model holds it
 _MARKS = re.compile(rf"{_MARK}:([0-9]+);".encode())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import zipfile
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -122,6 +121,8 @@ def _office(folder: str, name: str) -> Callable[[Path, bytes], _Wrong | None]:
             return _PROTECTED, _SAVE_WITHOUT
         if not head.startswith(b"PK\x03\x04"):
             return _not_a(name, head)
+        import zipfile  # it takes longer to import than most runs to start, and few have such a document
+
         try:
             with files.open_regular(file) as stream, zipfile.ZipFile(stream) as archive:
                 entries = [entry.replace("\\", "/").lower() for entry in archive.namelist()]  # as Office reads them

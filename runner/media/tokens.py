@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zipfile
 import zlib
 from math import ceil
 from typing import TYPE_CHECKING, Final
@@ -75,6 +74,8 @@ def _characters(file: Path, media_type: str) -> int:
             return size
         if media_type not in {formats.DOCUMENTS["docx"], formats.DOCUMENTS["xlsx"]}:
             return size // _BYTES_PER_CHARACTER
+        import zipfile  # as documents.py does
+
         try:
             with zipfile.ZipFile(stream) as archive:
                 markup = sum(entry.file_size for entry in archive.infolist() if entry.filename.endswith(".xml"))
