@@ -51,7 +51,6 @@ _CONNECT_SECONDS = 20.0
 _KEEPALIVE_SECONDS = 60  # NAT gateways and VPC endpoints forget a TCP connection that is silent for 350 s
 _TRAILER_SECONDS = 1.0
 _PIECE = 64 * 1024  # bytes of a large body that are sent at once
-_MOST_READ = 32  # bodies whose files are read at once
 _LARGEST_TOLD = 3  # files of a request that is too large
 _SHORTEST_SECRET = 16  # a shorter one is the emulator's, and may be a word of any message
 
@@ -65,7 +64,6 @@ class Bedrock:
         self._regions: dict[str | None, str] = {}
         self._routes: dict[str, Route] = {}
         self._route_lock = asyncio.Lock()
-        self._reading = asyncio.Semaphore(_MOST_READ)
         self._fitting = asyncio.Semaphore(2 * cores())  # more than can work: some wait until a large picture is done
         self._run = uuid.uuid4()
 
@@ -150,8 +148,9 @@ class Bedrock:
 
         An interrupted run waits for no picture.
         """
-        to_fit = any(isinstance(file, Image) and not media.is_at_hand(file) for file in files)
-        async with self._fitting if to_fit else self._reading:
+        if not any(isinstance(file, Image) and not media.is_at_hand(file) for file in files):
+            return await asyncio.to_thread(build)
+        async with self._fitting:
             return await in_daemon_thread(build)
 
     async def _route(self, region: str) -> Route:
