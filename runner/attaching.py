@@ -79,6 +79,8 @@ def prepared(job: Job, found: Sequence[Unfitted], problems: list[Problem]) -> tu
     How large an image may be depends on how many files there are, and documents have names as their numbers: so this is
     for all messages of a conversation together.
     """
+    if not any(message.attached for message, _ in found):  # most jobs: no limit needs to be known
+        return tuple(message for message, _ in found)
     problems += too_many_images(job, [place for _, places in found for place in places])
     problems += _too_many_documents(job, found)
     files = sum(len(message.images) + len(message.documents) for message, _ in found)
