@@ -6,7 +6,8 @@ import json
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from runner import models, structured
+from runner import models
+from runner.bedrock import structured
 from runner.media import formats, tokens
 from runner.records import DiskFile, Image, Usage, exchanges
 

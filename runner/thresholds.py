@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from runner.errors import Place
-    from runner.figures import Figures
+    from runner.records.figures import Figures
 
 Kind = Literal["share", "seconds", "dollars", "count"]
 

@@ -38,12 +38,13 @@ from statistics import median
 
 from benchmark_server import Seen, latencies
 
-from runner import loading, media
-from runner.answer import adopted
-from runner.judging import evaluated
-from runner.pacing import FIRST_LIMIT
-from runner.rendering import Renderer
+from runner import media
+from runner.calling.pacing import FIRST_LIMIT
+from runner.cases import loading
+from runner.cases.rendering import Renderer
+from runner.judging.judge import evaluated
 from runner.results.lines import from_line, to_line
+from runner.running.answer import adopted
 
 MODEL = "anthropic.claude-3-5-sonnet-20241022-v2:0"
 EVENTS = 200  # text events of one streamed reply

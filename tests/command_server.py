@@ -19,7 +19,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-_IMPORTED = ("boto3", "runner.run", "runner.emulator.server", "runner.cli.run", "runner.report", "runner.comparing")
+_IMPORTED = (
+    "boto3",
+    "runner.running.run",
+    "runner.emulator.server",
+    "runner.cli.run",
+    "runner.report",
+    "runner.comparing",
+)
 
 
 class CommandServer(AbstractContextManager["CommandServer"]):

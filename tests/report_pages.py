@@ -13,11 +13,11 @@ from typing import Any, Protocol
 import PIL.Image
 from playwright.sync_api import BrowserContext, Dialog, Request, Route, expect
 
-from runner import summary
 from runner.report import html
 from runner.report.rows import Rows
 from runner.results.lines import to_line
-from runner.summary import Summary
+from runner.running import summary
+from runner.running.summary import Summary
 
 MODELS = ("us.amazon.nova-lite-v1:0", "us.anthropic.claude-haiku-4-5-20251001-v1:0")
 

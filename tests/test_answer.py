@@ -11,14 +11,15 @@ from typing import Any
 import PIL.Image
 import pytest
 
-from runner import loading, models
-from runner.answer import Answerer, adopted
+from runner import models
 from runner.assertions import time_limit
+from runner.calling.limits import Slot
+from runner.cases import loading
+from runner.cases.rendering import Renderer
 from runner.console import Console
 from runner.errors import CallError, FailureCode, StoppedError
-from runner.limits import Slot
 from runner.records import Case, Reply, Row, Usage
-from runner.rendering import Renderer
+from runner.running.answer import Answerer, adopted
 
 
 class Calls:

@@ -567,7 +567,7 @@ def test_excerpts_are_cut_on_both_sides() -> None:
 
 IMPORTS = """
     import sys; from pathlib import Path
-    from runner import loading
+    from runner.cases import loading
     loading.load([Path(sys.argv[1])])
     print([name for name in ("regex", "jsonschema", "referencing", "jsonpath", "rapidfuzz") if name in sys.modules])
 """

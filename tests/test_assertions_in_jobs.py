@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runner import loading
+from runner.cases import loading
+from runner.cases.rendering import Renderer
 from runner.errors import UsageError
-from runner.rendering import Renderer
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from runner import media
-from runner.account import Connection
-from runner.bedrock import Bedrock, _keepalive_socket
+from runner.bedrock.account import Connection
+from runner.bedrock.client import Bedrock, _keepalive_socket
+from runner.calling.limits import Slot
+from runner.calling.retry import call_with_retries
 from runner.errors import CallError, FailureCode, Place
-from runner.limits import Slot
 from runner.media import fitting
 from runner.records import (
     AttemptRecord,
@@ -38,7 +39,6 @@ from runner.records import (
     RetrySettings,
     Usage,
 )
-from runner.retry import call_with_retries
 from runner.threads import cores
 
 if TYPE_CHECKING:

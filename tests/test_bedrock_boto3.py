@@ -32,11 +32,12 @@ from botocore.httpsession import get_cert_path
 from botocore.utils import get_environ_proxies
 from made_files import TEXT, mp4, pdf
 
-from runner import account as account_module
-from runner import bedrock as bedrock_module
-from runner import media, plain_settings
-from runner.account import Account, Connection
-from runner.bedrock import Bedrock
+from runner import media
+from runner.bedrock import account as account_module
+from runner.bedrock import client as bedrock_module
+from runner.bedrock import plain_settings
+from runner.bedrock.account import Account, Connection
+from runner.bedrock.client import Bedrock
 from runner.errors import CallError, FailureCode, Place
 from runner.media.documents import describe
 from runner.records import Case, Document, Inference, Job, Message, Rate, Request, RetrySettings, S3Object
@@ -935,8 +936,9 @@ def test_the_authorities_are_those_of_boto3() -> None:
 
 
 def test_the_import_brings_neither_boto3_nor_aiohttp() -> None:
-    root = Path(bedrock_module.__file__).parent.parent
-    code = "import sys, runner.bedrock; print([m for m in ('boto3', 'botocore', 'aiohttp', 'PIL') if m in sys.modules])"
+    root = Path(bedrock_module.__file__).parents[2]
+    heavy = ("boto3", "botocore", "aiohttp", "PIL")
+    code = f"import sys, runner.bedrock.client; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -944,7 +946,7 @@ def test_the_import_brings_neither_boto3_nor_aiohttp() -> None:
 def test_plain_settings_do_without_the_session_of_botocore(keys: None) -> None:
     code = """
 import sys
-from runner.account import Account, Connection
+from runner.bedrock.account import Account, Connection
 account = Account(Connection())
 account.freeze(account.credentials("eu-west-1"), "eu-west-1")
 print(account.route(account.region(None)).url, {"boto3", "botocore.session", "urllib3"} & sys.modules.keys())

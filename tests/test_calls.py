@@ -12,13 +12,13 @@ from typing import Any, cast
 
 import pytest
 
-from runner import loading
-from runner.bedrock import Bedrock
-from runner.calls import LimitedCalls, most_in_flight
-from runner.cases import CaseList
+from runner.bedrock.client import Bedrock
+from runner.calling.calls import LimitedCalls, most_in_flight
+from runner.cases import loading
+from runner.cases.plan import CaseList
+from runner.cases.rendering import Renderer
 from runner.errors import CallError, ExitCode, FailureCode, StoppedError
 from runner.records import Case, Job, Message, Rate, Reply, Usage
-from runner.rendering import Renderer
 from runner.stop import Stop, StopReason
 
 REPLY = Reply(text="hi", stop_reason="end_turn", usage=None)
@@ -218,7 +218,7 @@ def test_without_a_number_as_many_are_in_flight_as_files_may_be_open() -> None:
 
 def test_files_that_are_open_already_leave_fewer_connections() -> None:
     code = (
-        "import os, resource; from runner.calls import most_in_flight;"
+        "import os, resource; from runner.calling.calls import most_in_flight;"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (400, 400)); before = most_in_flight();"
         "held = [os.dup(0) for _ in range(100)]; print(before - most_in_flight())"
     )

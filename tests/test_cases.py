@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from runner.cases import CaseList, Selection
+from runner.cases.loading import load
+from runner.cases.plan import CaseList, Selection
+from runner.cases.rendering import Renderer
 from runner.errors import UsageError
-from runner.job import Overrides
-from runner.loading import load
+from runner.jobs.job import Overrides
 from runner.records import Case
-from runner.rendering import Renderer
 
 
 def listed(path: Path, **choices: Any) -> list[Case]:

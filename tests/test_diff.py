@@ -30,8 +30,8 @@ from runner.comparing.given import Run as Given
 from runner.comparing.measures import measures
 from runner.comparing.text import lines
 from runner.console import one_line
-from runner.figures import Figures
 from runner.records import Usage
+from runner.records.figures import Figures
 from runner.report.rows import Rows
 from runner.schema import load as load_schema
 

@@ -124,7 +124,7 @@ def test_help_needs_nothing_heavy() -> None:
 
 def test_validating_needs_neither_aws_nor_images_nor_a_terminal() -> None:
     script = (
-        "import sys; from pathlib import Path; from runner import loading\n"
+        "import sys; from pathlib import Path; from runner.cases import loading\n"
         "loading.load([Path('prompts/basic.yaml')]); print([m for m in sys.modules if m in set(sys.argv[1:])])"
     )
     heavy = ["boto3", "botocore", "aiohttp", "rich", "PIL"]

@@ -16,12 +16,12 @@ import pytest
 from made_files import DOCX, PPTX, TEXT, XLSX, mp4, office, old_office, pdf
 
 from runner import estimate
+from runner.cases.loading import load
+from runner.cases.rendering import Renderer
 from runner.errors import CallError, UsageError
-from runner.loading import load
 from runner.media import attached, documents, formats, rules, tokens
 from runner.media.files import MediaError
 from runner.records import Case, DiskFile, S3Object
-from runner.rendering import Renderer
 
 if TYPE_CHECKING:
     from conftest import BedrockRun, OnTerminal

@@ -12,12 +12,12 @@ from typing import Any, cast
 
 import pytest
 
-from runner import engine
-from runner.engine import Engine, Finished, Work
+from runner.cases.resume import Kept
 from runner.errors import ExitCode, Problem, StoppedError, UsageError
 from runner.records import Case, Row
 from runner.results.earlier import EarlierRow
-from runner.resume import Kept
+from runner.running import engine
+from runner.running.engine import Engine, Finished, Work
 from runner.stop import Stop, StopReason
 
 INTERRUPT = StopReason(exit_code=ExitCode.INTERRUPTED, message="interrupted", cuts_calls=True)

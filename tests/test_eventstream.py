@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from botocore.eventstream import EventStreamBuffer
 
-from runner.eventstream import MAX_HEADERS, MAX_PAYLOAD, Decoder, Event, EventStreamError
+from runner.bedrock.eventstream import MAX_HEADERS, MAX_PAYLOAD, Decoder, Event, EventStreamError
 
 # bedrock-facts, appendix B: frames made and decoded with botocore.
 MESSAGE_START = bytes.fromhex(

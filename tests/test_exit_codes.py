@@ -45,8 +45,8 @@ def evaluate(*_):
     raise runner.assertions.UnjudgedError("it took too long")
 runner.assertions.evaluate_and_parse = evaluate
 """
-NO_GRACE = "import runner.run; runner.run._GRACE = 0.1"
-BUG = "import runner.run; runner.run.plan_of = None"
+NO_GRACE = "import runner.running.run; runner.running.run._GRACE = 0.1"
+BUG = "import runner.running.run; runner.running.run.plan_of = None"
 KEY = "AWS_ACCESS_KEY_ID"
 
 

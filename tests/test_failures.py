@@ -18,11 +18,11 @@ import botocore.session
 import pytest
 from botocore.retries.standard import ThrottledRetryableChecker, TransientRetryableChecker
 
-from runner import failures, hints
+from runner.bedrock import failures, hints
+from runner.bedrock.eventstream import Event
+from runner.bedrock.failures import CODE_OF_NAME
+from runner.bedrock.hints import Target
 from runner.errors import CallError, FailureCode
-from runner.eventstream import Event
-from runner.failures import CODE_OF_NAME
-from runner.hints import Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

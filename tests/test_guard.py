@@ -11,12 +11,12 @@ import pytest
 from made_rows import ATTEMPT, REPLY, made_row
 
 from runner import models
-from runner.cases import CaseList
+from runner.cases.loading import load
+from runner.cases.plan import CaseList
+from runner.cases.rendering import Renderer
 from runner.errors import ExitCode, Problem, StoppedError
-from runner.guard import HOPELESS_ERRORS, Budget, Guard
-from runner.loading import load
 from runner.records import Case, Made, Row
-from runner.rendering import Renderer
+from runner.running.guard import HOPELESS_ERRORS, Budget, Guard
 from runner.stop import Stop
 
 COST = 0.015  # USD, of a thousand tokens of output; the question adds next to nothing

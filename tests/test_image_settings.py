@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from runner.job import load
+from runner.jobs.job import load
 from runner.records import LONGEST_SIDE, ImageSettings
 
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runner import job, model_ids, schema, times
-from runner.cases import CaseList
+from runner import schema, times
+from runner.cases.plan import CaseList
+from runner.cases.rendering import Renderer
 from runner.errors import Place, UsageError
-from runner.job import Overrides
+from runner.jobs import job
+from runner.jobs.job import Overrides
+from runner.models import model_ids
 from runner.records import AssertionSpec, CaseFile, CaseGlob, CaseSpec, Inference, Job, Rate, RetrySettings, Text
-from runner.rendering import Renderer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

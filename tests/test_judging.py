@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from runner import questions
 from runner.assertions import UnjudgedError
 from runner.errors import Place
+from runner.judging import questions
 from runner.records import Assertion
 
 Rows = Callable[..., list[dict[str, Any]]]

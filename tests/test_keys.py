@@ -9,9 +9,9 @@ from typing import Any
 import PIL.Image
 import pytest
 
-from runner import keys, loading
+from runner.cases import keys, loading
+from runner.cases.rendering import Renderer
 from runner.records import Image
-from runner.rendering import Renderer
 
 HAIKU = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
 TURN = "turns: [{user: {text: x, images: [PICTURE]}}]"

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from runner.calling.limits import Lane, Places, Slot
+from runner.calling.pacing import Pacer, Start
+from runner.calling.quotas import MINUTE, Quota
 from runner.errors import CallError, FailureCode, StoppedError, refused_for_tokens
-from runner.limits import Lane, Places, Slot
-from runner.pacing import Pacer, Start
-from runner.quotas import MINUTE, Quota
 from runner.records import Rate, Reply, Usage
 
 REPLY = Reply(text="", stop_reason="end_turn", usage=None)

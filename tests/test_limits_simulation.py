@@ -19,11 +19,11 @@ from typing import Any, Protocol
 
 import pytest
 
+from runner.calling.limits import LAST_PATIENCE, Lane, Places
+from runner.calling.pacing import FIRST_LIMIT, Pacer
+from runner.calling.retry import call_with_retries
 from runner.errors import CallError, FailureCode
-from runner.limits import LAST_PATIENCE, Lane, Places
-from runner.pacing import FIRST_LIMIT, Pacer
 from runner.records import Rate, Reply, RetrySettings, Usage
-from runner.retry import call_with_retries
 
 # --- virtual time ----------------------------------------------------------------------------------------------------
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from runner import model_ids, models
+from runner import models
 from runner.errors import UsageError
+from runner.models import model_ids
 from runner.records import Usage
 
 SONNET = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"

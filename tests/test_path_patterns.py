@@ -9,10 +9,10 @@ import pytest
 from conftest import BedrockRun
 from PIL import Image
 
-from runner import path_patterns
+from runner.cases import path_patterns
 from runner.errors import Place
 from runner.records import Text
-from runner.template import Templates
+from runner.templates.environment import Templates
 
 _JOB = """\
 name: pages

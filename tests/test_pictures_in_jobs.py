@@ -11,9 +11,10 @@ from typing import Any
 import PIL.Image
 import pytest
 
-from runner import media, preflight
-from runner.loading import load
+from runner import media
+from runner.cases.loading import load
 from runner.media import limits
+from runner.running import preflight
 
 PHOTOGRAPHS = Path(__file__).parent.parent / "prompts" / "images"
 JOB = """

@@ -18,7 +18,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from runner import loading
+from runner.cases import loading
 from runner.console import case_lines, render_problems
 from runner.errors import UsageError
 from runner.records import Row
@@ -475,7 +475,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed(offline: Project) -> None
         import sys
 
         def told(when):
-            heavy = "aiohttp asyncio boto3 botocore jinja2 orjson PIL rich runner.run yaml"
+            heavy = "aiohttp asyncio boto3 botocore jinja2 orjson PIL rich runner.running.run yaml"
             print(when, *(name for name in heavy.split() if name in sys.modules), ".")
 
         def pytest_sessionstart():

@@ -18,8 +18,8 @@ from runner.errors import ExitCode
 from runner.results.lines import to_line
 from runner.results.row_file import RowFile
 from runner.results.row_reader import RowReader
+from runner.running.summary import Summary, Tally
 from runner.stop import StopReason
-from runner.summary import Summary, Tally
 
 if TYPE_CHECKING:
     from runner.records import Row

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from runner import summary as summaries
 from runner.console import one_line
 from runner.report import github
 from runner.report.rows import Rows
+from runner.running import summary as summaries
 
 COMMANDS = {
     "set-env", "set-output", "save-state", "add-mask", "add-path", "add-matcher", "remove-matcher", "debug", "warning",

@@ -14,15 +14,15 @@ from hostile import HOSTILE
 from playwright.sync_api import Page, expect
 from report_pages import MODELS, Open, data_of, image, in_error, picture, row, rows_of, showing, write
 
-from runner import summary
 from runner.console import plain
 from runner.errors import ExitCode, Place
 from runner.records import Threshold
 from runner.report import html
 from runner.report.charts import Histogram, Spread, drawings
 from runner.report.page_data import LONGEST_TEXT
+from runner.running import summary
+from runner.running.summary import JobSummary, Summary, Tally
 from runner.stop import StopReason
-from runner.summary import JobSummary, Summary, Tally
 
 ASSETS = Path(html.__file__).parent / "assets"
 

@@ -12,12 +12,12 @@ import pytest
 from junitparser import JUnitXml
 from lxml import etree
 
-from runner import summary as summaries
 from runner.errors import Place
 from runner.records import Threshold
 from runner.report import junit
 from runner.report.rows import Rows
-from runner.summary import Summary
+from runner.running import summary as summaries
+from runner.running.summary import Summary
 
 TONES = ("dry", "warm")  # the variants of the mixed job
 SCHEMA = etree.XMLSchema(etree.parse(Path(__file__).parent / "junit.xsd"))

@@ -11,12 +11,12 @@ from typing import Any
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from runner import summary as summaries
 from runner.errors import ExitCode
 from runner.report import markdown
 from runner.report.rows import Rows
+from runner.running import summary as summaries
+from runner.running.summary import Summary
 from runner.stop import StopReason
-from runner.summary import Summary
 
 # The tags that the report itself writes, each by itself; whatever else is HTML came from somewhere else.
 OUR_HTML = re.compile(

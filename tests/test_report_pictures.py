@@ -22,10 +22,11 @@ import pytest
 from playwright.sync_api import Page, expect
 from report_pages import Open, data_of, image, in_error, picture, row, rows_of, showing, write
 
-from runner import media, report, summary
+from runner import media, report
 from runner.report import Reports, thumbnails
 from runner.report.beside import Beside
 from runner.report.thumbnails import ONE_FILE, Picture, Thumbnails
+from runner.running import summary
 
 PHOTOS = Path(__file__).parent.parent / "prompts" / "images"
 

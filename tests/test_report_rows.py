@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from made_rows import ERROR
 
+from runner.records.row_facts import request_id, took_s
 from runner.report.rows import Rows
-from runner.row_facts import request_id, took_s
 
 
 def test_rows_come_in_the_order_of_the_cases(mixed_rows: Path, edited: Any) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from runner import summary as summaries
+from runner.records.row_facts import failed_assertions
 from runner.report import tables
 from runner.report.rows import Rows
-from runner.row_facts import failed_assertions
+from runner.running import summary as summaries
 
 csv.field_size_limit(10_000_000)  # one hostile text is longer than Python's reader takes by itself
 

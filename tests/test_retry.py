@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from runner.calling.limits import Slot
+from runner.calling.retry import RetryNotice, backoff, call_with_retries
 from runner.errors import CallError, FailureCode
-from runner.limits import Slot
 from runner.records import AttemptRecord, Reply, RetrySettings
-from runner.retry import RetryNotice, backoff, call_with_retries
 
 if TYPE_CHECKING:
     from collections.abc import Callable

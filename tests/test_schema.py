@@ -8,6 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from runner import schema, source
+from runner.schema import breaches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -158,7 +159,7 @@ def test_the_same_breaches_are_found_as_by_jsonschema() -> None:
     theirs = Draft202012Validator(schema.load("job"))
     right = 0
     for job in jobs():
-        ours = {(breach.pointer, breach.keyword) for breach in schema._breaches(job, schema.load("job"))}
+        ours = {(breach.pointer, breach.keyword) for breach in breaches.breaches(job, schema.load("job"))}
         assert ours == {(tuple(error.absolute_path), error.validator) for error in theirs.iter_errors(job)}, job
         right += not ours
     assert right > 100
@@ -173,7 +174,7 @@ def test_the_schema_uses_only_keywords_that_are_checked() -> None:
     silent = {"$schema", "$id", "$defs", "title", "description", "examples", "default", "then"}
 
     def walk(node: dict[str, Any]) -> None:
-        assert node.keys() <= silent | schema._RULES.keys() | schema._PARTS.keys()
+        assert node.keys() <= silent | breaches._RULES.keys() | breaches._PARTS.keys()
         if node.get("additionalProperties"):
             walk(node["additionalProperties"])
         for key in ("properties", "$defs"):

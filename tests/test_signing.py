@@ -12,10 +12,10 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials, ReadOnlyCredentials
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from runner.bedrock.signing import signed
 from runner.emulator import Settings
 from runner.emulator.auth import Authorizer, Call
 from runner.emulator.errors import AwsError
-from runner.signing import signed
 
 NOW = datetime(2026, 11, 22, 17, 20, 3, tzinfo=UTC)
 KEYS = ReadOnlyCredentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", None)

@@ -11,13 +11,14 @@ import yaml
 
 from runner import source
 from runner.errors import Place, Problem, UsageError
+from runner.source import composing
 
 
 @pytest.fixture(params=["libyaml", "python"], autouse=True)
 def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything here holds for both of PyYAML's parsers."""
     if request.param == "python":
-        monkeypatch.setattr(source, "_Parser", yaml.SafeLoader)
+        monkeypatch.setattr(composing, "_Parser", yaml.SafeLoader)
 
 
 def read(tmp_path: Path, content: str | bytes) -> source.Document:

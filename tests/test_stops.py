@@ -120,7 +120,7 @@ def test_a_run_in_which_nothing_succeeds_any_more_stops(runs: Runs, bedrock: Any
 def test_a_server_that_has_gone_stops_the_run_and_leaves_the_cases_pending(runs: Runs, bedrock: Any) -> None:
     runs.write(200)
     server = bedrock("- {match: '', reply: fine, times: 30}\n- {match: '', fault: unavailable}\n")
-    patch = "import runner.limits; runner.limits.HOPELESS_AFTER = 1.0"
+    patch = "import runner.calling.limits; runner.calling.limits.HOPELESS_AFTER = 1.0"
     process = runs.start("job.yaml", env=server.env, patch=patch)
     told = process.communicate(timeout=60)[1]
     assert process.returncode == 4
@@ -162,13 +162,13 @@ def slow_fsync(descriptor):
     fsync(descriptor)
 os.fsync = slow_fsync
 """
-SHORT_GRACE = "import runner.run; runner.run._GRACE = 0.5"
+SHORT_GRACE = "import runner.running.run; runner.running.run._GRACE = 0.5"
 SURVEY_TAKES_LONG = """
-import time, runner.loading
+import time, runner.cases.loading
 def load(*_, **__):
     open("now", "w").close()
     time.sleep(30)
-runner.loading.load = load
+runner.cases.loading.load = load
 """
 
 

@@ -16,11 +16,11 @@ import pytest
 from conftest import BedrockRun, StartBedrock, StartRun, WriteJob
 from made_rows import made_row
 
-from runner import structured
+from runner.bedrock import structured
 from runner.report import tables
 from runner.report.rows import Rows
 from runner.results.lines import to_line
-from runner.summary import of_rows
+from runner.running.summary import of_rows
 
 HAIKU = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
 NOVA = "amazon.nova-lite-v1:0"

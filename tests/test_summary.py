@@ -11,11 +11,12 @@ from typing import Any, cast
 import pytest
 from jsonschema import Draft202012Validator
 
-from runner import schema, summary
+from runner import schema
 from runner.console import report_lines, summary_lines
 from runner.errors import ExitCode
 from runner.report.rows import Rows
-from runner.summary_json import describe
+from runner.running import summary
+from runner.running.summary_json import describe
 
 SUMMARY = Draft202012Validator(schema.load("summary"))
 USAGE = {"input_tokens": 10, "output_tokens": 5, "cache_read_tokens": 0, "cache_write_tokens": 0}

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runner import template_values
 from runner.errors import Place, Problem, UsageError
 from runner.records import Text
-from runner.template import Templates, is_name, is_template
-from runner.template_values import MAX_CHARACTERS
+from runner.templates import values as template_values
+from runner.templates.environment import Templates, is_name, is_template
+from runner.templates.values import MAX_CHARACTERS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,12 +15,12 @@ from typing import Any, cast
 
 import pytest
 
-from runner import loading
-from runner.cases import EVERYTHING
-from runner.job import NO_OVERRIDES
+from runner.cases import loading
+from runner.cases.plan import EVERYTHING
+from runner.console.terminal import Terminal
+from runner.jobs.job import NO_OVERRIDES
 from runner.records import Case, Request
-from runner.summary import Tally
-from runner.terminal import Terminal
+from runner.running.summary import Tally
 
 HOSTILE = r"before \e[2J\e[31m\e]0;title\a\r\b after"
 

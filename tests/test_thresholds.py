@@ -12,8 +12,8 @@ from jsonschema import Draft202012Validator
 
 from runner import schema, thresholds
 from runner.errors import Place
-from runner.figures import Distribution, Figures
 from runner.records import Usage
+from runner.records.figures import Distribution, Figures
 
 PLACE = Place("job.yaml", 4, 3)
 NAMES = list(schema.load("job")["$defs"]["thresholds"]["properties"])

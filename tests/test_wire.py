@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from runner.eventstream import Event
-from runner.records import DiskFile, Document, Image, Inference, Message, Reply, Request, S3Object, Usage
-from runner.wire import (
+from runner.bedrock.eventstream import Event
+from runner.bedrock.wire import (
     ConverseWire,
     IncompleteReply,
     InvokeWire,
@@ -18,6 +17,7 @@ from runner.wire import (
     ReplyStream,
     Wire,
 )
+from runner.records import DiskFile, Document, Image, Inference, Message, Reply, Request, S3Object, Usage
 
 IMAGE = Image(path="red.png", file=Path("red.png"), sha256="00", bytes=3, media_type="image/png", width=1, height=1)
 USER = Message(role="user", text="hello")

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from runner import job, source
+from runner import source
+from runner.jobs import job
+from runner.source import composing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +58,7 @@ def test_wrong_job(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_wrong_job_with_the_parser_in_python(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "_Parser", yaml.SafeLoader)
+    monkeypatch.setattr(composing, "_Parser", yaml.SafeLoader)
     check_against_head(path)
 
 
@@ -139,7 +141,7 @@ TOO_MUCH = {
 CHILD = """
 import json, re, resource, sys
 from pathlib import Path
-from runner import job
+from runner.jobs import job
 _, problems = job.load([Path(sys.argv[1])])
 used = resource.getrusage(resource.RUSAGE_SELF)
 status = Path("/proc/self/status")  # Linux counts what the parent had before the exec into ru_maxrss

@@ -1,4 +1,4 @@
-"""Types that a model judges: similar and llm-rubric. What it said was asked before, see judging.py."""
+"""Types that a model judges: similar and llm-rubric. What it said was asked before, see runner/judging/."""
 
 from __future__ import annotations
 

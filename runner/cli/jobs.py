@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from runner.cases import CaseList
+    from runner.cases.plan import CaseList
     from runner.errors import Problem
     from runner.schema import Name
 
@@ -37,8 +37,9 @@ def validate(jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], quiet: boo
 
 def _validate(cases: CaseList, *, quiet: bool) -> int:
     """Tell what is to be said of a job that is in order, and of cases that would be in error all the same."""
-    from runner import preflight, structured
-    from runner.job import jobs_of
+    from runner.bedrock import structured
+    from runner.jobs.job import jobs_of
+    from runner.running import preflight
 
     path = cases.job.path
     tell = None if quiet else say
@@ -76,7 +77,7 @@ def render(jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], **given: Any
     """Print the exact requests as JSONL; sends nothing."""
     import json
 
-    from runner import preview
+    from runner.running import preview
 
     for request in preview.requests(options.load(jobs, allow_dirs=allow_dirs, **given)):
         click.echo(no_command_in_json(json.dumps(request, ensure_ascii=False)))

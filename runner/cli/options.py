@@ -13,8 +13,8 @@ from runner.errors import Problem, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from runner.cases import CaseList, Selection
-    from runner.job import Overrides
+    from runner.cases.plan import CaseList, Selection
+    from runner.jobs.job import Overrides
 
 PATH = click.Path(path_type=Path)
 
@@ -128,7 +128,7 @@ def load(
     **given: Any,
 ) -> tuple[CaseList, ...]:
     """The cases of jobs. Commands that run nothing need no leave to run the code of assertions."""
-    from runner import loading
+    from runner.cases import loading
 
     return loading.load(
         jobs,
@@ -141,7 +141,7 @@ def load(
 
 
 def overrides(*, model: str | None, variables: tuple[str, ...], **_: Any) -> Overrides:
-    from runner.job import Overrides
+    from runner.jobs.job import Overrides
 
     if model is not None and (not model or any(character.isspace() for character in model)):
         raise UsageError(Problem(f"--model {model!r} is no model id", hint="for example amazon.nova-lite-v1:0"))
@@ -149,7 +149,7 @@ def overrides(*, model: str | None, variables: tuple[str, ...], **_: Any) -> Ove
 
 
 def selection(*, patterns: tuple[str, ...], limit: int | None, tags: tuple[str, ...], **_: Any) -> Selection:
-    from runner.cases import Selection
+    from runner.cases.plan import Selection
 
     return Selection(filters=patterns, limit=limit, tags=frozenset(tags))
 
@@ -157,7 +157,7 @@ def selection(*, patterns: tuple[str, ...], limit: int | None, tags: tuple[str, 
 def _read_variables(assignments: Sequence[str]) -> dict[str, Any]:
     """`NAME=VALUE` as given with --var; values are YAML, so `n=3` is a number and `s='3'` a string."""
     from runner import source
-    from runner.template import is_name
+    from runner.templates.environment import is_name
 
     variables: dict[str, Any] = {}
     problems = []

@@ -48,8 +48,8 @@ def report(named: tuple[Path, ...], *, verbose: bool, **given: Any) -> int:
     a report doesn't judge, a run does (--replay judges rows again). It is 4 if one could not be written.
     """
     from runner import report as reports
-    from runner import summary as summaries
     from runner.report import Reports
+    from runner.running import summary as summaries
 
     files, left_out = _row_files(named)
     wanted = Reports(**given)

@@ -101,10 +101,10 @@ def run(jobs: tuple[Path, ...], output: str, *, local: bool, dry_run: bool, **gi
     _check_run_options(local=local, output=output, **given)
     if dry_run:
         return _dry_run(jobs, output=output, local=local, **given)
-    from runner.account import Connection
+    from runner.bedrock.account import Connection
     from runner.report import Reports, in_github_actions
-    from runner.run import RunOptions
-    from runner.run import run as run_jobs
+    from runner.running.run import RunOptions
+    from runner.running.run import run as run_jobs
 
     return run_jobs(
         RunOptions(
@@ -155,9 +155,10 @@ def _check_run_options(*, local: bool, output: str, **given: Any) -> None:
 
 
 def _dry_run(jobs: tuple[Path, ...], *, output: str, local: bool, as_json: bool, **given: Any) -> int:
-    from runner import models, preview
-    from runner.guard import check_budgets
+    from runner import models
     from runner.results import earlier_rows
+    from runner.running import preview
+    from runner.running.guard import check_budgets
 
     def earlier(job: Job) -> AbstractContextManager[Earlier | None]:
         if output == "-":

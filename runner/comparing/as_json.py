@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.comparing.changes import Kind
 from runner.comparing.measures import to_json
-from runner.row_facts import cost_of
+from runner.records.row_facts import cost_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

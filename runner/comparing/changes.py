@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runner.comparing.questions import changed_parts
 from runner.console import full_name
-from runner.row_facts import declared, failed_assertions, place
+from runner.records.row_facts import declared, failed_assertions, place
 
 if TYPE_CHECKING:
     from runner.comparing.facts import Facts

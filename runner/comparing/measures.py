@@ -10,7 +10,7 @@ from runner.console import latency, money
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from runner.figures import Figures
+    from runner.records.figures import Figures
 
 
 class Measure(NamedTuple):

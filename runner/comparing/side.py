@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from runner.comparing.facts import Facts, facts_of
-from runner.figures import Figures
+from runner.records.figures import Figures
 from runner.words import plural
 
 if TYPE_CHECKING:

@@ -49,11 +49,11 @@ from runner.console.text import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from runner.calling.retry import RetryNotice
     from runner.errors import FailureCode
     from runner.records import Case, Message, Reply, Row
-    from runner.retry import RetryNotice
+    from runner.running.summary import Summary
     from runner.stop import StopReason
-    from runner.summary import Summary
 
 __all__ = [
     "Console",

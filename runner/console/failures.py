@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from runner.console.text import cells, cut, one_line
 from runner.errors import FailureCode
-from runner.figures import verdict_of_case
 from runner.records import matrix_label
-from runner.row_facts import attempts_that_failed, failed_assertions, place
+from runner.records.figures import verdict_of_case
+from runner.records.row_facts import attempts_that_failed, failed_assertions, place
 from runner.words import plural
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from runner.words import plural
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from runner.figures import Figures
     from runner.records import Row
-    from runner.summary import JobSummary, Summary, Tally
+    from runner.records.figures import Figures
+    from runner.running.summary import JobSummary, Summary, Tally
     from runner.thresholds import ThresholdVerdict
 
 _LISTED = 20  # cases that did not pass, and variants

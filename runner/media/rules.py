@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Final
 
-from runner import model_ids
 from runner.media import formats
 from runner.media.files import MediaError
+from runner.models import model_ids
 from runner.records import S3Object
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from runner.report.rows import Rows
-    from runner.summary import Summary
+    from runner.running.summary import Summary
 
 
 class _Format(NamedTuple):

@@ -11,16 +11,16 @@ from math import ceil, floor, log10
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.console import latency, money
-from runner.figures import Distribution
-from runner.row_facts import cost_of
+from runner.records.figures import Distribution
+from runner.records.row_facts import cost_of
 from runner.words import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from runner.figures import Figures
     from runner.records import Row
-    from runner.summary import Summary
+    from runner.records.figures import Figures
+    from runner.running.summary import Summary
 
 WIDTH = 300.0
 _LEFT, _RIGHT = 46.0, 12.0  # margins of a histogram

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TextIO
 
 from runner.console import cut, full_name, one_line
 from runner.paths import in_workspace
+from runner.records.row_facts import failed_assertions
 from runner.report import markdown
-from runner.row_facts import failed_assertions
 from runner.words import plural
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from runner.report.rows import CaseResult, Rows
-    from runner.summary import Summary
+    from runner.running.summary import Summary
 
 _MOST_SHOWN = 10  # of each level that GitHub shows of a step
 _MOST_NAMED = 5  # cases in one annotation

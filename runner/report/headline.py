@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from runner.report.rows import Rows
-    from runner.summary import JobSummary, Summary
+    from runner.running.summary import JobSummary, Summary
 
 _VERDICTS = {ExitCode.OK: "passed", ExitCode.ASSERTION_FAILED: "failed", ExitCode.INCOMPLETE: "incomplete"}
 _MOST_NAMED = 3  # jobs

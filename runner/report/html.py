@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from runner.records import Row
     from runner.report.beside import Beside
     from runner.report.rows import Rows
-    from runner.summary import Summary
+    from runner.running.summary import Summary
 
 _PAGE = HtmlPage(
     folder=Path(__file__).parent / "assets",

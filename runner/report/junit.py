@@ -17,16 +17,24 @@ from xml.sax.saxutils import escape, quoteattr
 
 from runner.console import plain
 from runner.records import matrix_label
-from runner.row_facts import attempts_that_failed, cost_of, declared, failed_assertions, place, request_id, took_s
+from runner.records.row_facts import (
+    attempts_that_failed,
+    cost_of,
+    declared,
+    failed_assertions,
+    place,
+    request_id,
+    took_s,
+)
 from runner.words import beginning, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from runner.figures import Figures
     from runner.records import AttemptRecord, Row
+    from runner.records.figures import Figures
     from runner.report.rows import CaseResult, Rows
-    from runner.summary import JobSummary, Summary
+    from runner.running.summary import JobSummary, Summary
 
 _LONGEST_REPLY = 10_000  # characters of each reply
 _LONGEST_FINDING = 4_000  # of what an assertion expected or found, or AWS said

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, TextIO
 
 from runner.console import latency, money
 from runner.paths import in_workspace
+from runner.records.row_facts import attempts_that_failed, failed_assertions, request_id
 from runner.report.markup import Page, block, cell, code, html_code
-from runner.row_facts import attempts_that_failed, failed_assertions, request_id
 from runner.words import plural
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from runner.figures import Figures
     from runner.records import Row, Status
+    from runner.records.figures import Figures
     from runner.report.rows import CaseResult, Rows
-    from runner.summary import JobSummary, Summary
+    from runner.running.summary import JobSummary, Summary
 
 _TABLES_ROOM = 30_000  # characters: half of the page
 _LONGEST = 1_000  # characters of what was expected or found, and of a reply

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from runner.records import Job
     from runner.report.rows import Spool
-    from runner.run import RunOptions
-    from runner.summary import Summary
+    from runner.running.run import RunOptions
+    from runner.running.summary import Summary
 
 
 def check(jobs: Sequence[Job], options: RunOptions) -> None:

@@ -12,9 +12,9 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from runner.console import plain
-from runner.questions import judgement_of
+from runner.judging.questions import judgement_of
+from runner.records.row_facts import cost_of, place
 from runner.report.thumbnails import picture_of
-from runner.row_facts import cost_of, place
 from runner.words import plural
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from runner.records import JudgementRecord, ReplyRecord, Row, VerdictRecord
     from runner.report.rows import CaseResult, Rows
     from runner.report.thumbnails import Thumbnails
-    from runner.summary import Summary
+    from runner.running.summary import Summary
 
 LONGEST_TEXT = 20_000  # characters of a text that the page holds, up to 10,000 rows; with more rows fewer
 _SHORTEST_TEXT = 500

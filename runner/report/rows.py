@@ -12,8 +12,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner.figures import verdict_of_case
 from runner.records import matrix_label
+from runner.records.figures import verdict_of_case
 from runner.results.checking import as_row
 from runner.results.files import skip_bom
 from runner.results.lines import from_line, parse, to_line

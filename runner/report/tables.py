@@ -13,14 +13,14 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, TextIO, TypeVar
 
-from runner.row_facts import cost_of, failed_assertions, request_id
+from runner.records.row_facts import cost_of, failed_assertions, request_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from runner.records import Row
     from runner.report.rows import Rows
-    from runner.summary import Summary
+    from runner.running.summary import Summary
 
 _FORMULAS = tuple(
     "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"

@@ -1,0 +1,1 @@
+"""Calls at the pace that the account grants: lanes with their quotas, and what is tried again."""

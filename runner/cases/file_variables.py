@@ -1,0 +1,55 @@
+"""The variable `file` of a case that is a file: the parts of its name, and what is in it where a template asks."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+from runner import media, paths
+from runner.media import exif
+from runner.media.files import MediaError
+from runner.templates.values import LazyMapping, RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+FILE_VARIABLES: Final = ("path", "name", "stem", "suffix", "bytes", "width", "height", "taken")
+
+
+def file_variables(name: Mapping[str, Any], root: Path, *, allow_dirs: Sequence[Path] = ()) -> LazyMapping:
+    """`name` has the parts of the name of a file, as `datasets.globs` gives them; `path` is from folder `root`.
+
+    `bytes`, `width`, `height` and `taken` are found when a template asks for them: the size of the file, the sides of
+    the upright picture in pixels, and when it was taken (empty if it does not say).
+    """
+    path: str = name["path"]
+
+    @cache
+    def picture() -> tuple[int, int, str]:
+        try:
+            image = media.look(path, root, allow_dirs=allow_dirs)
+            return image.width, image.height, exif.taken(image)
+        except MediaError as error:
+            raise RefusedError(error.message, error.hint or "match only images, or leave the variable out") from error
+        except OSError as error:
+            raise _unreadable(path, error) from error
+
+    later: dict[str, Callable[[], Any]] = {
+        "bytes": lambda: _bytes(path, root),
+        "width": lambda: picture()[0],
+        "height": lambda: picture()[1],
+        "taken": lambda: picture()[2],
+    }
+    return LazyMapping(name, later)
+
+
+def _bytes(path: str, root: Path) -> int:
+    try:
+        return paths.resolved(path, root).stat().st_size
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str, error: OSError) -> RefusedError:
+    return RefusedError(f"the file {path!r} cannot be read: {error.strerror}", "check that it is there, and its rights")

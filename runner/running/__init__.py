@@ -1,0 +1,1 @@
+"""A run, step by step: its cases are asked and judged, rows are kept, and what they come to is summed up."""
