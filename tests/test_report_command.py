@@ -207,6 +207,10 @@ def test_kept_rows_are_in_the_report_as_they_are_judged_now(bedrock_run: Any, wr
         (["--report-junit", "job.yaml"], "the junit report would overwrite the job file: job.yaml"),
         (["--report-markdown", "./x/../cases.csv"], "would overwrite the cases of job"),
         (["--report-junit", "outputs/job.jsonl"], "would overwrite the rows of job"),
+        (
+            ["--report-html", "forgotten.yaml"],
+            "report would be the file forgotten.yaml, which is named as data is",
+        ),
         (["--report-junit", "-", "--json"], "would overwrite the summary: standard output"),
         (["--report-markdown", "-", "-o", "-"], "would overwrite the rows: standard output"),
     ],

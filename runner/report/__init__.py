@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from runner.running.summary import Summary
 
 
+_DATA_SUFFIXES = frozenset({".yaml", ".yml", ".json", ".jsonl", ".csv", ".tsv", ".parquet"})  # of jobs, rows and cases
+
+
 class _Format(NamedTuple):
     """How a report is made: by `writer` of `module`, which is called with (the open file, rows, summary).
 
@@ -68,13 +71,18 @@ class Reports:
                 yield name, path
 
     def problems(self, taken: Mapping[Path, str]) -> Iterator[Problem]:
-        """Reports that would overwrite each other, or a file that is `taken`: its path, and what it is."""
+        """Reports that would overwrite each other, or a file that is `taken`: its path, and what it is. And those with
+        a name that no report has: where the name was forgotten, a shell's pattern puts the first of its files there.
+        """
         known = {_identity(path): what for path, what in taken.items()}
         for name, path in self.files():
             what = known.setdefault(_identity(path), f"the {name} report")
             if what != f"the {name} report":
                 shown = "standard output" if path == STDOUT else path
                 yield Problem(f"the {name} report would overwrite {what}: {shown}", hint="give it a file of its own")
+            elif path.suffix.lower() in _DATA_SUFFIXES - {f".{name}"}:
+                hint = "is the name of the report missing before it?"
+                yield Problem(f"the {name} report would be the file {path}, which is named as data is", hint=hint)
 
 
 NO_REPORTS = Reports()
