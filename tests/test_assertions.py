@@ -15,6 +15,7 @@ import pytest
 from runner import schema
 from runner.assertions import Answer, UnjudgedError, evaluate, excerpt, problem_with, time_limit
 from runner.assertions.jsons import values_in
+from runner.assertions.likeness import two_digits
 from runner.errors import Place
 from runner.records import Assertion, VerdictRecord
 
@@ -198,6 +199,13 @@ def test_reasons_about_measures_tell_the_number() -> None:
     )
     assert found("levenshtein", "sitting", value="kitten", threshold=2.0) == "it is 3 edits away: got 'sitting'"
     assert "it has 0.66; without 'the', 'on', 'mat'" in found("rouge-n", "the cat sat", value="the cat sat on the mat")
+
+
+@pytest.mark.parametrize(
+    ("score", "told"), [(0.0, "0"), (0.749, "0.74"), (0.29, "0.29"), (0.009, "0.009"), (-0.0123, "-0.012"), (1.0, "1")]
+)
+def test_of_a_likeness_two_digits_are_told_that_tell_something(score: float, told: str) -> None:
+    assert two_digits(score) == told
 
 
 def test_likeness_has_a_score() -> None:

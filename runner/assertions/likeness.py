@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from decimal import ROUND_DOWN, Context
 from typing import TYPE_CHECKING, Final
 
 from runner.assertions.kinds import Answer, Finding, Kind, UnjudgedError, text_of, threshold_of
@@ -49,6 +50,7 @@ def _expected_edits(assertion: Assertion) -> str:
 _LIKENESS: Final = 0.75  # promptfoo's default
 _WORD = re.compile(r"\w+(?:[-.,:/'’]\w+)*|[^\w\s]")  # noqa: RUF001 - or a punctuation mark
 _NAMED_WORDS: Final = 8
+_TWO_DIGITS: Final = Context(prec=2, rounding=ROUND_DOWN)
 
 
 def _rouge(assertion: Assertion, answer: Answer) -> Finding:
@@ -71,8 +73,8 @@ def _words(text: str) -> Counter[str]:
 
 
 def two_digits(score: float) -> str:
-    """Cut, not rounded: 0.749 must not be told as 0.75."""
-    return f"{int(score * 100) / 100:g}"
+    """The first two that tell something, 0.0094 as 0.0094. Cut, not rounded: 0.749 must not be told as 0.75."""
+    return f"{float(_TWO_DIGITS.create_decimal(repr(score))):g}"
 
 
 def _problem_with_words(assertion: Assertion) -> str | None:
