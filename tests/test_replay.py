@@ -126,6 +126,13 @@ def test_a_case_that_is_new_or_asks_something_else_is_an_error_that_names_it(rep
     assert "3 kept" in replay()
 
 
+def test_a_case_whose_row_may_be_torn_is_not_called_new(replay: Replays) -> None:
+    replay.commit()
+    *whole, last = replay.file.read_bytes().splitlines(keepends=True)
+    replay.file.write_bytes(b"".join(whole) + last[:40])
+    assert "the case is new, or its row is among the lines that can't be read" in replay(expect=3)
+
+
 def test_a_case_without_a_row_was_not_called(replay: Replays) -> None:
     replay.write("id,n\na,5\n", "rows.csv")
     replay.commit("model: amazon.nova-lite-v1:0\nprompt: 'Say {{ 10 // (n | int) }}'\ncases: rows.csv\n")

@@ -69,6 +69,7 @@ class Earlier:
         self._whole_drafts = array("Q")  # rows whose verdicts were to come, and came in a later row of the same call
         self._found_damaged = array("Q")  # the numbers of the rows that could not be taken, though the index has them
         self.tidy = True  # neither BOM nor CRLF
+        self.damaged = False  # whether there are lines that can't be read as rows
         self._index()
         self._by_name = _Chains(self._names, map(_UNPAID.__le__, self._kinds))
         self._taken = bytearray(len(self._kinds))  # or found to be damaged when it was to be taken
@@ -95,7 +96,7 @@ class Earlier:
 
     def names(self, case_id: str, repeat: int) -> bool:
         """Whether there is a row of that name, good or not."""
-        return any(True for _ in self._by_name.find(hash((case_id, repeat))))
+        return any(self._kinds[number] != _DAMAGED for number in self._by_name.find(hash((case_id, repeat))))
 
     def sidecars(self, path: str) -> tuple[str, ...]:
         """What the rows of any name, good or not, say that was written to a sidecar, as SHA-256: the last row first."""
@@ -194,7 +195,7 @@ class Earlier:
             row = as_row(stored)
         except ValueError:
             self._kinds[number] = _DAMAGED
-            self._taken[number] = True
+            self._taken[number] = self.damaged = True
             self._found_damaged.append(number)
             return None
         return EarlierRow(number, row, as_stored=row is stored)
@@ -223,6 +224,7 @@ class Earlier:
             except _NOT_A_ROW:
                 self.positions.append(0)
                 name, key, kind = 0, 0, _BLANK if line.isspace() else _DAMAGED
+                self.damaged |= kind == _DAMAGED
             if line.endswith(b"\r\n"):
                 self.tidy = False
             self.offsets.append(offset)

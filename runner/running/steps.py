@@ -92,7 +92,9 @@ class Replay:
         earlier = self._outputs.earlier(case.job.name)
         if earlier.has(case.id, case.repeat):
             return "what it asks has changed"
-        return "its row is in error" if earlier.names(case.id, case.repeat) else "the case is new"
+        if earlier.names(case.id, case.repeat):
+            return "its row is in error"
+        return "the case is new" + (", or its row is among the lines that can't be read" if earlier.damaged else "")
 
 
 class Store:
