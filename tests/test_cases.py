@@ -10,6 +10,7 @@ import pytest
 from runner.cases.loading import load
 from runner.cases.plan import CaseList, Selection
 from runner.cases.rendering import Renderer
+from runner.console import full_name
 from runner.errors import UsageError
 from runner.jobs.job import Overrides
 from runner.records import Case
@@ -94,6 +95,8 @@ def test_choosing(selection: Selection, chosen: str, table: Path) -> None:
 def test_a_filter_may_name_the_row_or_one_of_its_combinations(table: Path) -> None:
     table.write_text(table.read_text() + "\nmatrix: {temperature: [0, 1]}\n")
     assert names(table, selection=Selection(filters=("b",))) == ["b [temperature=0]", "b [temperature=1]"]
+    told = full_name(load([table])[0].job.name, "b [temperature=0]")
+    assert names(table, selection=Selection(filters=(told,))) == ["b [temperature=0]"], "as a run calls it"
     assert names(table, selection=Selection(filters=("*temperature=1]",), limit=2)) == [
         "a [temperature=1]",
         "b [temperature=1]",

@@ -330,6 +330,17 @@ def test_what_is_known_of_a_case_that_was_not_finished_is_told_at_the_end() -> N
     assert list(outcomes.rest()) == []
 
 
+def test_an_error_that_several_cases_share_is_told_once_unless_all_is_wanted() -> None:
+    rows = [row(output=None, error=error("invalid", message), attempts=[]) for message in ("no", "no", "other", "no")]
+    for told, blocks in ((100, ["a", "c"]), (None, list("abcd"))):
+        outcomes = Outcomes(told=told)
+        lines = [line for name, each in zip("abcd", rows, strict=True) for line in outcomes.lines(name, each)]
+        assert [line.split()[1] for line in lines if line.startswith("ERROR")] == blocks
+    beside_a_failure = row(verdict("regex", "b"), error=error("invalid", "no"))
+    outcomes = Outcomes()
+    assert all(list(outcomes.lines("tutor", each)) for each in (rows[0], beside_a_failure)), "there is more to tell"
+
+
 def test_passes_are_told_where_that_is_wanted() -> None:
     outcomes = Outcomes()
     rows = repetitions(PASSED, row(verdict("regex", "b")), PASSED)
@@ -340,18 +351,17 @@ def test_passes_are_told_where_that_is_wanted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("case", "matrix", "name"),
+    ("case", "name"),
     [
-        ("angry", None, "tone [angry]"),
-        ("angry [tone=dry, n=1]", {"tone": "dry", "n": 1}, "tone [angry, tone=dry, n=1]"),
-        ("tone=dry", {"tone": "dry"}, "tone [tone=dry]"),
-        ("a [b]", None, "tone [a [b]]"),
-        ("a [b]", {"tone": "dry"}, "tone [a [b]]"),
-        ("a\nb", None, "tone [a\\nb]"),
+        ("angry", "tone [angry]"),
+        ("angry [tone=dry, n=1]", "tone: angry [tone=dry, n=1]"),
+        ("tone=dry", "tone [tone=dry]"),
+        ("a [b]", "tone: a [b]"),
+        ("a\nb", "tone [a\\nb]"),
     ],
 )
-def test_the_values_of_a_matrix_stand_beside_the_id(case: str, matrix: Any, name: str) -> None:
-    assert full_name("tone", case, matrix=matrix) == name
+def test_a_name_has_the_id_as_it_is(case: str, name: str) -> None:
+    assert full_name("tone", case) == name
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_each_line_of_the_job_with_failures_gets_an_annotation(mixed_rows: Path)
     assert {annotation.name for annotation in found.values()} == {"error"}
     assert found["12"].properties["file"] == "job.yaml"
     assert found["17"].message.splitlines() == [
-        f"mixed [wrong, tone={tone}]: expected output not to contain 'Rome': got 'London, not Rome.'"
+        f"mixed: wrong [tone={tone}]: expected output not to contain 'Rome': got 'London, not Rome.'"
         for tone in ("dry", "warm")
     ]
 

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from runner.words import plural
+
 PROMPTS = Path(__file__).parents[1] / "prompts"
 RED_PIXEL = (PROMPTS / "images" / "red-pixel.png").read_bytes()
 Rows = Callable[..., list[dict[str, Any]]]
@@ -633,7 +635,8 @@ def test_a_signal_stops_in_order_and_keeps_every_row(
     assert len(cut) <= 4, "those that had begun when the signal came"
     assert {row["error"]["code"] for row in cut} <= {"stopped"}
     assert all(row["attempts"][0]["possibly_billed"] for row in cut)
-    assert f"{80 - len(cut)} cases were not reached; the same command goes on" in told
+    cut_short = f", {plural(len(cut), 'case was', 'cases were')} stopped in flight" if cut else ""
+    assert f"{80 - len(cut)} cases were not reached{cut_short}; the same command goes on" in told
     assert not cut or re.search(rf"{len(cut)} calls? may be on the bill without a reply to show for it", told)
     assert "Traceback" not in told
 

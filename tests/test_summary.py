@@ -12,11 +12,13 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from runner import schema
-from runner.console import report_lines, summary_lines
-from runner.errors import ExitCode
+from runner.console import Outcomes, report_lines, stop_lines, summary_lines
+from runner.errors import ExitCode, Place
+from runner.records import Threshold
 from runner.report.rows import Rows
 from runner.running import summary
 from runner.running.summary_json import describe
+from runner.stop import StopReason
 
 SUMMARY = Draft202012Validator(schema.load("summary"))
 USAGE = {"input_tokens": 10, "output_tokens": 5, "cache_read_tokens": 0, "cache_write_tokens": 0}
@@ -53,6 +55,14 @@ def row(status: str, *, index: int = 0, repeat: int = 0, repeats: int = 1, min_p
         "parsed": None,
     }
     return {**made, **more}
+
+
+def error(code: str, message: str) -> dict[str, Any]:
+    return {"code": code, "message": message, "hint": None, "http_status": 400, "request_id": None, "retryable": False}
+
+
+CUT = error("stopped", "the run was stopped before a reply had come")
+DENIED = error("denied", "AccessDeniedException: no")
 
 
 def summed_up(*rows: Any) -> summary.Summary:
@@ -191,6 +201,51 @@ def test_the_first_hundred_cases_that_did_not_pass_are_named() -> None:
     assert (told["failed_cases"], told["error_cases"]) == (250, 250)
 
 
+@pytest.mark.parametrize("stopped", [CUT, DENIED], ids=["cut", "denied"])
+def test_where_a_case_met_the_stop_nothing_is_judged(stopped: dict[str, Any]) -> None:
+    found = summed_up(row("passed"), row("error", index=1, error=stopped))
+    place = Place("job.yaml", 2, 1)
+    found.jobs["job"].wanted = (Threshold(name="pass_rate", comparison=">", limit=0.9, wanted="> 0.9", place=place),)
+    assert found.jobs["job"].thresholds == []
+    assert not found.jobs["job"].has_failed
+    assert describe(found)["jobs"][0]["thresholds"] is None
+    assert any(line.startswith("note: the thresholds of job were not judged: ") for line in summary_lines(found))
+
+
+def test_cases_that_were_cut_are_counted_with_their_cause_and_the_same_command_goes_on() -> None:
+    found = summed_up(
+        row("passed"),
+        row("error", index=1, error=CUT),
+        row("error", index=2, error=DENIED),
+        row("error", index=0, repeat=0, repeats=2, error=CUT, job="other"),
+        row("error", index=0, repeat=1, repeats=2, job="other"),
+        row("passed", index=1, repeats=2, min_pass=2, job="other"),
+    )
+    lines = list(summary_lines(found))
+    assert lines[0] == "5 cases (6 with repetitions): 1 passed, 4 errors (2 stopped in flight)", (
+        "one lacks a repetition"
+    )
+    assert [line for line in lines if line.startswith("ERROR")] == [
+        "ERROR  job [c2]: denied: AccessDeniedException: no",
+        "ERROR  other [c0]: throttled: slow down",
+    ]
+    assert describe(found)["total"]["cut_cases"] == 2
+    found.stopped = StopReason(exit_code=ExitCode.INTERRUPTED, message="interrupted")
+    (told,) = list(stop_lines(found, Outcomes()))[1:]
+    assert told == "2 repetitions were stopped in flight; the same command goes on, and calls none that has its row"
+
+
+def test_cases_in_error_by_one_cause_are_told_in_one_line_with_their_names() -> None:
+    rows = [row("error", index=n) for n in range(500)] + [row("error", index=n, error=DENIED) for n in (500, 501)]
+    lines = list(summary_lines(summed_up(*rows), width=80))
+    at = lines.index("ERROR  500 cases: throttled: slow down")
+    assert lines[at + 1].startswith("       job [c0], job [c1], job [c2], ")
+    assert lines[at + 1].endswith(f" and {500 - lines[at + 1].count('job')} more")
+    assert len(lines[at + 1]) <= 80
+    assert not any(line.startswith("ERROR  job") for line in lines)
+    assert "and 2 more cases that did not pass" in lines, "the first hundred are named"
+
+
 def test_rows_alone_tell_of_no_thresholds_and_miss_no_case() -> None:
     found = summed_up(row("passed"), row("failed", index=1))
     assert found.jobs["job"].thresholds == []
@@ -220,6 +275,15 @@ def test_the_schema_refuses_what_is_no_summary(change: dict[str, Any]) -> None:
     assert not SUMMARY.is_valid({**told, **change})
     told["jobs"][0]["more"] = 1
     assert not SUMMARY.is_valid(told)
+
+
+def test_of_entries_that_no_call_got_to_it_is_told_that_kept_rows_make_none() -> None:
+    made = summed_up(row("passed"))
+    made.unused_replies = ["replies.yaml:1: no call got to the entry `match: sad`"]
+    kept = "note: 1 case was kept and so not called, whatever the replies file says now; --fresh calls every case again"
+    assert kept not in list(summary_lines(made))
+    made.total.kept = 1
+    assert kept in list(summary_lines(made))
 
 
 @pytest.mark.parametrize(

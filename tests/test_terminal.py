@@ -231,7 +231,7 @@ def test_what_is_known_of_a_case_is_told_when_the_run_stops_before_its_end(
     assert "2 repetitions were not reached" in done.stderr
     total = json.loads(done.stdout)["total"]
     counts = {name: count for name, count in total.items() if name.endswith("_cases")}
-    assert counts == {"passed_cases": 1, "failed_cases": 0, "error_cases": 1, "unreached_cases": 0}
+    assert counts == {"passed_cases": 1, "failed_cases": 0, "error_cases": 1, "cut_cases": 1, "unreached_cases": 0}
     assert (total["cases"], total["passed"], total["failed"], total["pending"]) == (6, 3, 1, 2)
 
 
@@ -245,7 +245,7 @@ def test_verdicts_of_the_emulator_in_place_of_a_judge_are_told(bedrock_run: Any,
           - {type: llm-rubric, value: bad}
         """
     )
-    note = "note: 4 verdicts of judges are the local emulator's, which lets everything pass"
+    note = "note: 4 verdicts of judges are the local emulator's: as --replies scripts them, and otherwise a pass"
     assert note in bedrock_run("--local", job).stderr
     assert note in bedrock_run("--replay", job).stderr
     judge = '- {match: "good|bad", reply: "{\\"pass\\": true, \\"score\\": 1, \\"reason\\": \\"r\\"}"}\n'
@@ -365,9 +365,10 @@ def test_at_the_end_each_case_that_did_not_pass_has_a_line(bedrock_run: Any, bed
     lines = bedrock_run(job, env=server.env).stderr.splitlines()
     ends = lines[next(number for number, line in enumerate(lines) if line.startswith("30 cases:")) :]
     listed = [line for line in ends if line.startswith(("FAILED", "ERROR"))]
-    assert [line.split("[")[1].split("]")[0] for line in listed] == [f"c{n}" for n in range(20)]
-    assert listed[3] == "FAILED job [c3] (job.yaml:4): got 'bad'; expected output to equal 'good'"
-    assert listed[4] == "ERROR  job [c4]: invalid: ValidationException: no"
+    shown = ["c4", *(f"c{n}" for n in range(20) if n != 4)]
+    assert [line.split("[")[1].split("]")[0] for line in listed] == shown, "errors come first"
+    assert listed[4] == "FAILED job [c3] (job.yaml:4): got 'bad'; expected output to equal 'good'"
+    assert listed[0] == "ERROR  job [c4]: invalid: ValidationException: no"
     assert "and 10 more cases that did not pass" in ends
 
 

@@ -222,6 +222,9 @@ def test_a_pass_rate_decides_about_failed_cases(bedrock_run: Any, write_job: Any
     assert "held    pass_rate >= 0.95  is 98% (49 of 50 cases)" in done.stderr
     assert "FAILED job [8]" in done.stderr
     assert (summary_of(done)["kept"], summary_of(done)["failed_case_ids"]) == (50, ["8"])  # kept ones count too
+    quiet = bedrock_run("--local", "-q", write_job(job('pass_rate: ">= 0.95"'))).stderr
+    assert quiet.startswith("allowed job [8] (job.yaml:")
+    assert "FAILED" not in quiet
     done = bedrock_run("--local", "--json", write_job(job('pass_rate: "> 99%"')))
     assert done.returncode == 1
     assert "BROKEN  pass_rate > 99%  is 98% (49 of 50 cases) (job.yaml:6)" in done.stderr

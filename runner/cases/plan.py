@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runner import datasets, paths
+from runner import console, datasets, paths
 from runner.datasets import globs
 from runner.datasets.files import DataError, DataSource, format_of
 from runner.errors import Problem
@@ -139,12 +139,17 @@ class CaseList:
         selection = self.selection
         if selection.ids is not None and case_id not in selection.ids:
             return False
-        names = (case_id, row.id)
-        if selection.filters and not any(
-            name == glob or fnmatchcase(name, glob) for glob in selection.filters for name in names
-        ):
+        if selection.filters and not self._is_named(row, case_id):
             return False
         return not selection.tags or bool(selection.tags & (self.job.tags | row.tags))
+
+    def _is_named(self, row: _Row, case_id: str) -> bool:
+        """Whether a filter is or matches its id, with or without the variant, or is what a run calls it."""
+        name = console.full_name(self.job.name, case_id)
+        ids = (case_id, row.id)
+        return any(
+            glob in (name, *ids) or any(fnmatchcase(each, glob) for each in ids) for glob in self.selection.filters
+        )
 
     def rows(self) -> Iterator[_Row]:
         """What `cases:` lists, or the rows of its file. Raises DataError where one can't be read."""

@@ -63,7 +63,8 @@ _STYLES: dict[str, dict[str, Any]] = {
     "patterns",
     metavar="GLOB",
     multiple=True,
-    help="Only cases whose id is this, or matches it as a glob. Repeatable: one match is enough.",
+    help="Only cases whose id, with or without its variant, is this or matches it as a glob, or which a run calls "
+    "so. Repeatable: one match is enough.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Say only what regressed, and the verdict.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell of every case that changed, with whole outputs.")

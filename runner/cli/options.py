@@ -62,7 +62,8 @@ choice_of_cases = together(
         "patterns",
         metavar="GLOB",
         multiple=True,
-        help="Only cases whose id is this, or matches it as a glob. Repeatable: one match is enough.",
+        help="Only cases whose id, with or without its variant, is this or matches it as a glob, or which a run calls "
+        "so. Repeatable: one match is enough.",
     ),
     click.option(
         "--limit",

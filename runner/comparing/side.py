@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from runner.comparing.facts import Facts, facts_of
+from runner.console import full_name
 from runner.records.figures import Figures
 from runner.words import plural
 
@@ -72,4 +73,5 @@ class Side:
 
 
 def _matches(case: CaseResult, pattern: str) -> bool:
-    return any(name == pattern or fnmatchcase(name, pattern) for name in (case.id, case.base_id))
+    ids = (case.id, case.base_id)
+    return pattern in (full_name(case.job, case.id), *ids) or any(fnmatchcase(each, pattern) for each in ids)

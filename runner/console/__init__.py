@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from runner.calling.retry import RetryNotice
+    from runner.console.failures import Told
     from runner.errors import FailureCode
     from runner.records import Case, Message, Reply, Row
     from runner.running.summary import Summary
@@ -128,30 +129,36 @@ class Console:
 
 
 class Quiet(Console):
-    """`-q`: only what failed, a line each, and why a run stopped."""
+    """`-q`: only what failed, a line each, and why a run stopped. A failure that the job's pass_rate may allow is told
+    in the end, when that is known.
+    """
 
     def __init__(self) -> None:
         self._outcomes = Outcomes(short=True)
+        self._held: list[tuple[str, Told]] = []  # by name of the job
 
     def finished(self, case: Case, row: Row) -> None:
-        self._tell(case, row)
+        told = self._outcomes.add(case_name(case), row)
+        if told is None or told.passed:
+            return
+        if told.failed and any(threshold.name == "pass_rate" for threshold in case.job.thresholds):
+            self._held += [(case.job.name, told)] if len(self._held) < MOST_TOLD else []
+        else:
+            _say_all(self._outcomes.tell(told))
 
-    def kept(self, case: Case, row: Row) -> None:
-        self._tell(case, row)
-
-    def _tell(self, case: Case, row: Row, *, passed: bool = False) -> None:
-        _say_all(self._outcomes.lines(case_name(case), row, passed=passed))
+    kept = finished
 
     def end(self, summary: Summary) -> None:
+        for job, told in self._held:
+            _say_all(self._outcomes.tell(told.allowed() if job in summary.tolerant_jobs else told))
         _say_all(self._outcomes.rest())
         _say_all((*broken_lines(summary), *tolerance_lines(summary), *stop_lines(summary, self._outcomes)))
 
 
-class Plain(Quiet):
+class Plain(Console):
     """For pipes and CI: a block for each case that failed or erred, progress now and then, a summary."""
 
     def __init__(self, summary: Summary, *, verbose: bool, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__()
         self._outcomes = Outcomes(told=None if verbose else MOST_TOLD)
         self._summary = summary
         self._verbose = verbose
@@ -171,6 +178,12 @@ class Plain(Quiet):
     def finished(self, case: Case, row: Row) -> None:
         self._tell(case, row, passed=self._verbose)
         self._tell_progress()
+
+    def kept(self, case: Case, row: Row) -> None:
+        self._tell(case, row)
+
+    def _tell(self, case: Case, row: Row, *, passed: bool = False) -> None:
+        _say_all(self._outcomes.lines(case_name(case), row, passed=passed))
 
     def _tell_progress(self, more: str = "") -> None:
         if self._clock() - self._told_at >= _PROGRESS_SECONDS:

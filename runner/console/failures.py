@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from runner.console.text import cells, cut, one_line
-from runner.errors import FailureCode
-from runner.records import matrix_label
 from runner.records.figures import verdict_of_case
-from runner.records.row_facts import attempts_that_failed, failed_assertions, place
+from runner.records.row_facts import attempts_that_failed, failed_assertions, place, was_cut
 from runner.words import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from runner.records import Case, ErrorRecord, Row, Status, VerdictRecord
 
@@ -35,6 +33,8 @@ class Told:
     """What is told of a case. Every line is harmless."""
 
     passed: bool = False
+    failed: bool = False  # and is not in error
+    cause: str = ""  # of an error by which alone others may be in error too
     reason: str = ""  # why, on one line, without the name of the case
     line: int = 1  # of the job file: where the assertion is that failed first, or the case
     short: str  # all in one line
@@ -45,6 +45,10 @@ class Told:
     @property
     def lines(self) -> list[str]:
         return [self.head, *self.body, *map(_hint_line, self.hints)]
+
+    def allowed(self) -> Told:
+        """The same of a case that failed where its job's thresholds allow it."""
+        return replace(self, short=self.short.replace("FAILED", "allowed", 1))
 
 
 def failure_lines(name: str, row: Row) -> list[str]:
@@ -89,6 +93,8 @@ def failure_of(name: str, row: Row) -> Told | None:
     ]
     status = "FAILED" if error is None else "ERROR"
     return Told(
+        failed=error is None,
+        cause=_reason(row) if error and len(findings) == 1 else "",
         short=short_line(status, name, place=None if error else where, reason=_reason(row)),
         reason=cut(_reason(row), _LONGEST_LINE),
         line=_line(row),
@@ -115,7 +121,7 @@ def case_name(case: Case) -> str:
     """What people call a case: its job and, if there may be others, its id."""
     if not case.job.cases and case.matrix is None and case.job.repeat == 1:
         return case.job.name
-    return full_name(case.job.name, case.id, matrix=case.matrix)
+    return full_name(case.job.name, case.id)
 
 
 def call_name(case: Case) -> str:
@@ -123,11 +129,9 @@ def call_name(case: Case) -> str:
     return case_name(case) + (f" #{case.repeat + 1}" if case.job.repeat > 1 else "")
 
 
-def full_name(job: str, case: str, *, matrix: Mapping[str, Any] | None = None) -> str:
-    """`tutor [squares]` or, with the values of a matrix, `tutor [squares, tone=dry]`. In ids these have brackets."""
-    label = matrix_label(matrix or {})
-    base = case.removesuffix(f" [{label}]")
-    return one_line(f"{job} [{case if base == case else f'{base}, {label}'}]")
+def full_name(job: str, case: str) -> str:
+    """`tutor [squares]` or, where the id has brackets itself, as that of a variant has, `tutor: squares [tone=dry]`."""
+    return one_line(f"{job}: {case}" if "[" in case else f"{job} [{case}]")
 
 
 # --- what went wrong -------------------------------------------------------------------------------------------------
@@ -238,7 +242,7 @@ class Repetitions:
 
     def add(self, row: Row) -> None:
         """Count a repetition, unless it was cut by the end of the run: then it is one that was not run."""
-        if _was_cut(row):
+        if was_cut(row):
             return
         self._counts[row["status"]] += 1
         if row["status"] == "passed":
@@ -278,6 +282,8 @@ class Repetitions:
         known = self._reasons.get(status) or next(iter(self._reasons.values()), "")
         reason = f"{count}: {known}" if known else count
         return Told(
+            failed=status == "failed",
+            cause=known if status == "error" and len(self._findings) == 1 else "",
             short=short_line(word, self._name, place=where, reason=reason),
             reason=cut(reason, _LONGEST_LINE),
             line=line,
@@ -303,11 +309,6 @@ class Repetitions:
                 before = finding.details
             if len(findings) > _MOST_DIFFERENT:
                 yield "and in other ways, which their rows tell"
-
-
-def _was_cut(row: Row) -> bool:
-    """Whether a row is in error because the run stopped, of which more is told than of any case."""
-    return row["error"] is not None and row["error"]["code"] == FailureCode.STOPPED
 
 
 # --- an assertion, written ------------------------------------------------------------------------------------------
@@ -362,12 +363,14 @@ def _hint_line(hint: str) -> str:
 class Outcomes:
     """What to say of cases as their rows come: a block each or, `short`, a line.
 
-    A case that is run several times is told of when its last repetition has finished. A hint is given once; after
+    A case that is run several times is told of when its last repetition has finished. A hint is given once, and so is
+    the block of an error that several cases share, unless all are to be `told`: the end of the run names them. After
     `told` cases that did not pass, others are counted.
     """
 
     def __init__(self, *, told: int | None = MOST_TOLD, short: bool = False) -> None:
         self.hinted: set[str] = set()
+        self._causes: set[str] = set()  # of errors that were told
         self._left = told
         self._short = short
         self._open: dict[tuple[str, str], Repetitions] = {}  # cases of which repetitions are still to come
@@ -377,7 +380,7 @@ class Outcomes:
         if row["repeats"] == 1:
             if row["status"] == "passed":
                 return Told(passed=True, short=f"passed {name}", head=f"passed {name}")
-            return None if _was_cut(row) else failure_of(name, row)
+            return None if was_cut(row) else failure_of(name, row)
         key = row["job"], row["case"]
         repetitions = self._open.get(key) or self._open.setdefault(key, Repetitions(name, row))
         repetitions.add(row)
@@ -404,7 +407,7 @@ class Outcomes:
         if told.passed:
             yield told.short
             return
-        if self._left == 0:
+        if self._left == 0 or (told.cause in self._causes and not self._short):
             return
         yield from [told.short] if self._short else [told.head, *told.body]
         for hint in told.hints:
@@ -412,6 +415,8 @@ class Outcomes:
                 self.hinted.add(hint)
                 yield _hint_line(hint)
         if self._left is not None:
+            if told.cause:
+                self._causes.add(told.cause)
             self._left -= 1
             if self._left == 0:
                 yield "more cases that did not pass are only counted; their rows tell why, as does -v"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import islice
-from typing import TYPE_CHECKING
+from collections import Counter
+from itertools import accumulate, islice
+from typing import TYPE_CHECKING, NamedTuple
 
 from runner.console.failures import Outcomes, brief, full_name, short_line
 from runner.console.text import cells, cut, duration, latency, one_line, spent
@@ -11,15 +12,16 @@ from runner.errors import ExitCode
 from runner.words import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from runner.records import Row
     from runner.records.figures import Figures
-    from runner.running.summary import JobSummary, Summary, Tally
+    from runner.running.summary import JobSummary, NotPassed, Summary, Tally
     from runner.thresholds import ThresholdVerdict
 
 _LISTED = 20  # cases that did not pass, and variants
 _NAMED_MODELS = 5  # of those without a known price
+_INDENT = " " * len("ERROR  ")
 _LOG_WIDTH = 160  # of a line about one of them, where there is no terminal
 
 
@@ -35,7 +37,7 @@ def report_lines(rows: Iterable[Row], summary: Summary, *, width: int | None = N
 def _row_name(row: Row, job: JobSummary) -> str:
     if job.unnamed:
         return one_line(job.name)
-    return full_name(job.name, row["case"], matrix=row["matrix"])
+    return full_name(job.name, row["case"])
 
 
 def progress(summary: Summary) -> str:
@@ -80,7 +82,7 @@ def _what_was_done(summary: Summary, width: int | None, *, names_cases: bool) ->
         yield from _variants(job, width)
         yield from _thresholds(job)
     if names_cases:
-        yield from (cut(line, width or _LOG_WIDTH) for line in _not_passed(summary))
+        yield from (cut(line, width or _LOG_WIDTH) for line in _not_passed(summary, width or _LOG_WIDTH))
     yield from _notes(summary)
     yield from _files(summary)
 
@@ -176,29 +178,65 @@ def broken_line(job: str, verdict: ThresholdVerdict) -> str:
 # --- what did not pass -----------------------------------------------------------------------------------------------
 
 
-def _not_passed(summary: Summary) -> Iterator[str]:
-    """A line for each case that did not pass, since what was told of them may be far up."""
+class _Listed(NamedTuple):
+    """What is told of one case that failed, or of all cases that are in error by one cause."""
+
+    lines: tuple[str, ...]
+    cases: int
+
+
+def _not_passed(summary: Summary, width: int) -> Iterator[str]:
+    """A line for each case that failed and for each cause of errors, since what was told of them may be far up."""
     if summary.total.cases == 1:
         return
-    lines = [line for job in summary.jobs.values() for line in _lines_of(job)]
-    yield from lines[:_LISTED]
-    found = sum(job.failed_cases + job.cases_in_error for job in summary.jobs.values())
-    if found > _LISTED and lines:
-        yield f"and {plural(found - min(len(lines), _LISTED), 'more case')} that did not pass"
+    entries = [*_errors(summary, width), *_failed(summary)]
+    listed = entries[:_LISTED]
+    for entry in listed:
+        yield from entry.lines
+    found = sum(job.failed_cases + job.causes.total() for job in summary.jobs.values())
+    more = found - sum(entry.cases for entry in listed)
+    if more and entries:
+        yield f"and {plural(more, 'more case')} that did not pass"
 
 
-def _lines_of(job: JobSummary) -> Iterator[str]:
-    failed = "allowed" if job.tolerates_failures else "FAILED"  # so that nobody looks here for what is wrong
-    statuses = {**dict.fromkeys(job.failed, failed), **dict.fromkeys(job.in_error, "ERROR")}
-    for case in sorted((*job.failed.values(), *job.in_error.values()), key=lambda case: case.index):
-        if not case.stopped:
-            name = one_line(job.name) if job.unnamed else full_name(job.name, case.case, matrix=case.matrix)
-            status = statuses[case.case]
-            place = None if status == "ERROR" else f"{case.path}:{case.line}"
+def _failed(summary: Summary) -> Iterator[_Listed]:
+    for job in summary.jobs.values():
+        status = "allowed" if job.tolerates_failures else "FAILED"  # so that nobody looks here for what is wrong
+        for case in sorted(job.failed.values(), key=lambda case: case.index):
             reason = brief(expected=case.expected, actual=case.actual, reason=case.reason)
-            if status != "ERROR" and job.repeat > 1:
+            if job.repeat > 1:
                 reason = f"{job.failures(case):,} of {job.repeat:,} failed: {reason}"
-            yield short_line(status, name, place=place, reason=reason)
+            name, place = _case_name(job, case), f"{case.path}:{case.line}"
+            yield _Listed((short_line(status, name, place=place, reason=reason),), 1)
+
+
+def _errors(summary: Summary, width: int) -> Iterator[_Listed]:
+    names: dict[str, list[str]] = {}
+    causes: Counter[str] = Counter()
+    for job in summary.jobs.values():
+        causes += job.causes
+        for case in sorted(job.in_error.values(), key=lambda case: case.index):
+            if not case.stopped:
+                names.setdefault(case.reason, []).append(_case_name(job, case))
+    for cause, (first, *others) in names.items():
+        count = max(causes[cause], 1 + len(others))
+        if count == 1:
+            yield _Listed((short_line("ERROR", first, place=None, reason=cause),), 1)
+        else:
+            head = short_line("ERROR", plural(count, "case"), place=None, reason=cause)
+            yield _Listed((head, _INDENT + _enumerated([first, *others], count, width=width - len(_INDENT))), count)
+
+
+def _enumerated(names: Sequence[str], count: int, *, width: int) -> str:
+    """As many of the names, of `count` that there are, as have room in a line, but always one."""
+    room = width - len(f" and {count:,} more")
+    ends = accumulate(len(name) + len(", ") for name in names)
+    told = max(1, sum(end <= room for end in ends))
+    return ", ".join(names[:told]) + (f" and {count - told:,} more" if count > told else "")
+
+
+def _case_name(job: JobSummary, case: NotPassed) -> str:
+    return one_line(job.name) if job.unnamed else full_name(job.name, case.case)
 
 
 # --- notes -----------------------------------------------------------------------------------------------------------
@@ -219,7 +257,7 @@ def _notes(summary: Summary) -> Iterator[str]:
         yield f"note: {cut} cut at max_tokens; to raise inference.max_tokens asks anew, so it calls every case again"
     if summary.judged_locally:
         verdicts = plural(summary.judged_locally, "verdict of a judge is", "verdicts of judges are")
-        yield f"note: {verdicts} the local emulator's, which lets everything pass unless --replies says otherwise"
+        yield f"note: {verdicts} the local emulator's: as --replies scripts them, and otherwise a pass"
     if summary.kept_local:
         yield f"note: {plural(summary.kept_local, 'kept row is', 'kept rows are')} the local emulator's, not a model's"
     if summary.edited_sidecars:
@@ -229,20 +267,27 @@ def _notes(summary: Summary) -> Iterator[str]:
         yield f"the sidecar {path!r} was not written: a file appeared there; move it, and run the same command again"
     if len(summary.unwritten_sidecars) > _LISTED:
         yield f"and {len(summary.unwritten_sidecars) - _LISTED:,} sidecars more"
-    yield from (f"note: {entry}" for entry in summary.unused_replies)
+    yield from _unused_replies(summary)
     if (total.possibly_billed or summary.lost_calls) and not summary.endpoint_is_local:
         lost = plural(total.possibly_billed + summary.lost_calls, "call")
         yield f"note: {lost} may be on the bill without a reply to show for it"
     yield from tolerance_lines(summary)
 
 
+def _unused_replies(summary: Summary) -> Iterator[str]:
+    yield from (f"note: {entry}" for entry in summary.unused_replies)
+    if summary.unused_replies and summary.total.kept:
+        why = plural(summary.total.kept, "case was kept and so not", "cases were kept and so not")
+        yield f"note: {why} called, whatever the replies file says now; --fresh calls every case again"
+
+
 def _notes_on_verdicts(job: JobSummary) -> Iterator[str]:
     """What decided, where it was not simply that every case must pass."""
     if job.tally.failed and not job.failed_cases and not job.cases_in_error:
         yield f"note: every case of {job.name} passed at least {job.min_pass} of {job.repeat} times, as min_pass asks"
-    if job.wanted and not job.complete:
-        missing = plural(job.tally.pending, f"{job.unit} was", f"{job.unit}s were")
-        yield f"note: the thresholds of {job.name} were not judged: {missing} not reached"
+    if job.wanted and not job.settled:
+        why = ", ".join(_unsettled(job.tally, unit=job.unit)) or "the run was stopped"
+        yield f"note: the thresholds of {job.name} were not judged: {why}"
     elif job.wanted and job.partial:
         yield f"note: the thresholds of {job.name} were judged by the cases that were chosen alone"
 
@@ -264,9 +309,16 @@ def stop_lines(summary: Summary, outcomes: Outcomes) -> Iterator[str]:
     yield one_line(f"stopped: {stopped.message}")
     if stopped.hint and stopped.hint not in outcomes.hinted:
         yield one_line(f"hint: {stopped.hint}")
-    if summary.total.pending:
-        pending = plural(summary.total.pending, f"{summary.unit} was", f"{summary.unit}s were")
-        yield f"{pending} not reached; {_how_to_go_on(summary)}"
+    if not summary.settled:
+        unsettled = ", ".join(_unsettled(summary.total, unit=summary.unit))
+        yield "; ".join(filter(None, (unsettled, _how_to_go_on(summary))))
+
+
+def _unsettled(tally: Tally, *, unit: str) -> Iterator[str]:
+    """What has come to no end, since the run ended."""
+    for count, what in ((tally.pending, "not reached"), (tally.cut, "stopped in flight")):
+        if count:
+            yield f"{plural(count, f'{unit} was', f'{unit}s were')} {what}"
 
 
 def _how_to_go_on(summary: Summary) -> str:
@@ -293,10 +345,11 @@ def number_of_cases(summary: Summary) -> str:
 def outcomes(run: Summary | JobSummary) -> str:
     figures = run.figures
     errors = "error" if figures.errors == 1 else "errors"
+    cut = f" ({run.cut_cases:,} stopped in flight)" if run.cut_cases else ""
     named = (
         (figures.passed, "passed"),
         (figures.failed, "failed"),
-        (figures.errors, errors),
+        (figures.errors, f"{errors}{cut}"),
         (run.pending_cases, "not run"),
     )
     return ", ".join(f"{count:,} {name}" for count, name in named if count)

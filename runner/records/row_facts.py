@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from runner.errors import FailureCode
 from runner.records import paid_for
 
 if TYPE_CHECKING:
@@ -33,6 +34,11 @@ def request_id(row: Row) -> str | None:
 
 def failed_assertions(row: Row) -> list[VerdictRecord]:
     return [verdict for verdict in row["assertions"] if not verdict["passed"]]
+
+
+def was_cut(row: Row) -> bool:
+    """Whether a row is in error because the run stopped, of which more is told than of any case."""
+    return row["error"] is not None and row["error"]["code"] == FailureCode.STOPPED
 
 
 def attempts_that_failed(row: Row) -> Sequence[AttemptRecord]:

@@ -55,7 +55,7 @@ def _verdict(summary: Summary, figures: Figures) -> str:
     failed = figures.failed - tolerated
     bad = [
         f"{failed:,} failed" if failed else "",
-        f"{figures.errors:,} in error" if figures.errors else "",
+        f"{figures.errors:,} in error{_of_them_cut(summary)}" if figures.errors else "",
         f"{pending:,} not reached" if pending else "",
         f"{plural(thresholds, 'threshold')} not held" if thresholds else "",
     ]
@@ -74,6 +74,10 @@ def _verdict(summary: Summary, figures: Figures) -> str:
         kept = plural(summary.total.kept, "row was", "rows were")
         lines.append(f"\n{kept} kept from earlier runs; cost and latency are those of their calls.\n")
     return "".join(lines)
+
+
+def _of_them_cut(summary: Summary) -> str:
+    return f" ({summary.cut_cases:,} stopped in flight)" if summary.cut_cases else ""
 
 
 def _cells(figures: Figures) -> tuple[str, ...]:

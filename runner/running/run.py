@@ -285,7 +285,7 @@ def _engine(run: _Run, bedrock: Bedrock, stop: Stop, sidecars: Sidecars) -> Engi
 def _why_stopped(stop: Stop, summary: Summary) -> StopReason | None:
     """Why not every case has its row; None if all have."""
     if stop.reason is not None:
-        return None if stop.reason.moot_when_done and summary.complete else stop.reason
+        return None if stop.reason.moot_when_done and summary.complete and not summary.total.cut else stop.reason
     return None if summary.complete else _FEWER_ROWS
 
 

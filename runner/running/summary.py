@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from runner.errors import ExitCode, FailureCode, refused_for_tokens
 from runner.records import Made, matrix_label
 from runner.records.figures import Figures, Spending, verdict_of_case
-from runner.records.row_facts import failed_assertions, verdicts_of_local_judge
+from runner.records.row_facts import failed_assertions, verdicts_of_local_judge, was_cut
 from runner.thresholds import judge
 
 if TYPE_CHECKING:
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     from runner.thresholds import ThresholdVerdict
 
 
-NAMED_CASES = 100  # of those of a job that failed, and of those in error
+NAMED_CASES = 100  # of those of a job that failed, of those in error, and causes of errors
 _REASON = 300  # characters of a reason that are kept
+_STOPS = frozenset(code for code in FailureCode if code is FailureCode.STOPPED or code.concerns_account)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,6 +36,7 @@ class Tally(Spending):
     passed: int = 0
     failed: int = 0
     errors: int = 0
+    cut: int = 0  # of the errors: stopped in flight by the end of the run
     unasked: int = 0  # of the errors: nothing was called, since the case cannot be asked
     calls: int = 0  # attempts
     repairs: int = 0  # of the calls, those that were to repair kept replies
@@ -82,6 +85,7 @@ class Tally(Spending):
                 self.failed += 1
             case "error":
                 self.errors += 1
+                self.cut += was_cut(row)
                 self.unasked += made.earlier is None and not row["attempts"]
         self.cases = max(self.cases, self.done)  # rows may have been added to a file of cases meanwhile
         for attempts in made.calls:
@@ -111,7 +115,6 @@ class NotPassed:
     """A case that failed or is in error, as far as a line about it needs it."""
 
     case: str
-    matrix: dict[str, Any] | None
     path: str  # where the assertion is that failed first, or the case
     line: int
     reason: str
@@ -137,9 +140,11 @@ class JobSummary:
     variants: dict[str, Figures] = field(default_factory=dict)  # by the values of the matrix, as `model=a, tone=dry`
     failed: dict[str, NotPassed] = field(default_factory=dict)  # by id: the first of the cases that failed
     in_error: dict[str, NotPassed] = field(default_factory=dict)
+    causes: Counter[str] = field(default_factory=Counter)  # of errors, and how many cases each was the first for
+    _met_stop: bool = False  # whether a case met what stopped the run, or was cut by it
     _figures: Figures = field(default_factory=Figures)  # of the cases of no variant
-    # By index of the case: how many of its repetitions passed, failed and are in error, 16 bits each. Of cases of which
-    # more are to come, or of which is told how many passed: most are soon gone.
+    # By index of the case: how many of its repetitions passed, failed and are in error, and how many of these were cut,
+    # 16 bits each. Of cases of which more are to come, or of which is told how many passed: most are soon gone.
     _repetitions: dict[int, int] = field(default_factory=dict)
 
     def add(self, made: Made) -> None:
@@ -151,6 +156,7 @@ class JobSummary:
         before, after = self._count(row)
         figures.move(before, after)
         self._remember(row, after)
+        self._met_stop |= row["error"] is not None and row["error"]["code"] in _STOPS
         self._forget(row)
 
     @property
@@ -180,10 +186,15 @@ class JobSummary:
         return self.tally.pending == 0
 
     @property
+    def settled(self) -> bool:
+        """Whether every case was run to its end: none is missing, and none met the stop of the run."""
+        return self.complete and not self._met_stop
+
+    @property
     def thresholds(self) -> list[ThresholdVerdict]:
-        """Every threshold with what was found; none as long as cases are missing, since then nobody can know."""
+        """Every threshold with what was found; none unless all is settled, since then nobody can know."""
         figures = self.figures
-        return [judge(threshold, figures) for threshold in self.wanted] if self.complete else []
+        return [judge(threshold, figures) for threshold in self.wanted] if self.settled else []
 
     @property
     def broken_thresholds(self) -> list[ThresholdVerdict]:
@@ -204,9 +215,14 @@ class JobSummary:
         return sum(part.errors for part in self._parts())
 
     @property
+    def cut_cases(self) -> int:
+        """Of those, the ones that are in error for no other reason than that the run stopped in the middle of them."""
+        return self.cases_in_error - self.causes.total()
+
+    @property
     def tolerates_failures(self) -> bool:
         """Whether cases failed, but no more than its thresholds allow."""
-        return bool(self.failed_cases and self.judged_by_pass_rate and self.complete and not self.broken_thresholds)
+        return bool(self.failed_cases and self.judged_by_pass_rate and self.settled and not self.broken_thresholds)
 
     @property
     def has_failed(self) -> bool:
@@ -225,26 +241,26 @@ class JobSummary:
         if row["repeats"] == 1:
             return None, row["status"]
         before = self._status(row) if row["index"] in self._repetitions else None
-        one = {"passed": 1, "failed": 1 << 16, "error": 1 << 32}[row["status"]]
+        one = {"passed": 1, "failed": 1 << 16, "error": (1 << 32) + (was_cut(row) << 48)}[row["status"]]
         self._repetitions[row["index"]] = self._repetitions.get(row["index"], 0) + one
         return before, self._status(row)
 
     def _status(self, row: Row) -> Status:
         """Of the row's case, as its repetitions make it so far."""
-        passed, failed, errors = self._counts(row["index"])
+        passed, failed, errors, _ = self._counts(row["index"])
         return verdict_of_case(
             passed=passed, failed=failed, errors=errors, repeats=row["repeats"], min_pass=row["min_pass"]
         )
 
-    def _counts(self, index: int) -> tuple[int, int, int]:
-        """How many repetitions of a case passed, failed and are in error."""
+    def _counts(self, index: int) -> tuple[int, int, int, int]:
+        """How many repetitions of a case passed, failed and are in error, and how many of the last were cut."""
         counts = self._repetitions.get(index, 0)
-        return counts & 0xFFFF, counts >> 16 & 0xFFFF, counts >> 32
+        return counts & 0xFFFF, counts >> 16 & 0xFFFF, counts >> 32 & 0xFFFF, counts >> 48
 
     def _forget(self, row: Row) -> None:
         """Keep no counts of a case of which all repetitions are known and nothing more is told."""
         named = row["case"] in self.failed or row["case"] in self.in_error
-        if not named and sum(self._counts(row["index"])) >= self.repeat:
+        if not named and sum(self._counts(row["index"])[:3]) >= self.repeat:
             self._repetitions.pop(row["index"], None)
 
     def _remember(self, row: Row, status: Status) -> None:
@@ -252,9 +268,21 @@ class JobSummary:
         if status != "failed":
             self.failed.pop(row["case"], None)
         if row["status"] == status != "passed":
-            kept = self.failed if status == "failed" else self.in_error
-            if len(kept) < NAMED_CASES:
-                kept.setdefault(row["case"], _not_passed(row))
+            kept, known = (self.failed if status == "failed" else self.in_error), _not_passed(row)
+            if row["case"] in kept:
+                if kept[row["case"]].stopped:  # any other reason tells more
+                    kept[row["case"]] = known
+            elif len(kept) < NAMED_CASES:
+                kept[row["case"]] = known
+            if status == "error" and self._is_first_error(row):
+                self.causes[known.reason if known.reason in self.causes or len(self.causes) < NAMED_CASES else ""] += 1
+
+    def _is_first_error(self, row: Row) -> bool:
+        """Whether a row in error is the first of its case, but for those that were cut."""
+        if row["repeats"] == 1:
+            return not was_cut(row)
+        _, _, errors, cut = self._counts(row["index"])
+        return not was_cut(row) and errors - cut == 1
 
 
 @dataclass(slots=True, kw_only=True)
@@ -312,6 +340,16 @@ class Summary:
         return self.total.pending == 0
 
     @property
+    def settled(self) -> bool:
+        """Whether every case was run to its end."""
+        return self.complete and all(job.settled for job in self.jobs.values())
+
+    @property
+    def cut_cases(self) -> int:
+        """How many cases are in error for no other reason than that the run stopped in the middle of them."""
+        return sum(job.cut_cases for job in self.jobs.values())
+
+    @property
     def tolerant_jobs(self) -> frozenset[str]:
         """The names of the jobs in which cases failed, but no more than the thresholds allow."""
         return frozenset(job.name for job in self.jobs.values() if job.tolerates_failures)
@@ -367,12 +405,11 @@ def _not_passed(row: Row) -> NotPassed:
         line, reason, expected, actual = first["line"], first["reason"], first["expected"], first["actual"]
     return NotPassed(
         case=row["case"],
-        matrix=row["matrix"],
         path=source["path"],
         line=line,
         reason=reason[:_REASON],
         expected=expected[:_REASON],
         actual=actual and actual[:_REASON],
         index=row["index"],
-        stopped=error is not None and error["code"] == FailureCode.STOPPED,
+        stopped=was_cut(row),
     )

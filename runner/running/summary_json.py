@@ -49,7 +49,7 @@ def _job(job: JobSummary, *, replay: bool) -> dict[str, Any]:
         "error_case_ids": _ids(job.in_error),
         **_tally(job.tally, replay=replay),
         **_latencies(figures),
-        "thresholds": [_threshold(verdict) for verdict in job.thresholds] if job.complete else None,
+        "thresholds": [_threshold(verdict) for verdict in job.thresholds] if job.settled else None,
         "variants": [{"variant": label, **_variant(of_variant)} for label, of_variant in job.variants.items()],
     }
 
@@ -61,6 +61,7 @@ def _cases(run: Summary | JobSummary) -> dict[str, int]:
         "passed_cases": figures.passed,
         "failed_cases": figures.failed,
         "error_cases": figures.errors,
+        "cut_cases": run.cut_cases,
         "unreached_cases": run.pending_cases,
     }
 
