@@ -9,13 +9,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from runner.errors import ExitCode, SignalledError, StoppedError
+from runner.errors import ExitCode, FailureCode, SignalledError, StoppedError
+from runner.paths import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-    from runner.errors import CallError
+    from runner.errors import CallError, Place
+    from runner.records import Job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,13 +31,19 @@ class StopReason:
     exit_code: ExitCode
     message: str
     hint: str | None = None
+    place: Place | None = None  # in a job file, where that is what has to be mended
     cuts_calls: bool = False
     moot_when_done: bool = False
 
 
-def account_stop(error: CallError) -> StopReason:
-    """The stop for a failure that every other call would meet too."""
-    return StopReason(exit_code=ExitCode.STOPPED, message=f"{error.code.value}: {error.message}", hint=error.hint)
+def account_stop(error: CallError, job: Job | None = None) -> StopReason:
+    """The stop for a failure that every other call would meet too, or every other one to the model of `job`."""
+    message = f"{error.code.value}: {error.message}"
+    if job is None or error.code is FailureCode.CREDENTIALS:
+        return StopReason(exit_code=ExitCode.STOPPED, message=message, hint=error.hint)
+    place = replace(job.model_place, path=shown(job.path))
+    about = f"model {job.model} of {job.name}, {place.path}:{place.line}"
+    return StopReason(exit_code=ExitCode.STOPPED, message=f"{message} ({about})", hint=error.hint, place=place)
 
 
 class Stop:
@@ -57,7 +65,7 @@ class Stop:
                 self._at_once.set()
         elif reason.cuts_calls:
             both = f"{reason.message}, after: {self.reason.message}"
-            self.reason = replace(reason, message=both, hint=self.reason.hint)
+            self.reason = replace(reason, message=both, hint=self.reason.hint, place=self.reason.place)
         if not self._requested.is_set():
             self._requested.set()
             for callback in self._callbacks:

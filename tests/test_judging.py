@@ -121,6 +121,8 @@ def test_a_judge_is_tried_again_as_any_call_is(judged: Judged) -> None:
 def test_a_judge_that_the_account_may_not_call_stops_the_run_and_keeps_the_reply(judged: Judged) -> None:
     done = judged.run(judged.job, env=judged.server("fault: denied").env)
     assert done.returncode == 4, done.stderr
+    assert "(model amazon.nova-lite-v1:0 of job, job.yaml:4)" in done.stderr, "where the judge is named"
+    assert done.stderr.endswith("\nthe same command goes on, and calls none that has its row\n")
     assert judged.row()["output"] == "A square has four sides."
     again = judged.server()
     assert judged.run(judged.job, env=again.env).returncode == 0

@@ -141,6 +141,21 @@ def test_a_quota_for_the_day_that_is_used_up_stops_the_run(runs: Runs, bedrock: 
     runs.goes_on(bedrock(), cases=200, done=30)
 
 
+def test_a_model_that_cannot_be_called_is_named_with_its_line(runs: Runs, bedrock: Any) -> None:
+    unknown = "error: ValidationException, status: 400, message: The provided model identifier is invalid."
+    server = bedrock(f"- {{match: '', model: amazon.nova-pro*, {unknown}}}\n")
+    for job, more in (("one", ""), ("other", "  - amazon.nova-pro-v1:0\n")):
+        text = f"matrix:\n model:\n  - amazon.nova-lite-v1:0\n{more}prompt: hello\n"
+        (runs.folder / f"{job}.yaml").write_text(text)
+    done = runs.run("one.yaml", "other.yaml", "--json", env={**server.env, "GITHUB_ACTIONS": "true"})
+    assert done.returncode == 4, done.stderr
+    about = "(model amazon.nova-pro-v1:0 of other, other.yaml:4)"
+    stopped = json.loads(done.stdout)["stopped"]["message"]
+    assert stopped == f"not_found: ValidationException: The provided model identifier is invalid. {about}"
+    assert f"\nstopped: {stopped}\n" in done.stderr
+    assert f"::error file=other.yaml,line=4,title=bedrock-run::the run stopped: {stopped}\n" in done.stderr
+
+
 def test_a_needlessly_large_max_tokens_is_told_with_the_figure_that_would_do(runs: Runs, bedrock: Any) -> None:
     runs.write(30, "inference: {max_tokens: 4000}\n")
     server = bedrock("- {match: '', reply: a reply of some words}\n", latency=0.2, tokens_per_minute=120_000, burst=5)

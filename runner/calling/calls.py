@@ -83,7 +83,7 @@ class LimitedCalls:
             )
         except CallError as error:
             if error.code.concerns_account:  # at once, before another case begins
-                self._stop.request(account_stop(error))
+                self._stop.request(account_stop(error, case.job))
             raise
 
     def _key(self, job: Job) -> _Key:

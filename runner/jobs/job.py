@@ -175,6 +175,7 @@ class _Builder:
         of_variant = replace(
             job,
             model=model,
+            model_place=self._model_place(model),
             api=resolved_api(self._data.get("api", "auto"), model, body=job.body is not None),
             inference=_inference({**self._data.get("inference", {}), **settings}),
             vars={**job.vars, **variables},
@@ -192,7 +193,7 @@ class _Builder:
         return Job(
             path=self._document.path,
             place=self._document.place(("name",) if "name" in data else ()),
-            model_place=self._document.place(("model",) if "model" in data else ("matrix", "model")),
+            model_place=self._model_place(model),
             name=overrides.name or data.get("name", self._document.path.stem),
             description=data.get("description", ""),
             tags=frozenset(data.get("tags", ())),
@@ -221,6 +222,16 @@ class _Builder:
             sidecar=self._sidecar(),
             response_schema=self._response_schema_for(model, turns),
         )
+
+    def _model_place(self, model: str) -> Place:
+        """Where a model is written; the start of the file for one that the command line gives."""
+        match self._data:
+            case {"matrix": {"model": [*models]}} if model in models:
+                return self._document.place(("matrix", "model", models.index(model)))
+            case {"model": written} if written == model:
+                return self._document.place(("model",))
+            case _:
+                return self._document.place(())
 
     def _response_schema_for(self, model: str, turns: Sequence[Turn]) -> ResponseSchema | None:
         if self._response_schema is None:

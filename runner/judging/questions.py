@@ -17,7 +17,7 @@ from runner.records import Case, Inference, Message, Rate, Request
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from runner.records import Assertion, Job, Row, VerdictRecord
+    from runner.records import Assertion, AssertionSpec, Job, Row, VerdictRecord
 
 EMBEDDING_MODEL = "amazon.titan-embed-text-v2:0"
 _JUDGE_TOKENS = 1024  # for a reason of some sentences
@@ -99,22 +99,24 @@ def judging_jobs(job: Job) -> Iterator[Job]:
         specs += [spec for case in job.cases for spec in case.assertions]
     judged = [spec for spec in flat(specs) if spec.type in _JUDGED_TYPES]
     for each in jobs_of(job) if judged else ():
-        for model, embeds in dict.fromkeys((_model(each, spec), spec.type == "similar") for spec in judged):
-            yield _judging_job(each, model, embeds=embeds)
+        asking = {(_model(each, spec), spec.type == "similar"): spec for spec in reversed(judged)}
+        yield from (_judging_job(each, spec) for spec in asking.values())
 
 
-def _model(job: Job, assertion: Any) -> str:
+def _model(job: Job, assertion: Assertion | AssertionSpec) -> str:
     """The model of a judged assertion: its own, else the job's for a rubric and a small one for embeddings."""
     return assertion.model or (EMBEDDING_MODEL if assertion.type == "similar" else job.model)
 
 
-def _judging_job(job: Job, model: str, *, embeds: bool) -> Job:
+def _judging_job(job: Job, assertion: Assertion | AssertionSpec) -> Job:
     """The job as it is for calls to a judge: its name, region, retries and timeout, and nothing of what it asks."""
+    model, embeds = _model(job, assertion), assertion.type == "similar"
     facts = models.load().find(model)
     samples = facts is None or "sampling" not in facts.refuses
     return replace(
         job,
         model=model,
+        model_place=job.model_place if model == job.model else assertion.place,
         api=resolved_api("auto", model, body=embeds),
         stream=False,
         inference=Inference(max_tokens=_JUDGE_TOKENS, temperature=0.0 if samples else None),
@@ -125,7 +127,7 @@ def _judging_job(job: Job, model: str, *, embeds: bool) -> Job:
 
 def _cases(case: Case, assertion: Assertion, output: str) -> Iterator[Case]:
     """The calls for a question, each as a case of its own that stands where `case` does."""
-    job = _judging_job(case.job, _model(case.job, assertion), embeds=assertion.type == "similar")
+    job = _judging_job(case.job, assertion)
     for request in _requests(job, assertion, output):
         yield replace(case, job=job, request=request, assertions=())
 

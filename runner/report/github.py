@@ -31,7 +31,10 @@ def write(out: TextIO, rows: Rows, summary: Summary) -> None:
     GitHub's runner reads both streams of a step for them. Raises OSError.
     """
     if summary.stopped:
-        out.write(_command("error", one_line(f"the run stopped: {summary.stopped.message}"), title="bedrock-run"))
+        place = summary.stopped.place
+        where = {"file": in_workspace(place.path), "line": str(place.line)} if place else {}
+        told = one_line(f"the run stopped: {summary.stopped.message}")
+        out.write(_command("error", told, **where, title="bedrock-run"))
     found = _annotations(rows, summary)
     shown = found[: _MOST_SHOWN - bool(summary.stopped)]
     for annotation in shown:
