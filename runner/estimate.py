@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from runner import models
 from runner.bedrock import structured
 from runner.media import formats, tokens
+from runner.models import model_ids
 from runner.records import DiskFile, Image, Usage, exchanges
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ CHARACTERS_PER_TOKEN = tokens.CHARACTERS_PER_TOKEN
 _REPAIR_TOKENS = 200  # of the words with which a reply is to be repaired
 _IMAGE_PATCH = 28  # pixels on each side of what one token covers
 _OTHER_MODELS = models.ImageFacts(edge=1568, tokens=1568)  # of which it is not known how they count
+_NOVA_SIDE = 900  # pixels, to which Amazon Nova scales the longer side of a smaller picture
+_NOVA_MOST = 2665  # tokens, for 1300 by 1300 pixels: AWS names no larger size
 
 
 def worst_case(request: Request, *, model: str) -> list[Usage]:
@@ -63,11 +66,19 @@ def text_tokens(text: str) -> int:
 
 
 def image_tokens(image: Image, model: str) -> int:
-    """Tokens of an image by the size in which it is sent, as the Claude documentation counts them."""
+    """Tokens of an image by the size in which it is sent, as the documentation of Claude or Nova counts them."""
     sent, facts = image.fit or image, models.image_facts(model) or _OTHER_MODELS
+    if model_ids.bare(model).startswith("amazon.nova-"):
+        return _nova_tokens(sent.width, sent.height)
     shrink = min(1.0, facts.edge / max(sent.width, sent.height))
     patches = ceil(sent.width * shrink / _IMAGE_PATCH) * ceil(sent.height * shrink / _IMAGE_PATCH)
     return min(patches, facts.tokens)
+
+
+def _nova_tokens(width: int, height: int) -> int:
+    """A line just above the sizes that the Nova user guide gives ("Image to tokens conversion")."""
+    scale = max(1.0, _NOVA_SIDE / max(width, height))
+    return min(_NOVA_MOST, 250 + ceil(width * height * scale**2 / 700))
 
 
 def file_tokens(file: Image | DiskFile | S3Object, model: str) -> int:
@@ -78,7 +89,7 @@ def file_tokens(file: Image | DiskFile | S3Object, model: str) -> int:
         return file.tokens
     match formats.kind_of(file.media_type):
         case "image":
-            return (models.image_facts(model) or _OTHER_MODELS).tokens
+            return _NOVA_MOST  # which alone takes pictures from there
         case "video":
             return tokens.LONGEST_VIDEO
         case "document":

@@ -601,4 +601,4 @@ def test_tokens_are_estimated_by_pages_characters_and_seconds(folder: Path) -> N
     assert estimated("video: clip.mp4") == 7 * 288
     assert estimated("video: 's3://bucket/clip.mp4'") == 960 * 288
     assert estimated("documents: ['s3://bucket/a.pdf']") > 0
-    assert estimated("images: ['s3://bucket/a.png']") == 1568
+    assert estimated("images: ['s3://bucket/a.png']") == 2665

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -557,7 +558,25 @@ def test_render_prints_what_is_sent_to_the_byte(bedrock_run: Any, bedrock: Any, 
         "temperature": 0,
         "stop_sequences": ["X"],
     }
-    assert request["then"] == [[{"role": "user", "text": "two"}]]
+    assert request["then"] == [[{"role": "user", "content": "two"}]]
+
+
+def test_render_shows_what_later_turns_attach(bedrock_run: Any, write_job: Any, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("of later")
+    job = write_job("api: converse\nturns: [{user: one}, {user: {text: two, documents: [notes.txt]}}]")
+    ((message,),) = json.loads(bedrock_run("render", job).stdout)["then"]
+    assert [*map(list, message["content"])] == [["document"], ["text"]]
+    assert base64.b64decode(message["content"][0]["document"]["source"]["bytes"]) == b"of later"
+
+
+def test_render_goes_on_after_a_case_that_cannot_be_asked(bedrock_run: Any, write_job: Any, tmp_path: Path) -> None:
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "one.png").write_bytes(RED_PIXEL)
+    job = write_job("cases: {glob: '*.png'}\nturns: [{user: {text: x, images: ['{{ file.path }}']}}]")
+    done = bedrock_run("render", job)
+    assert done.returncode == 3
+    assert [json.loads(line)["case"] for line in done.stdout.splitlines()] == ["one.png"]
+    assert "empty.png" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["job", "result", "summary"])

@@ -232,6 +232,13 @@ def test_a_reply_that_does_not_hold_fails_and_says_why(asked: Asked) -> None:
         assert row["assertions"][0]["expected"] == "output to be JSON that holds to `response_schema`"
 
 
+def test_all_that_is_wrong_is_told_since_a_model_repairs_its_reply_once(asked: Asked) -> None:
+    (row,) = asked('{"caption": 5, "people": "x"}')
+    told = row["assertions"][0]["actual"]
+    assert "at /caption: 5 does not fit" in told
+    assert 'at /people: "x" does not fit' in told
+
+
 def test_a_schema_that_takes_too_long_is_an_error_and_not_a_verdict(asked: Asked) -> None:
     reply = "[" * 40 + "]" * 40
     (row,) = asked(reply, schema={"items": {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}})

@@ -62,13 +62,13 @@ def breaches(schema: Any) -> Callable[[Any], str | None]:
     return breaches_of(json.dumps(schema))
 
 
-def breaches_of(schema: str) -> Callable[[Any], str | None]:
-    """As `breaches`, for a schema that is given as JSON."""
-    return partial(_breach, _validator(schema))
+def breaches_of(schema: str, *, most: int = 1) -> Callable[[Any], str | None]:
+    """As `breaches`, for a schema that is given as JSON; tells up to so many breaches, the one that says most first."""
+    return partial(_breach, _validator(schema), most=most)
 
 
-def _breach(validator: Validator, value: Any) -> str | None:
-    from jsonschema.exceptions import UnknownType, best_match
+def _breach(validator: Validator, value: Any, *, most: int) -> str | None:
+    from jsonschema.exceptions import UnknownType, best_match, relevance
     from referencing.exceptions import Unresolvable
 
     try:
@@ -83,8 +83,13 @@ def _breach(validator: Validator, value: Any) -> str | None:
         ) from None
     except UnknownType as error:
         raise UnjudgedError(f"the JSON Schema has an unknown type: {spelled(error.type)}") from None
-    best = best_match(errors)
-    return None if best is None else f"at {pointer(best.absolute_path)}: {_told(best)}"
+    told = []
+    for error in sorted(errors, key=relevance, reverse=True)[:most]:
+        best = best_match([error])  # of what is inside it, where none of several schemas fits
+        assert best is not None
+        told.append(f"at {pointer(best.absolute_path)}: {_told(best)}")
+    more = [f"and {len(errors) - most} more"] if len(errors) > most > 1 else []
+    return "; ".join(told + more) or None
 
 
 _SAYS_ENOUGH: Final = frozenset({"required", "additionalProperties", "dependentRequired"})  # names keys, no values

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Where only JSON begins: beside a value that was found it tells of another, or of one around it, that is not whole.
 _BEGINNING = re.compile(r'\{\s*["}]|\[\s*["{\[]')
+_MOST_BREACHES: Final = 5  # that are told: a model that is to repair its reply has one turn
 _DEEPEST: Final = 100  # levels of lists and objects: rows and reports hold the value
 
 
@@ -97,7 +98,7 @@ def _read(schema: str, output: str, stop_reason: str | None) -> _Read:
         value = _value_of(Answer(output=output, stop_reason=stop_reason))
     except ValueError as error:
         return _Read(f"it is no JSON: {error}" if isinstance(error, jsons.NotJsonError) else str(error))
-    breach = json_schemas.breaches_of(schema)(value)
+    breach = json_schemas.breaches_of(schema, most=_MOST_BREACHES)(value)
     return _Read(None, value) if breach is None else _Read(breach)
 
 

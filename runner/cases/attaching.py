@@ -109,7 +109,12 @@ def _fitted(image: Image, *, limits: media.Limits, job: Job) -> Image:
     fit = media.plan(image, limits)
     if fit is None:
         return image
-    only_for_the_model = job.images.max_edge is None and media.plan(image, replace(limits, max_edge=None)) is None
+    facts = models.image_facts(job.model)
+    only_for_the_model = (
+        facts is not None
+        and limits.max_edge == facts.edge
+        and media.plan(image, replace(limits, max_edge=None)) is None
+    )
     return replace(image, fit=replace(fit, asks_the_same=only_for_the_model))
 
 

@@ -74,14 +74,23 @@ def _faults_told(faults: Iterable[Problem]) -> Iterator[str]:
 @options.job_files
 @options.choice_of_cases
 def render(jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], **given: Any) -> int:
-    """Print the exact requests as JSONL; sends nothing."""
+    """Print the exact requests as JSONL; sends nothing.
+
+    Cases that cannot be asked are told, and make the exit code 3.
+    """
     import json
 
     from runner.running import preview
 
+    code = ExitCode.OK
     for request in preview.requests(options.load(jobs, allow_dirs=allow_dirs, **given)):
-        click.echo(no_command_in_json(json.dumps(request, ensure_ascii=False)))
-    return ExitCode.OK
+        if isinstance(request, dict):
+            click.echo(no_command_in_json(json.dumps(request, ensure_ascii=False)))
+            continue
+        code = ExitCode.INCOMPLETE
+        for line in _faults_told([request]):
+            say(line)
+    return code
 
 
 @click.command()

@@ -112,8 +112,7 @@ def _changes(image: Image, limits: Limits, size: tuple[int, int]) -> Iterator[st
     if size != (image.width, image.height):
         yield f"scaled down from {image.width}x{image.height}"
     if image.bytes > limits.max_bytes and max(image.width, image.height) <= limits.edge:
-        found, most = image.bytes / 1e6, limits.max_bytes / 1e6
-        yield f"recompressed: {found:.1f} MB is more than the {most:.1f} MB that Bedrock takes"
+        yield f"recompressed: {image.bytes:,} bytes are more than the {limits.max_bytes:,} that Bedrock takes"
 
 
 def _refuse_beyond(image: Image, limits: Limits) -> None:

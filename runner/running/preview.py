@@ -10,7 +10,7 @@ from runner.bedrock import wire
 from runner.cases import sidecar
 from runner.cases.rendering import Renderer
 from runner.cases.resume import Kept, cases_and_rows
-from runner.errors import UsageError
+from runner.errors import CallError, Problem
 from runner.judging.questions import judging_jobs
 from runner.media.attached import AttachedFiles
 from runner.records import Usage, exchanges
@@ -23,34 +23,33 @@ if TYPE_CHECKING:
 
     from runner.cases.plan import CaseList
     from runner.models import Models
-    from runner.records import Case, Job
+    from runner.records import Case, Job, Message
     from runner.results.earlier import Earlier
 
 
-def requests(lists: Sequence[CaseList]) -> Iterator[dict[str, Any]]:
-    """The first request of each case: its body is just what is sent.
+def requests(lists: Sequence[CaseList]) -> Iterator[dict[str, Any] | Problem]:
+    """The first request of each case: its body is just what is sent. Or why it cannot be asked.
 
-    A live conversation goes on with what the model answers, so its later turns are told in `then`, as text.
+    A live conversation goes on with what the model answers: in `then` are the messages that its later turns add.
     """
     for cases in lists:
-        for case in _rendered(cases):
-            yield _request(case)
-
-
-def _rendered(cases: CaseList) -> Iterator[Case]:
-    """Every case. Raises UsageError at one that cannot be rendered."""
-    renderer = Renderer(cases.job, cases.allow_dirs)
-    for case in map(renderer.case, cases):
-        if case.fault is not None:
-            raise UsageError(case.fault)
-        yield case
+        renderer = Renderer(cases.job, cases.allow_dirs)
+        for case in map(renderer.case, cases):
+            try:
+                yield case.fault or _request(case)
+            except CallError as error:  # of a file that cannot be read, or made to fit
+                yield Problem(f"{case.job.name} {case.id}: {error.message}", None, error.hint)
 
 
 def _request(case: Case) -> dict[str, Any]:
-    first, *later = exchanges(case.request)
     carrier = wire.wire_for(case)
-    files = AttachedFiles()
-    body = files.put_into(carrier.body(case.request, first, files))
+
+    def body(messages: Sequence[Message]) -> dict[str, Any]:
+        files = AttachedFiles()
+        sent: dict[str, Any] = json.loads(files.put_into(carrier.body(case.request, messages, files)))
+        return sent
+
+    first, *later = exchanges(case.request)
     described: dict[str, Any] = {
         "job": case.job.name,
         "case": case.id,
@@ -60,7 +59,7 @@ def _request(case: Case) -> dict[str, Any]:
         "region": case.job.region,
         "api": case.job.api,
         "operation": carrier.operation(stream=case.job.stream),
-        "body": json.loads(body),
+        "body": body(first),
     }
     if case.job.response_schema is not None:
         described["response_schema"] = {
@@ -68,7 +67,7 @@ def _request(case: Case) -> dict[str, Any]:
             "why_in_prompt": case.job.response_schema.why_in_prompt,
         }
     if later:
-        described["then"] = [[{"role": message.role, "text": message.text} for message in turn] for turn in later]
+        described["then"] = [body(messages)["messages"] for messages in later]
     return described
 
 
