@@ -84,8 +84,8 @@ def _breach(validator: Validator, value: Any, *, most: int) -> str | None:
     except UnknownType as error:
         raise UnjudgedError(f"the JSON Schema has an unknown type: {spelled(error.type)}") from None
     told = []
-    for error in sorted(errors, key=relevance, reverse=True)[:most]:
-        best = best_match([error])  # of what is inside it, where none of several schemas fits
+    for breach in sorted(errors, key=relevance, reverse=True)[:most]:
+        best = best_match([breach])  # of what is inside it, where none of several schemas fits
         assert best is not None
         told.append(f"at {pointer(best.absolute_path)}: {_told(best)}")
     more = [f"and {len(errors) - most} more"] if len(errors) > most > 1 else []
