@@ -89,20 +89,24 @@ def test_a_conversation_that_is_cut_goes_on_from_its_last_reply(
 
 
 def test_a_turn_that_failed_is_all_that_is_asked_again(
-    bedrock: StartBedrock, bedrock_run: BedrockRun, write_job: WriteJob, rows: Any
+    bedrock: StartBedrock, bedrock_run: BedrockRun, write_job: WriteJob, rows: Any, tmp_path: Path
 ) -> None:
     turns = "turns: [{user: '{{ n }}'}, {user: two}, {user: three}]\nretry: {max_attempts: 1}\n"
     job = write_job(f"{turns}cases: [{{vars: {{n: one}}}}, {{vars: {{n: eins}}}}]\n")
     assert bedrock_run(job, env=answering(bedrock, {**REFUSED, "times": 1}).env).returncode == 3
-    write_job(f"{turns}cases: [{{vars: {{n: un}}}}, {{vars: {{n: one}}}}, {{vars: {{n: eins}}}}]\n")
-    assert json.loads(bedrock_run(job, "--dry-run", "--json").stdout)["total"]["calls"] == 4
+    dear = [{**row, "cost_usd": 1.0} for row in rows()]
+    (tmp_path / "outputs" / "job.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in dear))
+
+    names = ("un", "one", "eins", "uno")  # the first and the last are new
+    write_job(f"{turns}cases: {json.dumps([{'vars': {'n': name}} for name in names])}\n")
+    assert json.loads(bedrock_run(job, "--dry-run", "--json").stdout)["total"]["calls"] == 7
     server = answering(bedrock)
-    done = bedrock_run(job, env=server.env)
-    assert done.returncode == 0, done.stderr
-    assert "1 kept from earlier runs, 2 called (1 of them to go on with a conversation)" in done.stderr
-    assert "4 calls; " in done.stderr
-    assert len(server.log) == 4, "three of the case that was inserted on top"
-    assert [(row["vars"]["n"], texts(row)[-1]) for row in rows()] == [(n, "reply 3") for n in ("un", "one", "eins")]
+    done = bedrock_run(job, "-j", "1", "--max-cost", "0.5", env=server.env)
+    assert done.returncode == 0, done.stderr  # what the earlier run paid is not on this one's budget
+    assert "1 kept from earlier runs, 3 called (1 of them to go on with a conversation)" in done.stderr
+    assert "7 calls; " in done.stderr
+    assert len(server.log) == 7
+    assert [(row["vars"]["n"], texts(row)[-1]) for row in rows()] == [(name, "reply 3") for name in names]
 
 
 def test_a_run_that_cannot_go_on_leaves_what_there_is(
