@@ -214,6 +214,50 @@ def test_errors_give_way_to_a_row_that_was_taken_and_other_replies_do_not() -> N
     assert list(file.fates(complete=False)) == [Fate.DROPPED, Fate.REPLACED, Fate.STAYS, Fate.STAYS]
 
 
+def begun(case: str = "a", replies: int = 1, **fields: Any) -> Row:
+    return row(case, **{"status": "error", "output": None, "replies": row()["replies"] * replies, **fields})
+
+
+def replies_taken(file: Earlier, asked: str, case: str, turns: int = 3) -> int | None:
+    found = file.take_begun(key(asked), case, 0, turns=turns)
+    return None if found is None else len(found.row["replies"])
+
+
+def test_a_conversation_that_has_begun_serves_its_own_case_or_else_one_that_asks_the_same() -> None:
+    file = earlier(begun("b", key=key("a")), begun("a", 2), begun("c", key=key("a")))
+    assert not file.has("a", 0)
+    assert not file.knows(key("a"))
+    assert not file.spare()
+    assert replies_taken(file, "x", "a") is None
+    assert replies_taken(file, "a", "a") == 2
+    assert replies_taken(file, "a", "a", turns=1) is None
+    assert replies_taken(file, "a", "a") == 1
+    assert replies_taken(file, "a", "a") == 1
+    assert replies_taken(file, "a", "a") is None
+
+
+def test_of_the_rows_of_one_conversation_the_last_holds_all_that_the_others_hold() -> None:
+    file = earlier(begun(), begun(replies=2))
+    assert replies_taken(file, "a", "a") == 2
+    assert replies_taken(file, "a", "a") is None
+    assert list(file.fates(complete=False)) == [Fate.DROPPED, Fate.STAYS]
+    assert list(earlier(begun(), row()).fates(complete=False)) == [Fate.DROPPED, Fate.STAYS]
+
+
+def test_a_conversation_is_not_begun_by_one_endpoint_and_ended_by_another() -> None:
+    assert replies_taken(earlier(begun(endpoint="local")), "a", "a") is None
+    assert replies_taken(earlier(begun(), accept_local=True), "a", "a") is None
+    assert replies_taken(earlier(begun(endpoint="local"), accept_local=True), "a", "a") == 1
+
+
+def test_a_conversation_that_has_begun_waits_for_its_case_whatever_becomes_of_its_name() -> None:
+    file = earlier(begun())
+    file.give_way_to(row("a", key=key("inserted on top")), called=True)
+    assert list(file.fates(complete=False)) == [Fate.STAYS]
+    file.give_way_to(row("a"), called=False)
+    assert list(file.fates(complete=False)) == [Fate.REPLACED]
+
+
 MEASURE = """
 import sys
 from runner.results.earlier import Earlier

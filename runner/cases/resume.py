@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runner.errors import Problem, UsageError
+from runner.records import exchanges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +28,16 @@ class Kept:
 
     case: Case
     earlier: EarlierRow
+
+
+@dataclass(frozen=True, slots=True)
+class Begun(Kept):
+    """A case of whose conversation an earlier row has the first replies. The other turns are to be asked."""
+
+    @property
+    def replies(self) -> int:
+        """How many there are."""
+        return len(self.earlier.row["replies"])
 
 
 def cases_and_rows(cases: CaseList, renderer: Renderer, earlier: Earlier | None) -> Iterator[Case | Kept | None]:
@@ -60,6 +71,20 @@ def cases_and_rows(cases: CaseList, renderer: Renderer, earlier: Earlier | None)
                 yield found
             elif position % _BREATH == 0:
                 yield None
+
+
+def with_begun(items: Iterator[Case | Kept | None], earlier: Earlier | None) -> Iterator[Case | Kept | None]:
+    """The items, of which cases that are to be called go on with the conversation that an earlier run has begun."""
+    for item in items:
+        yield item if earlier is None or item is None or isinstance(item, Kept) else _begun(item, earlier)
+
+
+def _begun(case: Case, earlier: Earlier) -> Case | Begun:
+    turns = sum(1 for _ in exchanges(case.request))
+    if case.fault or turns == 1:
+        return case
+    row = earlier.take_begun(case.key, case.id, case.repeat, turns=turns)
+    return case if row is None else Begun(case, row)
 
 
 def _name(chosen: Chosen) -> int:

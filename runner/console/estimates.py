@@ -65,7 +65,8 @@ def _calls(entry: dict[str, Any]) -> str:
 
 
 def _cases(entry: dict[str, Any]) -> str:
-    """`3 cases (6 with repetitions, 2 kept from earlier runs)`."""
+    """`3 cases (6 with repetitions, 2 kept from earlier runs, 1 begun in earlier runs)`."""
     more = [f"{entry['cases']:,} with repetitions"] if entry["cases"] != entry["unrepeated"] else []
     more += [f"{entry['kept']:,} kept from earlier runs"] if entry["kept"] else []
+    more += [f"{entry['begun']:,} begun in earlier runs"] if entry["begun"] else []
     return plural(entry["unrepeated"], "case") + (f" ({', '.join(more)})" if more else "")

@@ -72,9 +72,10 @@ def _summary_lines(summary: Summary, width: int | None, *, names_cases: bool) ->
 def _what_was_done(summary: Summary, width: int | None, *, names_cases: bool) -> Iterator[str]:
     total = summary.total
     yield counts(summary) + (f" in {duration(summary.elapsed)}" if summary.elapsed else "")
-    if total.kept:
+    if total.kept or total.continued:
         kept = f"{total.kept:,}" if summary.unit == "case" else plural(total.kept, summary.unit)
-        yield f"{kept} kept from earlier runs, {', '.join(_others(total, replay=summary.replay))}"
+        told = [f"{kept} kept from earlier runs"] if total.kept else []
+        yield ", ".join((*told, *_others(total, replay=summary.replay)))
     if total.calls:
         tokens = f"{plural(total.usage.input_tokens, 'token')} in, {total.usage.output_tokens:,} out"
         yield f"{_calls(total)}; {tokens}{_cost(summary)}"
@@ -92,9 +93,15 @@ def _others(total: Tally, *, replay: bool) -> Iterator[str]:
     if replay and total.not_kept:
         yield f"{total.not_kept:,} without a row"
         return
-    yield f"{total.called:,} called" if total.called else _called_for_kept(total)
+    yield _called(total) if total.called else _called_for_kept(total)
     if total.unasked:
         yield f"{total.unasked:,} not asked"
+
+
+def _called(total: Tally) -> str:
+    """`3 called (2 of them to go on with a conversation)`."""
+    continued = f" ({total.continued:,} of them to go on with a conversation)" if total.continued else ""
+    return f"{total.called:,} called{continued}"
 
 
 def _called_for_kept(total: Tally) -> str:

@@ -195,10 +195,20 @@ def paid_for(row: Row) -> list[Paid]:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What one run did for a row: all that is in it or, where an `earlier` row was kept, what was asked about it."""
+    """What one run did for a row: all that is in it or, where an `earlier` row had replies, what came on top of it."""
 
     row: Row
     earlier: Row | None = None
+
+    @property
+    def kept(self) -> bool:
+        """Whether an earlier row answers the case."""
+        return self.earlier is not None and self.earlier["output"] is not None
+
+    @property
+    def continued(self) -> bool:
+        """Whether an earlier row had but the first replies of the conversation."""
+        return self.earlier is not None and self.earlier["output"] is None
 
     @property
     def judgements(self) -> list[JudgementRecord]:
@@ -211,7 +221,7 @@ class Made:
 
     @property
     def attempts_at_reply(self) -> list[AttemptRecord]:
-        """The attempts that it made for the reply: of a kept one, for its repair."""
+        """The attempts that it made for the reply: of a kept one, for its repair; of one begun, for its other turns."""
         return self.row["attempts"][len(self.earlier["attempts"]) if self.earlier else 0 :]
 
     @property
@@ -233,12 +243,12 @@ class Made:
     def _paid_for_replies(self) -> list[Paid]:
         if self.earlier is None:
             return paid_for_replies(self.row)
-        repairs = self.row["replies"][len(self.earlier["replies"]) :]  # of a kept reply
-        usages = [usage_of(reply["usage"]) for reply in repairs if reply["usage"]]
+        more = self.row["replies"][len(self.earlier["replies"]) :]  # than there were
+        usages = [usage_of(reply["usage"]) for reply in more if reply["usage"]]
         before, after = self.earlier["cost_usd"], self.row["cost_usd"]
         cost = None if before is None or after is None else round(after - before, 9)
         usage = usage_record(sum(usages, Usage())) if usages else None
-        return [Paid(self.row["model"], usage, cost)] if repairs else []
+        return [Paid(self.row["model"], usage, cost)] if more else []
 
     @property
     def call_failed(self) -> bool:
@@ -256,6 +266,18 @@ def reply_record(reply: Reply) -> ReplyRecord:
         latency_ms=reply.latency_ms,
         first_token_ms=reply.first_token_ms,
         request_id=reply.request_id,
+    )
+
+
+def reply_of(record: ReplyRecord) -> Reply:
+    """The reply that a row tells."""
+    return Reply(
+        text=record["text"],
+        stop_reason=record["stop_reason"],
+        usage=usage_of(record["usage"]) if record["usage"] else None,
+        latency_ms=record["latency_ms"],
+        first_token_ms=record["first_token_ms"],
+        request_id=record["request_id"],
     )
 
 

@@ -6,7 +6,7 @@ from array import array
 from contextlib import suppress
 from enum import Enum, auto
 from functools import cached_property
-from itertools import compress, repeat
+from itertools import chain, compress, repeat
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from runner.results.checking import as_row
@@ -43,14 +43,16 @@ _NAMED_LINES = 5  # how many damaged lines are told by number before it is said 
 _BLANK = 0
 _DAMAGED = 1
 _UNPAID = 2  # an error that cost nothing
-_PAID = 3  # not good, but with a reply or perhaps on the bill; also any row of the local emulator where none is wanted
-_GOOD = 4  # answered, by an endpoint that counts here: it can serve a case, whose assertions judge it anew
+_PAID = 3  # not good, but perhaps on the bill; also any row of the local emulator where none is wanted
+_BEGUN = 4  # an error with the first replies of a conversation, of the kind of endpoint that would go on with it
+_GOOD = 5  # answered, by an endpoint that counts here: it can serve a case, whose assertions judge it anew
 
 
 class Earlier:
-    """The lines of a row file. Each good row serves one case, which then needs no call.
+    """The lines of a row file. Each good row serves one case, which then needs no call; one that has but begun a
+    conversation serves a case too, which then needs fewer.
 
-    A line takes 35 bytes here and as many as 16 in the indexes (and 30 more if it tells of a sidecar): places, and
+    A line takes 35 bytes here and as many as 24 in the indexes (and 30 more if it tells of a sidecar): places, and
     64-bit hashes of key and name (case and repeat). A hash only says where to look; what is taken is read back, checked
     and compared whole. Rows of the local emulator are good only if `accept_local`.
     """
@@ -82,6 +84,10 @@ class Earlier:
     def _by_key(self) -> _Chains:
         """Made when it is needed: most runs find every row by its name."""
         return _Chains(self._keys, map(_GOOD.__eq__, self._kinds))
+
+    @cached_property
+    def _begun_by_key(self) -> _Chains:
+        return _Chains(self._keys, map(_BEGUN.__eq__, self._kinds))
 
     @cached_property
     def _by_sidecar(self) -> _Chains:
@@ -133,17 +139,30 @@ class Earlier:
                 return found
         return None
 
+    def take_begun(self, key: str, case_id: str, repeat: int, *, turns: int) -> EarlierRow | None:
+        """The last row of that key with replies to the first of so many `turns`: of that name, or else of any."""
+        own = self._by_name.find(hash((case_id, repeat)))
+        for number in chain(own, self._begun_by_key.find(hash(key), gone=self._taken)):
+            if self._kinds[number] == _BEGUN and not self._taken[number] and self._keys[number] == hash(key):
+                found = self._read(number)
+                if found and found.row["key"] == key and _can_go_on(found.row, turns=turns):
+                    self._taken[number] = True
+                    return found
+        return None
+
     def spare(self) -> int:
         """How many good rows no case has taken."""
         return sum(kind == _GOOD and not taken for kind, taken in zip(self._kinds, self._taken, strict=True))
 
     def give_way_to(self, row: Row, *, called: bool) -> None:
-        """Note that this run has a row of that name. Earlier errors of the name give way to any row, a good earlier row
-        only to one that asked the same, was `called` for and is good too. Another case may still want what it has.
+        """Note that this run has a row of that name. Earlier errors of the name give way to any row, but a conversation
+        that has begun only to a good one that asked the same, and a good earlier row only if it was `called` for too.
+        Another case may still want what they have.
         """
-        good_key = hash(row["key"]) if called and row["output"] is not None else None
+        good_key = hash(row["key"]) if row["output"] is not None else None
         for number in self._by_name.find(hash((row["case"], row["repeat"]))):
-            if self._kinds[number] != _GOOD or self._keys[number] == good_key:
+            kind = self._kinds[number]
+            if kind < _BEGUN or (self._keys[number] == good_key and (called or kind == _BEGUN)):
                 self._displaced[number] = True
 
     def renew(self, earlier: EarlierRow) -> None:
@@ -219,7 +238,7 @@ class Earlier:
                 self.positions.append(position)
                 if drafts and (name, key, row["started_at"]) in drafts:
                     self._whole_drafts.append(drafts.pop((name, key, row["started_at"])))
-                if kind == _GOOD and row["status"] == "error":
+                if kind >= _BEGUN and row["status"] == "error":
                     drafts[name, key, row["started_at"]] = len(self.offsets)
             except _NOT_A_ROW:
                 self.positions.append(0)
@@ -249,11 +268,19 @@ def _facts(row: Any, accept_local: bool) -> tuple[int, int, int, int]:  # noqa: 
         row["output"], row["latency_ms"], row["finished_at"]  # what keeping it takes
         kind = _GOOD if accept_local or row["endpoint"] != "local" else _PAID
     elif status == "error":
-        paid = row["replies"] or any(attempt["possibly_billed"] for attempt in row["attempts"])
-        kind = _PAID if paid else _UNPAID
+        if row["replies"] and (row["endpoint"] == "local") == accept_local:  # an emulator can't go on for a model
+            kind = _BEGUN
+        else:
+            paid = row["replies"] or any(attempt["possibly_billed"] for attempt in row["attempts"])
+            kind = _PAID if paid else _UNPAID
     else:
         raise ValueError(status)
     return position_of(row), hash((row["case"], row["repeat"])), hash(row["key"]), kind
+
+
+def _can_go_on(row: Row, *, turns: int) -> bool:
+    """Whether turns are left to be asked; none can be after a reply without text, which Bedrock does not take."""
+    return len(row["replies"]) < turns and all(reply["text"].strip() for reply in row["replies"])
 
 
 def _damage(numbers: Sequence[int]) -> str | None:

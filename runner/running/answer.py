@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asyncio import CancelledError
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,6 +23,7 @@ from runner.records import (
     Usage,
     error_record,
     exchanges,
+    reply_of,
     reply_record,
     usage_record,
 )
@@ -75,7 +77,7 @@ class Watcher(Protocol):
 
 class Answerer:
     """Turns cases into rows by making calls. `where` gives the region and the endpoint that a case goes to; `save`
-    keeps a row that is not yet whole, for the case that this process is killed.
+    keeps a row that is not yet whole, for the case that this process is killed, and says whether it could.
     """
 
     def __init__(  # noqa: PLR0913 - what it works with, by name
@@ -95,9 +97,10 @@ class Answerer:
         self._models = models
         self._watcher = watcher
         self._sleep = sleep
+        self._save = save
 
-    async def answer(self, case: Case) -> Row:
-        """The row of one case, whatever becomes of it.
+    async def answer(self, case: Case, *, begun: Row | None = None) -> Row:
+        """The row of one case, whatever becomes of it. `begun` is an earlier row with the first replies.
 
         When the run stops before anything was paid for there is none, and StoppedError or CancelledError goes through:
         so the case stays pending. What concerns the account stops the run. Replies that have come are kept, and
@@ -105,22 +108,19 @@ class Answerer:
         """
         if case.fault is not None:
             return self._unasked(case, CallError(FailureCode.INPUT, case.fault.message, hint=case.fault.hint))
-        started_at = timestamp(now())
-        attempts: list[AttemptRecord] = []
-        replies: list[Reply] = []
+        said = _begin(begun)
         error: CallError | None = None
         try:
-            await self._converse(case, replies, attempts)
+            await self._converse(case, said)
         except CallError as failed:
-            if failed.code.concerns_account and not _is_paid(replies, attempts):
+            if failed.code.concerns_account and not said.is_paid:
                 raise StoppedError from failed
             error = failed
         except (StoppedError, CancelledError):
-            if not _is_paid(replies, attempts):
+            if not said.is_paid:
                 raise
-            got = f"after reply {len(replies)} of the conversation" if replies else "before a reply had come"
-            error = CallError(FailureCode.STOPPED, f"the run was stopped {got}")
-        row = self._row(case, replies, attempts, error=error, started_at=started_at)
+            error = said.stopped()
+        row = self._row(case, said, error=error)
         return row if error else await self.finish(case, row)
 
     def is_finished(self, case: Case, row: Row) -> bool:
@@ -144,38 +144,34 @@ class Answerer:
         return self._unasked(case, missing)
 
     def _unasked(self, case: Case, error: CallError) -> Row:
-        return self._row(case, (), [], error=error, started_at=timestamp(now()))
+        return self._row(case, _begin(None), error=error)
 
-    async def _converse(self, case: Case, replies: list[Reply], attempts: list[AttemptRecord]) -> None:
+    async def _converse(self, case: Case, said: _Said) -> None:
         history: list[Message] = []
-        on_text = partial(self._watcher.heard, case) if case.job.stream else None
-        for messages in exchanges(case.request):
-            if replies:
-                history.append(_as_turn(replies[-1], number=len(replies)))
+        for number, messages in enumerate(exchanges(case.request)):
+            if number:
+                history.append(_as_turn(said.replies[number - 1], number=number))
             history.extend(messages)
             self._watcher.asked(case, messages)
-            asked = tuple(history)
-            reply = await call_with_retries(
-                partial(self._calls.call, case, asked, on_text=on_text),
-                admit=partial(self._calls.admit, case, asked),
-                settings=case.job.retry,
-                attempts=attempts,
-                sleep=self._sleep,
-                on_retry=partial(self._watcher.retrying, case),
-            )
-            replies.append(reply)
-            self._watcher.replied(case, reply)
+            if number == len(said.replies):
+                if said.is_paid and not self._save(self._row(case, said, error=said.stopped())):
+                    raise StoppedError  # nobody should be paid for going on from a reply that can't be kept
+                said.replies.append(await self._call(case, tuple(history), said.attempts))
+            self._watcher.replied(case, said.replies[number])
 
-    def _row(
-        self,
-        case: Case,
-        replies: Sequence[Reply],
-        attempts: list[AttemptRecord],
-        *,
-        error: CallError | None,
-        started_at: str,
-    ) -> Row:
-        job = case.job
+    async def _call(self, case: Case, messages: Sequence[Message], attempts: list[AttemptRecord]) -> Reply:
+        on_text = partial(self._watcher.heard, case) if case.job.stream else None
+        return await call_with_retries(
+            partial(self._calls.call, case, messages, on_text=on_text),
+            admit=partial(self._calls.admit, case, messages),
+            settings=case.job.retry,
+            attempts=attempts,
+            sleep=self._sleep,
+            on_retry=partial(self._watcher.retrying, case),
+        )
+
+    def _row(self, case: Case, said: _Said, *, error: CallError | None) -> Row:
+        job, replies = case.job, said.replies
         region, endpoint = self._where(case)
         last = replies[-1] if replies and error is None else None
         latency_ms = sum(reply.latency_ms for reply in replies)
@@ -198,13 +194,13 @@ class Answerer:
             replies=[reply_record(reply) for reply in replies],
             stop_reason=None if last is None else last.stop_reason,
             usage=usage_record(_total([reply.usage for reply in replies])),
-            cost_usd=self._cost(job.model, replies),
+            cost_usd=self._cost(job.model, said),
             latency_ms=latency_ms if replies else None,
             first_token_ms=None if last is None else last.first_token_ms,
-            attempts=attempts,
+            attempts=[*said.attempts],
             assertions=[],
             error=None if error is None else error_record(error),
-            started_at=started_at,
+            started_at=said.started_at,
             finished_at=timestamp(now()),
             version=__version__,
             matrix=None if case.matrix is None else dict(case.matrix),
@@ -217,14 +213,43 @@ class Answerer:
             sidecar=None,
         )
 
-    def _cost(self, model: str, replies: Sequence[Reply]) -> float | None:
-        costs = [self._models.cost(model, reply.usage) for reply in replies]
+    def _cost(self, model: str, said: _Said) -> float | None:
+        costs = [said.begun["cost_usd"]] if said.begun else []  # at the prices of then
+        costs += [self._models.cost(model, reply.usage) for reply in said.new_replies]
         known = [cost for cost in costs if cost is not None]
         return round(sum(known), 9) if costs and len(known) == len(costs) else None
 
 
-def _is_paid(replies: Sequence[Reply], attempts: Sequence[AttemptRecord]) -> bool:
-    return bool(replies) or any(attempt["possibly_billed"] for attempt in attempts)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    """What has come of a conversation so far: the first of it in an earlier run, if that has `begun` it."""
+
+    begun: Row | None
+    started_at: str
+    replies: list[Reply]
+    attempts: list[AttemptRecord]
+
+    @property
+    def new_replies(self) -> Sequence[Reply]:
+        """Those of this run."""
+        return self.replies[len(self.begun["replies"]) if self.begun else 0 :]
+
+    @property
+    def is_paid(self) -> bool:
+        """Whether this run has got a reply, or made an attempt that may be on the bill."""
+        attempts = self.attempts[len(self.begun["attempts"]) if self.begun else 0 :]
+        return bool(self.new_replies) or any(attempt["possibly_billed"] for attempt in attempts)
+
+    def stopped(self) -> CallError:
+        got = f"after reply {len(self.replies)} of the conversation" if self.replies else "before a reply had come"
+        return CallError(FailureCode.STOPPED, f"the run was stopped {got}")
+
+
+def _begin(begun: Row | None) -> _Said:
+    if begun is None:
+        return _Said(begun=None, started_at=timestamp(now()), replies=[], attempts=[])
+    replies = [reply_of(record) for record in begun["replies"]]
+    return _Said(begun=begun, started_at=begun["started_at"], replies=replies, attempts=[*begun["attempts"]])
 
 
 def adopted(case: Case, row: Row) -> Row:

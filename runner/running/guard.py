@@ -119,7 +119,7 @@ class Guard:
             budget.spent += lost
 
     async def answer(self, case: Case, answer: Callable[[], Awaitable[Row]], *, earlier: Row | None = None) -> Row:
-        """The row of a case that was admitted, which `answer` makes; `earlier` if it was answered before."""
+        """The row of a case that was admitted, which `answer` makes; `earlier` is what it had of replies before."""
         made = None
         try:
             row = await answer()

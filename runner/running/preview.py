@@ -9,7 +9,7 @@ from runner import estimate
 from runner.bedrock import wire
 from runner.cases import sidecar
 from runner.cases.rendering import Renderer
-from runner.cases.resume import Kept, cases_and_rows
+from runner.cases.resume import Begun, Kept, cases_and_rows, with_begun
 from runner.errors import CallError, Problem
 from runner.judging.questions import judging_jobs
 from runner.media.attached import AttachedFiles
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from runner.models import Models
     from runner.records import Case, Job, Message
     from runner.results.earlier import Earlier
+
+_COUNTS = (
+    "cases", "kept", "begun", "not_wanted", "faults", "calls", "repairs", "input_tokens", "max_output_tokens"
+)  # fmt: skip
 
 
 def requests(lists: Sequence[CaseList]) -> Iterator[dict[str, Any] | Problem]:
@@ -78,7 +82,8 @@ def dry_run(
     *,
     fresh: bool = False,
 ) -> dict[str, Any]:
-    """Cases, those that `earlier` rows answer, and of the others calls, tokens and worst-case cost; by job and in all.
+    """Cases, those that `earlier` rows answer or have begun, and the calls, tokens and worst-case cost of what is left;
+    by job and in all.
 
     `fresh`: these rows answer none, and only tell what was written. Costs are None where a price is not known.
     """
@@ -87,13 +92,11 @@ def dry_run(
         with earlier(cases.job) as rows:
             answers = None if fresh else rows
             items = cases_and_rows(cases, Renderer(cases.job, cases.allow_dirs), answers)
-            every.append(_estimate(cases, sidecar.checked(items, rows), known, answers))
+            items = with_begun(sidecar.checked(items, rows), answers)
+            every.append(_estimate(cases, items, known, answers))
     estimates = [entry for entry in every if entry["cases"]]
     costs = [entry["worst_case_cost_usd"] for entry in estimates]
-    total = {
-        name: sum(entry[name] for entry in estimates)
-        for name in ("cases", "kept", "not_wanted", "faults", "calls", "repairs", "input_tokens", "max_output_tokens")
-    }
+    total = {name: sum(entry[name] for entry in estimates) for name in _COUNTS}
     return {
         "total": {**total, "worst_case_cost_usd": None if None in costs else round(sum(costs), 6)},
         "jobs": estimates,
@@ -103,25 +106,27 @@ def dry_run(
 def _estimate(
     cases: CaseList, items: Iterator[Case | Kept | None], known: Models, earlier: Earlier | None
 ) -> dict[str, Any]:
-    kept = calls = repairs = 0
+    kept = begun = calls = repairs = 0
     faults: list[str] = []
     usage, cost, attached = Usage(), 0.0, Files()
     jobs = [each for variant in cases.variants for each in (variant.job, *judging_jobs(variant.job))]
     models = {job.model: known.find(job.model) for job in jobs}
-    for case in items:
-        if case is None:
+    for item in items:
+        if item is None:
             continue
-        if isinstance(case, Kept):
+        if isinstance(item, Kept) and not isinstance(item, Begun):
             assert earlier is not None, "it has the row"
             kept += 1
-            most = worst_case.of_kept(case.case, case.earlier.row, local=earlier.accept_local)
-        elif case.fault is not None:
-            faults.append(case.fault.message)
-            continue
+            most = worst_case.of_kept(item.case, item.earlier.row, local=earlier.accept_local)
         else:
+            case, replies = (item.case, item.replies) if isinstance(item, Begun) else (item, 0)
+            if case.fault is not None:
+                faults.append(case.fault.message)
+                continue
+            begun += replies > 0
             attached.add(case, known)
             repairs += len(estimate.repair(case.request, model=case.job.model))
-            most = worst_case.of_new(case)
+            most = worst_case.of_new(case, replies=replies)
         for model, worst in most:
             calls += 1
             usage += worst
@@ -133,6 +138,7 @@ def _estimate(
         "cases": cases.count(),
         "repeat": cases.job.repeat,
         "kept": kept,
+        "begun": begun,
         "faults": len(faults),
         "first_fault": faults[0] if faults else None,
         "not_wanted": 0 if earlier is None or not cases.covers_job else earlier.spare(),

@@ -17,7 +17,7 @@ from runner.calling.calls import LimitedCalls
 from runner.cases import loading, sidecar
 from runner.cases.plan import EVERYTHING, CaseList, Selection
 from runner.cases.rendering import Renderer
-from runner.cases.resume import cases_and_rows
+from runner.cases.resume import cases_and_rows, with_begun
 from runner.cases.sidecar import Sidecars
 from runner.errors import CallError, ExitCode, Problem, UsageError
 from runner.jobs.job import NO_OVERRIDES, Overrides, jobs_of
@@ -110,8 +110,9 @@ class _Run:
 
     def finished(self, item: Finished) -> None:
         """A row is on disk."""
-        self.summary.add(item.made)
-        (self.screen.kept if item.earlier else self.screen.finished)(item.case, item.row)
+        made = item.made
+        self.summary.add(made)
+        (self.screen.kept if made.kept else self.screen.finished)(item.case, item.row)
         if self.spool:
             self.spool.add(item.row)
 
@@ -301,7 +302,7 @@ def _work(cases: CaseList, outputs: Outputs, options: RunOptions) -> Work:
     items = cases_and_rows(cases, Renderer(job, cases.allow_dirs), earlier)
     caps = [cap for cap in (options.max_concurrency, job.max_concurrency) if cap is not None]
     return Work(
-        items if options.replay else sidecar.checked(items, outputs.earlier(job.name)),
+        items if options.replay else with_begun(sidecar.checked(items, outputs.earlier(job.name)), earlier),
         concurrency=min(caps, default=None),
         # To read files takes long, and so it does to pass over the cases of a long file that are not chosen.
         in_threads=_reads_files(job) or not cases.covers_job,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from runner.cases.resume import Kept
+from runner.cases.resume import Begun, Kept
+from runner.running import worst_case
 from runner.running.answer import adopted
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class Calling:
         self._judged = asyncio.Semaphore(_MOST_JUDGED)
 
     async def keep(self, kept: Kept) -> Row | None:
+        if isinstance(kept, Begun):
+            return None
         row = adopted(kept.case, kept.earlier.row)
         if not self._answerer.is_finished(kept.case, row):
             return None
@@ -38,7 +41,10 @@ class Calling:
         return None if self._sidecars.awaits(row) else row
 
     async def admit(self, item: Case | Kept) -> None:
-        if isinstance(item, Kept):
+        if isinstance(item, Begun):
+            await self._calls.room(item.case)
+            await self._guard.admit(item.case, calls=worst_case.of_new(item.case, replies=item.replies))
+        elif isinstance(item, Kept):
             await self._judged.acquire()
             await self._guard.admit(item.case, calls=self._answerer.worst_case(item.case, item.earlier.row))
         elif item.fault is None:
@@ -46,14 +52,16 @@ class Calling:
             await self._guard.admit(item)  # last: who waits for room must not hold money that others wait for
 
     async def answer(self, item: Case | Kept) -> Row:
+        if isinstance(item, Begun):
+            return await self._call(item.case, begun=item.earlier.row)
         return await (self._finish(item) if isinstance(item, Kept) else self._call(item))
 
-    async def _call(self, case: Case) -> Row:
+    async def _call(self, case: Case, *, begun: Row | None = None) -> Row:
         async def described() -> Row:
-            return await self._sidecars.described(case, await self._answerer.answer(case))
+            return await self._sidecars.described(case, await self._answerer.answer(case, begun=begun))
 
         try:
-            return await self._guard.answer(case, described)
+            return await self._guard.answer(case, described, earlier=begun)
         finally:
             if case.fault is None:
                 self._calls.left(case)

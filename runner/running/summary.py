@@ -37,6 +37,7 @@ class Tally(Spending):
     failed: int = 0
     errors: int = 0
     cut: int = 0  # of the errors: stopped in flight by the end of the run
+    continued: int = 0  # of those called: conversations whose first replies an earlier run had paid for
     unasked: int = 0  # of the errors: nothing was called, since the case cannot be asked
     calls: int = 0  # attempts
     repairs: int = 0  # of the calls, those that were to repair kept replies
@@ -91,10 +92,11 @@ class Tally(Spending):
         for attempts in made.calls:
             self._count_attempts(attempts)
         self.spend(made.paid)
-        if made.earlier is not None:
+        if made.kept:
             self.kept += 1
             self.repairs += len(made.attempts_at_reply)
             return
+        self.continued += made.continued
         self.cut_at_max_tokens += row["stop_reason"] in {"max_tokens", "length"}
         for reply in row["replies"]:
             if reply["usage"] is not None:
@@ -310,8 +312,8 @@ class Summary:
 
     def add(self, made: Made) -> None:
         """Count a row of one of the jobs."""
-        row, kept = made.row, made.earlier is not None
-        self.kept_local += kept and row["endpoint"] == "local" and not self.endpoint_is_local
+        row = made.row
+        self.kept_local += made.kept and row["endpoint"] == "local" and not self.endpoint_is_local
         self.judged_locally += verdicts_of_local_judge(row)
         self.total.add(made)
         self.jobs[row["job"]].add(made)

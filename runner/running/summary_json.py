@@ -108,6 +108,7 @@ def _tally(tally: Tally, *, replay: bool) -> dict[str, Any]:
         "cases": tally.cases,
         "kept": tally.kept,
         "called": 0 if replay else tally.called,
+        "continued": tally.continued,
         "not_asked": 0 if replay else tally.unasked,
         "without_row": tally.not_kept if replay else 0,
         "passed": tally.passed,

@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from runner.records import Case, Row, Usage
 
 
-def of_new(case: Case) -> Iterator[tuple[str, Usage]]:
-    """The model of each call of a case that has no row yet, and the most that the call may use."""
-    yield from ((case.job.model, usage) for usage in estimate.worst_case(case.request, model=case.job.model))
+def of_new(case: Case, *, replies: int = 0) -> Iterator[tuple[str, Usage]]:
+    """The model of each call of a case that has no row yet, and the most that the call may use. Of a conversation that
+    has begun, an earlier row has the first `replies`.
+    """
+    calls = estimate.worst_case(case.request, model=case.job.model)
+    yield from ((case.job.model, usage) for usage in calls[replies:])
     yield from judge.worst_case(case)
 
 
