@@ -118,7 +118,8 @@ def _in_order(document: Document, problems: Iterable[Problem]) -> list[Problem]:
     top = document.place(())
     first: dict[tuple[str, int, int, str], Problem] = {}
     for problem in problems:
-        assert (place := problem.place) is not None
+        place = problem.place
+        assert place is not None
         key = (place.path, place.line, place.column, problem.message if place == top else "")
         first.setdefault(key, problem)
     return [first[key] for key in sorted(first, key=lambda key: key[:3])]

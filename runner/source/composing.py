@@ -93,6 +93,7 @@ class Composer:
 
     def compose(self) -> Any:
         """The data of the text's one document. Raises UsageError where the rest cannot be read."""
+        event: Any
         reached = 0
         try:
             parser = yaml.SafeLoader if _HALVES.search(self._lines.text) else _Parser
