@@ -78,6 +78,8 @@ def unjudged(kind: str, output: str = "", *, answer: dict[str, Any] | None = Non
         ("ends-with", "bc", "abc\n", False),
         ("contains-any", ["x", "b"], "abc", True),
         ("contains-any", ["x", "B"], "abc", False),
+        ("contains-any", '["x", "b, \\"c"]', 'ab, "cd', True),
+        ("contains-any", "[a], [b", "x[b", True),
         ("contains-any", "x, b", "abc", True),
         ("contains-any", 'x, "b, c"', "ab, cd", True),
         ("icontains-any", ["x", "B"], "abc", True),
@@ -417,6 +419,8 @@ def test_a_wrong_regular_expression_is_known_beforehand() -> None:
         ("contains-all", " , ", "has no texts"),
         ("contains-all", ["a", ""], "an empty text"),
         ("contains-any", '"a" b', "a comma is missing"),
+        ("contains-any", '["a", 1.5]', """1.5 is no text, in the list '["a", 1.5]'"""),
+        ("contains-any", "[]", "has no texts"),
         ("regex", "(?<name>a)", "is not a regular expression"),
         ("is-json", {"type": "text"}, "wrong at /type"),
         ("is-json", "{", "is no JSON"),
@@ -496,6 +500,19 @@ def test_no_pattern_hangs(kind: str, value: Any, output: str, monkeypatch: pytes
     error = unjudged(kind, output, value=value)
     assert "took longer than 0.05s" in error.message
     assert error.hint
+
+
+@pytest.mark.parametrize("unclosed", ["[1,", '{"a":', "[", '{"[": [{"a": "]", "b":'])
+@pytest.mark.parametrize("times", [900, 4000])
+def test_brackets_that_are_never_closed_are_no_json_however_many_they_are(unclosed: str, times: int) -> None:
+    assert found("is-json", unclosed * times).startswith("it is no JSON: ")
+    assert found("contains-json", unclosed * times).startswith("no object or array is in ")
+    assert verdict_on("contains-json", unclosed * times + '{"b": 1}', value={"required": ["b"]})["passed"]
+
+
+@pytest.mark.parametrize("kind", ["is-json", "contains-json"])
+def test_whole_json_that_is_deeper_than_python_is_not_judged(kind: str) -> None:
+    assert unjudged(kind, "[" * 4000 + "]" * 4000).message == "the output is JSON that is nested too deeply"
 
 
 @pytest.mark.parametrize(

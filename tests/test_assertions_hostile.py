@@ -14,6 +14,7 @@ from hostile_assertions import BOMBS, ODD, REFUSED
 
 from runner.assertions import Answer, UnjudgedError, evaluate, problem_with
 from runner.assertions.pattern_syntax import translated
+from runner.cases.file_variables import file_variables
 from runner.errors import Place
 from runner.records import Assertion
 
@@ -126,3 +127,50 @@ def test_code_that_fails_as_pytest_does_is_an_error() -> None:
     assertion = Assertion(type="python", place=Place("job.yaml", 7, 5), value="import pytest\npytest.fail('no')")
     with pytest.raises(UnjudgedError, match="Failed: no"):
         evaluate(assertion, Answer(output=""))
+
+
+def test_code_that_never_ends_is_an_error_and_the_next_one_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runner.assertions.python_worker.SECONDS", 0.2)
+    for code in ("while True: pass", "while True: print('x')"):
+        with pytest.raises(UnjudgedError, match=r"the code took longer than 0\.2s"):
+            judged_by(code)
+    monkeypatch.undo()
+    assert judged_by("True")
+
+
+@pytest.mark.parametrize(
+    ("code", "ending"),
+    [
+        ("print('begun')\nimport os\nos._exit(0)", "exit code 0"),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "signal SIGKILL"),
+        ("import os\nos.closerange(3, 100)\nwhile True: pass", "it closed what connects it to the run"),
+    ],
+)
+def test_code_that_ends_its_process_is_an_error_and_the_next_one_is_judged(
+    code: str, ending: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UnjudgedError, match=f"the code ended its process \\({ending}\\)"):
+        judged_by(code)
+    assert capsys.readouterr().err == ("begun\n" if "begun" in code else "")
+    assert judged_by("True")
+
+
+def test_code_runs_in_the_folder_of_the_run_and_keeps_out_of_its_standard_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert judged_by(f"import os\nos.system('echo said')\nreturn os.getcwd() == {str(tmp_path)!r}")
+    assert capfd.readouterr().out == ""
+
+
+def test_what_is_looked_up_of_a_file_is_looked_up_for_code_too(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("12345")
+    variables = {"file": file_variables({"path": "a.txt"}, tmp_path)}
+    assert judged_by("context['vars']['file']['bytes'] == 5", variables)
+    with pytest.raises(UnjudgedError, match="line 1: RefusedError: "):
+        judged_by("context['vars']['file']['width']", variables)
+
+
+def judged_by(code: str, variables: dict[str, Any] | None = None) -> bool:
+    assertion = Assertion(type="python", place=Place("job.yaml", 7, 5), value=code)
+    return evaluate(assertion, Answer(output="", vars=variables or {}))["passed"]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from runner.assertions import Answer, evaluate
 from runner.cases import loading
 from runner.cases.rendering import Renderer
 from runner.errors import UsageError
@@ -37,14 +38,15 @@ def problems_of(tmp_path: Path, content: str, *, allow_python: bool = True) -> l
 
 
 def test_strings_anywhere_in_a_value_are_templates(tmp_path: Path) -> None:
-    (path, schema, texts, part) = assertions_of(
+    (path, schema, texts, listed, part) = assertions_of(
         tmp_path,
         """\
-vars: {name: Ada, n: 3}
+vars: {name: Ada, n: 3, names: [Ada, "Lovelace, \\"A\\""]}
 assert:
   - {type: json-path, value: {path: "$.{{ name }}", value: ["{{ n }}", 3]}}
   - {type: is-json, value: {const: "{{ name }}", pattern: "^a{2}$"}}
   - {type: contains-any, value: ["{{ name }}", "{% if n > 2 %}many{% endif %}"]}
+  - {type: contains-all, value: "{{ names }}"}
   - type: assert-set
     threshold: 0.5
     assert:
@@ -55,6 +57,9 @@ assert:
     assert path.value == {"path": "$.Ada", "value": ["3", 3]}
     assert schema.value == {"const": "Ada", "pattern": "^a{2}$"}
     assert texts.value == ["Ada", "many"]
+    verdict = evaluate(listed, Answer(output='Ada Lovelace, "A"'))
+    assert verdict["expected"] == "output to contain all of 'Ada', 'Lovelace, \"A\"'"
+    assert verdict["passed"]
     assert part.threshold == 0.5
     assert [(each.name, each.weight, each.threshold) for each in part.assertions] == [
         ("word-count", 2, None),

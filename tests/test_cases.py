@@ -201,3 +201,16 @@ def test_a_file_that_changes_while_its_cases_are_made_is_told(tmp_path: Path, ta
         list(made)
     with pytest.raises(UsageError, match="was changed while its rows were read"):
         next(iter(cases))
+
+
+def test_a_problem_of_the_first_case_names_it_where_there_are_others(tmp_path: Path) -> None:
+    def told(cases: str) -> list[str]:
+        path = tmp_path / "job.yaml"
+        path.write_text(f"model: a.b\nprompt: '{{{{ a }}}} {{{{ b }}}}'\ncases: {cases}\n")
+        with pytest.raises(UsageError) as caught:
+            load([path])
+        return [problem.message for problem in caught.value.problems]
+
+    first, second = "undefined variable: `b`", "undefined variable: `a` (case 2)"
+    assert told("[{vars: {a: 1}}, {vars: {b: 1}}]") == [f"{first} (case 1)", second]
+    assert told("[{vars: {a: 1}}]") == [first]

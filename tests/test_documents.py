@@ -128,7 +128,7 @@ def test_content_that_does_not_hold_to_the_suffix(
 @pytest.mark.parametrize(
     ("name", "kind", "hint"),
     [
-        ("cat.JPG", "document", "give it under `images: [PATH]`"),
+        ("cat.JPG", "document", "named like an image: give it under `images: [PATH]`"),
         ("clip.mp4", "document", "give it under `video: PATH`"),
         ("report.pdf", "video", "give it under `documents: [PATH]`"),
         ("notes.rst", "document", "name a text file .txt"),

@@ -549,6 +549,9 @@ def test_a_test_in_python_runs_a_file_or_a_dict(project: Project) -> None:
         def test_wrong(bedrock_job):
             bedrock_job({"modle": "m.n", "prompt": "x"})
 
+        def test_absent(bedrock_job):
+            bedrock_job("nope.yaml")
+
         def test_misspelt(bedrock_job):
             bedrock_job(NOVA | {"vars": {"topic": ""}}, topik=1)
 
@@ -575,6 +578,7 @@ def test_a_test_in_python_runs_a_file_or_a_dict(project: Project) -> None:
     )
     done = project.run()
     failed = {"test_rows", "test_error", "test_wrong", "test_misspelt", "test_loop", "test_thresholds", "test_code"}
+    failed |= {"test_absent"}
     tests = {name.partition("::")[2]: outcome for name, outcome in done.outcomes().items()}
     assert {name for name, outcome in tests.items() if outcome == "FAILED"} == failed
     assert {name for name, outcome in tests.items() if outcome == "PASSED"} == {
@@ -587,6 +591,7 @@ def test_a_test_in_python_runs_a_file_or_a_dict(project: Project) -> None:
     assert "ERROR  tests.test_prompts.test_error [1]" in done.out
     assert "throttled: ThrottlingException" in done.out
     assert 'tests/test_prompts.py::test_wrong:3:3: unknown key `modle`\n     3 |   "modle": "m.n"' in done.out
+    assert "FAILED tests/test_prompts.py::test_absent - tests/nope.yaml: there is no such file\n" in done.out
     assert "no job uses the variable `topik`; did you mean `topic`?" in done.out
     assert "await asyncio.to_thread(bedrock_job, ...)" in done.out
     assert "During handling" not in done.out

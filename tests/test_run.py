@@ -186,6 +186,7 @@ def test_a_problem_of_many_cases_is_told_once(bedrock_run: Any, write_job: Any) 
         (["job.yaml", "--local", "--endpoint-url", "http://x"], "exclude each other"),
         (["job.yaml", "--replies", "x.yaml"], "add --local"),
         (["job.yaml", "-o", "-", "--json"], "both write to standard output"),
+        (["job.yaml", "-o", ""], "-o names no folder: it is empty"),
         (["job.yaml", "--filter", "nothing*"], "no case matches --filter nothing*"),
         (["job.yaml", "--tag", "absent"], "the tags are: present"),
         (["job.yaml", "--limit", "0"], "0 is not in the range"),
@@ -206,12 +207,15 @@ def test_a_problem_of_many_cases_is_told_once(bedrock_run: Any, write_job: Any) 
         (["emulate", "--latency", "soon"], "not a duration"),
     ],
 )
-def test_a_wrong_command_line(arguments: list[str], message: str, bedrock_run: Any, write_job: Any) -> None:
+def test_a_wrong_command_line_is_told_and_leaves_no_folder_behind(
+    arguments: list[str], message: str, bedrock_run: Any, write_job: Any, tmp_path: Path
+) -> None:
     write_job("prompt: x\ntags: [present]")
     done = bedrock_run(*arguments)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "outputs").exists()
 
 
 def test_an_output_folder_that_cannot_be_is_told_before_anything_is_sent(

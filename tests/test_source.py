@@ -222,3 +222,14 @@ def test_hints_do_not_repeat_a_whole_file(tmp_path: Path) -> None:
         assert len(problem.message + (problem.hint or "")) < 400
     (problem,) = read(tmp_path, f"a: *{'b' * 10_000}\n").problems
     assert len(problem.message) < 150
+
+
+def test_characters_that_json_escapes_as_two_halves_are_read_and_move_nothing(tmp_path: Path) -> None:
+    written = json.dumps({"a \U0001f600": ["\U0001f600 hi", "\\ud83d"], "b": 1})
+    document = read(tmp_path, written)
+    assert document.data == {"a \U0001f600": ["\U0001f600 hi", "\\ud83d"], "b": 1}
+    assert document.problems == ()
+    assert document.place(("b",), key=True).column == written.index('"b"') + 1
+    elsewhere = read(tmp_path, 'a: \'\\ud83d\'\nb: |\n  "\\ud83d\\ude00"\nc: "\\\\ud83d"\n')
+    assert elsewhere.data == {"a": "\\ud83d", "b": '"\\ud83d\\ude00"\n', "c": "\\ud83d"}
+    assert elsewhere.problems == ()

@@ -241,8 +241,9 @@ def test_a_pass_rate_decides_about_failed_cases(bedrock_run: Any, write_job: Any
 
 
 def test_a_broken_threshold_fails_a_job_whose_cases_passed(bedrock_run: Any, write_job: Any) -> None:
-    job = write_job('prompt: x\nthresholds: {p95_latency: "<= 0s", cost: "< 5", p50_first_token_latency: "< 9s"}')
-    done = bedrock_run("--local", "-q", job)
+    assert bedrock_run("--local", write_job("prompt: x")).returncode == 0  # the row is kept, and was not streamed
+    thresholds = 'p95_latency: "<= 0s", cost: "< 5", p50_first_token_latency: "< 9s"'
+    done = bedrock_run("--local", "-q", write_job(f"prompt: x\nthresholds: {{{thresholds}}}\nstream: true"))
     assert done.returncode == 1
     latency, first_token = done.stderr.splitlines()
     assert re.fullmatch(r"BROKEN job \(job.yaml:3\): p95_latency is \d+ms, wanted <= 0s", latency)

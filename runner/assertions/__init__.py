@@ -1,8 +1,8 @@
 """Assertions: (what was asserted, what came back) -> a verdict with a reason a person can act on.
 
 Each module has the types of one family, each type as a `Kind`: how it checks, and how it words what it found. All are
-pure functions, except that `python` runs the code of the job. Libraries are imported where a type needs one. Except for
-`python` no check takes much longer than to read the output, see time_limit.py.
+pure functions, except that `python` has the code of the job run, in a process of its own. Libraries are imported where
+a type needs one. Except for `python` no check takes much longer than to read the output, see time_limit.py.
 """
 
 from __future__ import annotations

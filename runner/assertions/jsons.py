@@ -24,12 +24,19 @@ class NotJsonError(ValueError):
 
 
 def parse(text: str) -> Any:
-    """The value of a JSON text, as strict as JavaScript's JSON.parse: no NaN, no comments. Raises ValueError."""
+    """The value of a JSON text, as strict as JavaScript's JSON.parse: no NaN, no comments. Raises ValueError, and
+    RecursionError for what may well be JSON and goes deeper than Python can.
+    """
     try:
         return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise NotJsonError(f"{error.msg} at {place}, in {excerpt(text, error.pos)}") from None
+    except RecursionError:
+        unclosed = _unclosed(text, 0, len(text))
+        if not unclosed:
+            raise
+        raise NotJsonError(f"{len(unclosed):,} brackets are not closed, in {excerpt(text)}") from None
 
 
 def _refuse_constant(name: str) -> Never:
@@ -45,12 +52,32 @@ def _integer(digits: str) -> int | float:
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_integer)
 
+_TOKEN = re.compile(r"""[\[{]|[\]}]|"(?:[^"\\]++|\\.)*+"?""", re.DOTALL)  # brackets, and strings that may have some
+
+
+def _unclosed(text: str, start: int, end: int) -> list[int]:
+    """Where brackets of a JSON text stand that are still open at the end of this part of it, or where it first closes
+    another bracket than it has opened. Looked for up to where the first one is closed.
+    """
+    opened: list[int] = []
+    for token in _TOKEN.finditer(text, start, end):
+        bracket = token[0]
+        if bracket in "[{":
+            opened.append(token.start())
+        elif bracket in "]}":
+            if not opened or text[opened[-1]] + bracket not in ("[]", "{}"):
+                break
+            opened.pop()
+            if not opened:
+                break
+    return opened
+
+
 # Where an object or an array may begin: what is in the lookahead may follow.
 _START = re.compile(r"""\{(?=[ \t\n\r]*["}])|\[(?=[ \t\n\r]*["\d\[{tfn\]-])""")
 _WINDOW: Final = 1024  # characters that are looked at first
 _CUT: Final = 16  # characters before the end of a window where an error may come of the cut: a literal, an escape
 _ATTEMPT_COST: Final = 40  # what an attempt costs, in characters read in the same time
-_DEPTH_COST: Final = 20_000  # what one costs that goes as deep as Python can
 _MAX_READ: Final = 5  # times the length of a text, plus _FREE
 _FREE: Final = 1_000_000
 
@@ -71,25 +98,40 @@ class Span(NamedTuple):
 def spans_in(text: str) -> Iterator[Span]:
     """The JSON objects and arrays in a text and where they are, from the left, without those inside others.
 
-    Brackets that are never closed may make each attempt read to the end: raises UnjudgedError before that takes long.
+    What is no JSON may make each attempt read to the end: raises UnjudgedError before that takes long.
     """
     left = _MAX_READ * len(text) + _FREE
     position = 0
+    unclosed: set[int] = set()  # where brackets stand of which an attempt before has shown that no value begins there
     while (start := _START.search(text, position)) is not None:
         position = start.start() + 1
-        value, end, cost = _value_at(text, start.start())
-        left -= cost
-        if end is not None:
-            yield Span(value, start.start(), end)
-            position = end
-        elif left < 0:
+        if start.start() in unclosed:
+            continue
+        try:
+            value, position = _value_at(text, start.start())
+        except _NoValueError as error:
+            unclosed.update(error.unclosed)
+            left -= error.cost
+        else:
+            yield Span(value, start.start(), position)
+        if left < 0:
             raise UnjudgedError(
                 f"the output has too many unfinished brackets to look for JSON in it (after character {position:,})"
             )
 
 
-def _value_at(text: str, start: int) -> tuple[Any, int | None, int]:
-    """The value that begins at a bracket and where it ends, or None if none does; and what it cost to find out.
+class _NoValueError(Exception):
+    """No value begins at a bracket, nor at those that are `unclosed`; and what it cost to find out."""
+
+    def __init__(self, cost: int, unclosed: list[int]) -> None:
+        super().__init__()
+        self.cost = cost
+        self.unclosed = unclosed
+
+
+def _value_at(text: str, start: int) -> tuple[Any, int]:
+    """The value that begins at a bracket, and where it ends. Raises _NoValueError, and RecursionError where the bracket
+    is closed and what is in it goes deeper than Python can.
 
     The decoder is given windows of the text, since each of its errors counts the lines of all that it was given.
     """
@@ -102,14 +144,17 @@ def _value_at(text: str, start: int) -> tuple[Any, int | None, int]:
             unterminated = error.msg.startswith("Unterminated string")
             cost += len(window) if unterminated else error.pos
             if start + size >= len(text) or not (unterminated or error.pos > len(window) - _CUT):
-                return None, None, cost
+                raise _NoValueError(cost, _unclosed(text, start, start + error.pos)) from None
             size *= 4
         except NotJsonError:
-            return None, None, cost + len(window)
+            raise _NoValueError(cost + len(window), []) from None
         except RecursionError:
-            return None, None, cost + len(window) + _DEPTH_COST
+            unclosed = _unclosed(text, start, len(text))
+            if not unclosed:
+                raise
+            raise _NoValueError(cost + len(text) - start, unclosed) from None
         else:
-            return value, start + length, 0
+            return value, start + length
 
 
 # --- equality --------------------------------------------------------------------------------------------------------

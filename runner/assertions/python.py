@@ -7,62 +7,44 @@ a row or a model reaches it as data, in `output` and `context`, and never become
 from __future__ import annotations
 
 import ast
-import copy
-import dataclasses
 import errno
-import math
 import re
-import sys
-import textwrap
-import threading
-from contextlib import redirect_stdout
-from functools import lru_cache
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from runner import paths
+from runner.assertions import python_code, python_worker
 from runner.assertions.kinds import Answer, Finding, Kind, UnjudgedError, text_of
-from runner.assertions.wording import excerpt, shortened
-from runner.errors import SignalledError
+from runner.assertions.wording import excerpt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
-
     from runner.records import Assertion
 
 _FILE = re.compile(r"(?:file://)?(?P<path>[^\n]+\.py)(?::(?P<function>\w+))?")
 _DEFAULT_FUNCTION: Final = "get_assert"  # promptfoo's
-_INLINE: Final = "<the assertion>"  # what Python calls the file of code that stands in the job
-_MODULES: Final = ("json", "math", "re")  # that inline code need not import
 
-
-_ALONE = threading.Lock()
+_WORKER: Final = python_worker.Worker()
 
 
 def _check(assertion: Assertion, answer: Answer) -> Finding:
-    code = text_of(assertion)
-    context = {
-        "vars": copy.deepcopy(dict(answer.vars)),  # the row shows them as they were
-        "latency_ms": answer.latency_ms,
-        "first_token_ms": answer.first_token_ms,
-        "cost_usd": answer.cost_usd,
-        "stop_reason": answer.stop_reason,
-    }
-    where = _where(assertion)
+    question = python_code.Question(
+        code=text_of(assertion),
+        where=_where(assertion),
+        output=answer.output,
+        context={
+            "vars": dict(answer.vars),
+            "latency_ms": answer.latency_ms,
+            "first_token_ms": answer.first_token_ms,
+            "cost_usd": answer.cost_usd,
+            "stop_reason": answer.stop_reason,
+        },
+        threshold=assertion.threshold,
+    )
     try:
-        with _ALONE, redirect_stdout(sys.stderr):  # rows may go to standard output, which is one for all threads
-            function = _inline(code) if where is None else _of_file(*where)
-            result = function(answer.output, context)
-            return _judged(result, assertion.threshold)
-    except (SignalledError, KeyboardInterrupt, UnjudgedError):
-        raise
-    except BaseException as error:  # as pytest.fail raises one
-        raise UnjudgedError(_raised(error, _INLINE if where is None else str(where[0])), hint=_RAISED_HINT) from error
-
-
-# --- the code --------------------------------------------------------------------------------------------------------
+        judged = _WORKER.ask(question)
+    except python_code.UnusableError as error:
+        raise UnjudgedError(error.message, hint=error.hint) from None
+    return Finding(judged.holds, lambda: judged.found, judged.score)
 
 
 def _where(assertion: Assertion) -> tuple[Path, str] | None:
@@ -72,128 +54,6 @@ def _where(assertion: Assertion) -> tuple[Path, str] | None:
         return None
     folder = Path(assertion.place.path).parent
     return paths.resolved(named["path"], folder), named["function"] or _DEFAULT_FUNCTION
-
-
-@lru_cache(maxsize=256)
-def _inline(code: str) -> Callable[[str, dict[str, Any]], Any]:
-    """A function of `output` and `context`. Raises SyntaxError."""
-    namespace: dict[str, Any] = {name: __import__(name) for name in _MODULES}
-    exec(compile(_function(code), _INLINE, "exec"), namespace)  # noqa: S102 - what --allow-python allows
-    function: Callable[[str, dict[str, Any]], Any] = namespace["check"]
-    return function
-
-
-def _function(code: str) -> ast.Module:
-    """`def check(output, context)` around an expression or statements; their lines stay what they are."""
-    code = textwrap.dedent(code).strip("\n")
-    module = ast.parse("def check(output, context): pass", _INLINE)
-    (definition,) = module.body
-    assert isinstance(definition, ast.FunctionDef)
-    try:
-        expression = ast.parse(code.strip(), _INLINE, mode="eval")
-        definition.body = [ast.copy_location(ast.Return(expression.body), expression.body)]
-    except SyntaxError:
-        definition.body = ast.parse(code, _INLINE).body or definition.body
-    return ast.fix_missing_locations(module)
-
-
-@lru_cache(maxsize=256)
-def _of_file(file: Path, name: str) -> Callable[[str, dict[str, Any]], Any]:
-    folder = str(file.parent)
-    if folder not in sys.path:
-        sys.path.append(folder)  # the file may import what lies next to it
-    function = getattr(_module(file), name, None)
-    if not callable(function):
-        raise TypeError(f"{file.name} has no function `{name}`")
-    return function  # type: ignore[no-any-return]
-
-
-@lru_cache(maxsize=256)
-def _module(file: Path) -> Any:
-    spec = spec_from_file_location(f"bedrock_run_assertions_{file.stem}", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-# --- what it returns -------------------------------------------------------------------------------------------------
-
-_RETURNS_HINT = "return True or False, a number, or {'pass': True, 'score': 0.5, 'reason': 'text'}"
-
-
-def _judged(result: Any, threshold: float | None) -> Finding:
-    """As promptfoo takes it: a bool, a number (above 0, or at least the threshold), or pass, score and reason.
-
-    What the result is made of may run code of the job, so nothing of it is left for later.
-    """
-    if dataclasses.is_dataclass(result) and not isinstance(result, type):
-        result = dataclasses.asdict(result)
-    if isinstance(result, bool):
-        return Finding(result, lambda: f"it returned {result}")
-    score = _number(result)
-    if score is not None:
-        holds = score > 0 if threshold is None else score >= threshold
-        bound = "" if threshold is None else f", and the threshold is {threshold:g}"
-        return Finding(holds, lambda: f"it returned {score:g}{bound}", score)
-    if isinstance(result, dict):
-        return _graded(result, threshold)
-    raise UnjudgedError(f"the code returned {_short(result)}", hint=_RETURNS_HINT)
-
-
-def _graded(result: dict[Any, Any], threshold: float | None) -> Finding:
-    passed, reason = result.get("pass", result.get("pass_")), result.get("reason")
-    score = _number(result.get("score"))
-    if not isinstance(passed, bool) or (score is None) is not (result.get("score") is None):
-        raise UnjudgedError(f"the code returned {_short(result)}", hint=_RETURNS_HINT)
-    told = shortened(str(reason)) if reason else f"it returned {_short(result)}"
-    if threshold is not None and score is not None and score < threshold:
-        passed, told = False, f"its score {score:g} is below {threshold:g}: {told}"
-    return Finding(passed, lambda: told, score)
-
-
-def _number(value: Any) -> float | None:
-    """The number that a value is, if it is one that a row can hold."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _short(value: Any) -> str:
-    return shortened(repr(value))
-
-
-_RAISED_HINT = "the code gets `output`, a text, and `context`, a mapping with `vars`"
-
-
-def _raised(error: BaseException, filename: str) -> str:
-    """What the code raised, and the last of its own lines on the way there."""
-    line = error.lineno if isinstance(error, SyntaxError) else _line(error.__traceback__, filename)
-    where = "the code" if filename == _INLINE else Path(filename).name
-    at = f", line {line}" if line else ""
-    told = _told(error)
-    return f"{where}{at}: {type(error).__name__}" + (f": {shortened(told)}" if told else "")
-
-
-def _told(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:
-        return ""  # its own code fails
-
-
-def _line(traceback: TracebackType | None, filename: str) -> int | None:
-    line = None
-    while traceback is not None:
-        if traceback.tb_frame.f_code.co_filename == filename:
-            line = traceback.tb_lineno
-        traceback = traceback.tb_next
-    return line
 
 
 # --- what can be told beforehand -------------------------------------------------------------------------------------
@@ -208,7 +68,7 @@ def _problem(assertion: Assertion) -> str | None:
     if where is not None:
         return _problem_with_file(Path(assertion.place.path).parent, *where)
     try:
-        compile(_function(text_of(assertion)), _INLINE, "exec")
+        compile(python_code.parsed(text_of(assertion)), python_code.INLINE, "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return f"the code of `{assertion.name}` is not Python: {_wrong(error)}"
     return None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from runner.assertions import jsons, time_limit
 from runner.assertions.kinds import Answer, Finding, Kind, UnjudgedError, text_of
-from runner.assertions.wording import as_json, difference, excerpt, listing
+from runner.assertions.wording import as_json, difference, excerpt, listing, spelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -79,11 +79,26 @@ def _in_time(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _texts(assertion: Assertion) -> tuple[str, ...]:
+    """The texts to look for. Raises UnjudgedError."""
     value = assertion.value
-    return comma_separated(value) if isinstance(value, str) else tuple(value)
+    return _texts_in(value) if isinstance(value, str) else tuple(value)
 
 
 @lru_cache(maxsize=1024)
+def _texts_in(text: str) -> tuple[str, ...]:
+    """A text is a list in JSON, as a template writes a variable that is one, or has commas between."""
+    if not text.lstrip().startswith("["):
+        return comma_separated(text)
+    try:
+        listed = jsons.parse(text)
+    except ValueError:
+        return comma_separated(text)
+    other = next((item for item in listed if not isinstance(item, str)), None)
+    if other is not None:
+        raise UnjudgedError(f"{spelled(other)} is no text, in the list {excerpt(text)}")
+    return tuple(listed)
+
+
 def comma_separated(text: str) -> tuple[str, ...]:
     """`a, "b, c"` -> a; b, c. As promptfoo reads it: in quotes a quote is `\\"` or `""`; empty entries do not count.
 

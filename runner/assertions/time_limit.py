@@ -1,7 +1,8 @@
 """The second that an assertion may take.
 
 Replies are judged on the event loop (but with `python`, in a thread), and while one is judged no signal is read and no
-other reply is kept. So whatever may take longer than it takes to read the output looks at this clock as it goes.
+other reply is kept. So whatever may take longer than it takes to read the output looks at this clock as it goes. The
+code of `python` cannot: it has a process and a limit of its own, see python_worker.py.
 
 Between two looks nothing is cut off: one pass over a large output may take longer, as may a busy machine, since `regex`
 counts the processor's time. And a case of many assertions may take as many seconds.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from runner import media, paths
@@ -25,23 +25,32 @@ def file_variables(name: Mapping[str, Any], root: Path, *, allow_dirs: Sequence[
     """
     path: str = name["path"]
 
-    @cache
-    def picture() -> tuple[int, int, str]:
+    picture = _Picture(path, root, allow_dirs)
+    later: dict[str, Callable[[], Any]] = {name: partial(picture.fact, name) for name in ("width", "height", "taken")}
+    return LazyMapping(name, {"bytes": partial(_bytes, path, root), **later})
+
+
+class _Picture:
+    """What a picture is asked about; it is looked at once. It can be pickled, for the code of `python` assertions."""
+
+    def __init__(self, path: str, root: Path, allow_dirs: Sequence[Path]) -> None:
+        self._path = path
+        self._root = root
+        self._allow_dirs = allow_dirs
+
+    def fact(self, name: str) -> Any:
+        """Raises RefusedError if it can't be read."""
+        return self._facts[name]
+
+    @cached_property
+    def _facts(self) -> Mapping[str, Any]:
         try:
-            image = media.look(path, root, allow_dirs=allow_dirs)
-            return image.width, image.height, exif.taken(image)
+            image = media.look(self._path, self._root, allow_dirs=self._allow_dirs)
+            return {"width": image.width, "height": image.height, "taken": exif.taken(image)}
         except MediaError as error:
             raise RefusedError(error.message, error.hint or "match only images, or leave the variable out") from error
         except OSError as error:
-            raise _unreadable(path, error) from error
-
-    later: dict[str, Callable[[], Any]] = {
-        "bytes": lambda: _bytes(path, root),
-        "width": lambda: picture()[0],
-        "height": lambda: picture()[1],
-        "taken": lambda: picture()[2],
-    }
-    return LazyMapping(name, later)
+            raise _unreadable(self._path, error) from error
 
 
 def _bytes(path: str, root: Path) -> int:

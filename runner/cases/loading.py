@@ -110,9 +110,13 @@ def _uses_of_code(job: Job) -> Iterator[Problem]:
 def _problems_of_cases(cases: CaseList) -> Iterator[Problem]:
     renderer = Renderer(cases.job, cases.allow_dirs)
     found: dict[Problem, list[str]] = {}
+    every: set[str] = set()
     for chosen in cases.unrepeated():
+        every.add(chosen.id)
         for problem in renderer.examine(chosen)[1]:
             found.setdefault(problem, []).append(chosen.id)
+    if every == {"1"}:  # the job's only case, which has no name to speak of
+        return iter(found)
     return (_naming_cases(problem, ids) for problem, ids in found.items())
 
 
@@ -255,8 +259,6 @@ def _strings(value: Any) -> Iterator[Text]:
 
 def _naming_cases(problem: Problem, ids: list[str]) -> Problem:
     unique = list(dict.fromkeys(ids))
-    if unique == ["1"]:
-        return problem  # most likely the job's only case, which has no name to speak of
     plural = "s" if len(unique) > 1 else ""
     return Problem(f"{problem.message} (case{plural} {named(unique)})", problem.place, problem.hint)
 

@@ -175,6 +175,12 @@ def _threshold_problems(document: Document) -> Iterator[Problem]:
         wrong = thresholds.futile(threshold) or thresholds.ambiguous(threshold)
         if wrong is not None:
             yield Problem(wrong[0], threshold.place, wrong[1])
+        if threshold.name.endswith("first_token_latency") and document.data.get("stream", False) is False:
+            yield Problem(
+                f"`{threshold.name}` needs replies that are streamed",
+                document.place(("thresholds", threshold.name), key=True),
+                "add `stream: true` to the job",
+            )
 
 
 def thresholds_of(document: Document) -> Iterator[Threshold]:

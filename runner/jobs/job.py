@@ -99,10 +99,11 @@ def of_document(
     response_schema, of_schema = response.find(document, allow_dirs)
     problems = [*document.problems, *schema.check(document), *checks.of_document(document), *of_schema]
     if problems:
-        return None, _in_order(problems)[: source.MAX_PROBLEMS]
+        return None, _in_order(document, problems)[: source.MAX_PROBLEMS]
     job = _Builder(document, response_schema).job(overrides)
     of_models = (checks.of_model, response.of_model)
-    return job, _in_order(problem for each in jobs_of(job) for check in of_models for problem in check(document, each))
+    of_job = (problem for each in jobs_of(job) for check in of_models for problem in check(document, each))
+    return job, _in_order(document, of_job)
 
 
 def jobs_of(job: Job) -> tuple[Job, ...]:
@@ -110,13 +111,18 @@ def jobs_of(job: Job) -> tuple[Job, ...]:
     return tuple(variant.job for variant in job.variants) or (job,)
 
 
-def _in_order(problems: Iterable[Problem]) -> list[Problem]:
-    """In the order of each file; of several at one place the first, since the others are its consequences."""
-    first: dict[tuple[str, int, int], Problem] = {}
+def _in_order(document: Document, problems: Iterable[Problem]) -> list[Problem]:
+    """In the order of each file; of several at one place the first, since the others are its consequences. But where
+    the document starts, what it lacks and what is wrong with its first key have nothing to do with each other.
+    """
+    top = document.place(())
+    first: dict[tuple[str, int, int, str], Problem] = {}
     for problem in problems:
-        assert problem.place is not None
-        first.setdefault((problem.place.path, problem.place.line, problem.place.column), problem)
-    return [first[position] for position in sorted(first)]
+        place = problem.place
+        assert place is not None
+        key = (place.path, place.line, place.column, problem.message if place == top else "")
+        first.setdefault(key, problem)
+    return [first[key] for key in sorted(first, key=lambda key: key[:3])]
 
 
 def same_output(jobs: Iterable[Job]) -> list[Problem]:

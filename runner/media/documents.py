@@ -63,7 +63,8 @@ def describe(path: str, root: Path, *, kind: Literal["document", "video"], allow
 def _other_suffix(path: str, kind: Kind) -> str:
     key = {"image": "images: [PATH]", "document": "documents: [PATH]", "video": "video: PATH"}
     for meant in formats.kinds_of_suffix(path):
-        return f"it is named like a {meant}: give it under `{key[meant]}`"
+        named = "an image" if meant == "image" else f"a {meant}"
+        return f"it is named like {named}: give it under `{key[meant]}`"
     if kind == "document":
         return f"documents are {formats.suffixes(kind)}: name a text file .txt, and save anything else as PDF"
     return f"videos are {formats.suffixes(kind)}: convert it"

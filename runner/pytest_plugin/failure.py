@@ -49,7 +49,7 @@ def of_problems(problems: Sequence[Problem]) -> NotPassedError:
 
     worded = [replace(each, hint=each.hint and in_pytest(each.hint)) for each in problems]
     first = worded[0]
-    where = f"line {first.place.line}: " if first.place else ""
+    where = "" if not first.place else f"line {first.place.line}: " if first.place.line else f"{first.place}: "
     return NotPassedError(render_problems(worded), reason=where + one_line(first.message) + and_more(worded))
 
 

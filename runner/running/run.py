@@ -159,26 +159,24 @@ def execute(
     `note` hears of what is odd and no error. Raises UsageError, before anything is sent, if rows could not be kept.
     """
     open_files.make_room(_FILES_OF_A_JOB * len(plan.jobs) + _OTHER_FILES)
-    outputs = _outputs(plan)
-    unused = loading.unused_overrides(plan.jobs, plan.options.overrides)
-    told = outputs.notices()
-    for notice in (*unused, *told, *_nothing_to_replay(plan, outputs)):
-        note(notice)
-    _finish(_Run(plan=plan, outputs=outputs, summary=summary, screen=screen, spool=spool))
+    with _connection(plan.options, summary) as connection:  # what is refused here leaves no folder behind
+        outputs = _outputs(plan)
+        unused = loading.unused_overrides(plan.jobs, plan.options.overrides)
+        told = outputs.notices()
+        for notice in (*unused, *told, *_nothing_to_replay(plan, outputs)):
+            note(notice)
+        _finish(_Run(plan=plan, outputs=outputs, summary=summary, screen=screen, spool=spool), connection)
     for notice in outputs.notices():
         if notice not in told:  # found where a row was to be taken
             note(notice)
 
 
-def _finish(run: _Run) -> None:
+def _finish(run: _Run, connection: Connection) -> None:
     """Make the calls, and leave the rows in order, whatever happens."""
     outputs, summary = run.outputs, run.summary
     try:
         # With a factory the loop stays this run's own: the thread keeps the one that another program may have set.
-        with (
-            _connection(run) as connection,
-            asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner,
-        ):
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
             runner.run(_call_all(run, connection))
     except CallError as error:  # no credentials, say: nothing was sent
         summary.stopped = account_stop(error)
@@ -367,16 +365,15 @@ def _console(plan: Plan, summary: Summary) -> console.Console:
 
 
 @contextmanager
-def _connection(run: _Run) -> Iterator[Connection]:
+def _connection(options: RunOptions, summary: Summary) -> Iterator[Connection]:
     """Where to send: what the command line says or, with --local, an emulator that lives as long as the run."""
-    options = run.plan.options
     if not options.local:
         yield options.connection
         return
     from runner import emulator  # aiohttp's server half, which only --local needs
 
     try:
-        unused = run.summary.unused_replies.append if options.verbose else None
+        unused = summary.unused_replies.append if options.verbose else None
         settings = emulator.Settings(replies=options.replies, unused=unused)
         with emulator.running(settings) as url:
             yield Connection(endpoint_url=url, access_key="LOCAL", secret_key="local")  # noqa: S106 - nobody's secret

@@ -84,7 +84,9 @@ def _useless(error: Breach, document: Document, pointer: Pointer) -> Problem:
         )
     if pointer[-1] == "type":
         return Problem(
-            f"an `{error.value}` cannot stand inside another", document.place(pointer), "list its assertions in one set"
+            f"`{error.value}` cannot stand inside another set",
+            document.place(pointer),
+            "list its assertions in one set",
         )
     name = _type_at(document, pointer)
     no_meaning = keys_of_type(name, "forbidden")

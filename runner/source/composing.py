@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +27,13 @@ _MAX_DIGITS: Final = 1000  # Python refuses to print integers of more than 4300 
 
 # libyaml's parser where PyYAML was built with it (ten times faster), else the same parser in Python.
 _Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+# JSON escapes characters beyond U+FFFF, such as an emoji, as two halves. libyaml refuses them; PyYAML's own parser
+# gives the halves.
+_HALF: Final = r"\\(?:u|U0000)[dD][89abAB][0-9a-fA-F]{2}", r"\\(?:u|U0000)[dD][c-fC-F][0-9a-fA-F]{2}"
+_HALVES: Final = re.compile("|".join(_HALF))
+_LONE_HALF: Final = re.compile(f"(?s:{''.join(_HALF)}|(?P<half>{'|'.join(_HALF)})|\\\\.)")
+_BEYOND: Final = re.compile(r"\\U(?!000|0010)[0-9a-fA-F]{8}")  # stands for no character
 
 
 @dataclass(slots=True)
@@ -85,8 +93,12 @@ class Composer:
 
     def compose(self) -> Any:
         """The data of the text's one document. Raises UsageError where the rest cannot be read."""
+        event: Any
+        reached = 0
         try:
-            for event in yaml.parse(self._lines.text, Loader=_Parser):
+            parser = yaml.SafeLoader if _HALVES.search(self._lines.text) else _Parser
+            for event in yaml.parse(self._lines.text, Loader=parser):
+                reached = event.start_mark.index
                 handle = self._handlers.get(type(event))
                 if handle is not None:
                     handle(event)
@@ -96,6 +108,12 @@ class Composer:
             last = explain(_fault(error, self._lines))
             earlier = [problem for problem in self.problems if problem.place != last.place]
             raise UsageError(*earlier, last) from None
+        except (ValueError, OverflowError):  # what PyYAML's own parser raises at such an escape
+            beyond = _BEYOND.search(self._lines.text, reached)
+            if beyond is None:
+                raise
+            fault = Fault(self._lines, beyond.start(), beyond.start(), "", "escape")
+            raise UsageError(*self.problems, explain(fault)) from None
         return self._root
 
     def _report(self, message: str, index: int, hint: str) -> None:
@@ -247,7 +265,7 @@ class Composer:
         self._add(value, start)
 
     def _scalar_value(self, event: Any, start: int) -> Any:
-        text: str = event.value
+        text = self._whole(event.value, start, event.end_mark.index)
         plain = event.implicit[0]
         if plain and text == "<<" and self._stack and self._stack[-1].awaits_key:
             return _MERGE
@@ -263,6 +281,20 @@ class Composer:
         if type(value) not in (wanted, WRITTEN_TYPES.get(wanted)):
             self._report(f"`{shorten(text)}` is not what its tag says", start, "remove the tag")
         return value
+
+    def _whole(self, text: str, start: int, end: int) -> str:
+        """The text of a scalar between two places, with the characters that were escaped as two halves."""
+        try:
+            return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            escapes = _LONE_HALF.finditer(self._lines.text, start, end)
+            lone = next(escape for escape in escapes if escape["half"])
+            self._report(
+                f"`{lone[0]}` is half of a character, and the other half is missing",
+                lone.start(),
+                "write the character itself; JSON escapes an emoji as two halves, as in `\\ud83d\\ude00`",
+            )
+            return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
     def _resolved(self, text: str, start: int) -> Any:
         if len(text) > _MAX_DIGITS and INTEGER.fullmatch(text):

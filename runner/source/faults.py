@@ -201,11 +201,21 @@ def _explain_open_quote(fault: Fault) -> Problem | None:
     )
 
 
+_NUMBERED_ESCAPE: Final = re.compile(r"\\(?:x\w{0,2}|u\w{0,4}|U\w{0,8})")
+
+
 def _explain_escape(fault: Fault) -> Problem | None:
-    if "escape" not in fault.found and "hexadecimal" not in fault.found:
+    if not re.search("escape|hexa?decimal", fault.found):  # libyaml's spelling is its own
         return None
     backslash = fault.lines.text.rfind("\\", fault.line_start, fault.index + 1)
     start = max(backslash, fault.line_start)
+    numbered = _NUMBERED_ESCAPE.match(fault.lines.text, start)
+    if numbered:
+        return fault.problem(
+            f"`{numbered[0]}` stands for no character",
+            "write the character itself; in double quotes `\\x` takes 2 hexadecimal digits, `\\u` 4 and `\\U` 8",
+            start,
+        )
     escape = fault.lines.text[start : start + 2]
     return fault.problem(
         f"`{escape}` is no escape that YAML knows in double quotes",

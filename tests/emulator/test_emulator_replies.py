@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -53,6 +54,11 @@ def test_the_first_match_wins_and_others_get_the_local_model(say: Any) -> None:
     assert reply("Write a haiku") == "An old silent pond"
     assert reply("Exactly") == "42"
     assert reply("Not Exactly").startswith("Local emulator, no model was called.")
+
+
+def test_replies_may_be_json(say: Any) -> None:
+    reply = say(json.dumps([{"match": "joke", "reply": "\U0001f600"}]))
+    assert reply("a joke") == "\U0001f600"
 
 
 def test_lists_rotate(say: Any) -> None:
@@ -145,6 +151,7 @@ def test_the_header_outranks_the_script(say: Any) -> None:
         ("- match: [a", ":1: "),
         ("- match: a\n  reply: 'b", ":2: "),
         ("[" * 5000, ": nested too deeply"),
+        ('- {match: x, reply: "\\ud83d"}', ":1: reply: an escape is half of a character"),
         ("- match: \x00", ":1: "),
     ],
 )
