@@ -307,14 +307,35 @@ def test_ids_and_tags_of_any_kind_make_usable_names(project: Project) -> None:
     done = project.run("-m", "needs_review and private and and_ and skip_", "--junitxml=junit.xml")
     assert done.outcomes() == {
         f"prompts/tutor.yaml::{name}": "PASSED"
-        for name in ("std: :vector", "[a] b: :c", "two\\nlines", "größe 漢字", "\\u202eevil", "\\x1b[31mred")
+        for name in ("std: :vector", "(a) b: :c", "two\\nlines", "größe 漢字", "\\u202eevil", "\\x1b(31mred")
     }
     assert done.calls == 6
     assert "\x1b[31mred" not in done.out
     ET.parse(project.folder / "junit.xml")
-    chosen = [f"prompts/tutor.yaml::{name}" for name in ("[a] b: :c", "std: :vector", "größe 漢字")]
+    chosen = [f"prompts/tutor.yaml::{name}" for name in ("(a) b: :c", "std: :vector", "größe 漢字")]
     listed = project.run("--co", "-q", *chosen, "-k", "b::c or größe").out
     assert [line for line in listed.splitlines() if "::" in line] == [chosen[0], chosen[2]]
+
+
+def test_what_failed_of_a_matrix_is_found_again(project: Project) -> None:
+    matrix = "matrix: {tone: [dry, warm]}\nassert: [{type: contains, value: Be dry}]"
+    cases = "cases: [{id: closure, vars: {x: 1}}, {id: 'three [x=1]', vars: {x: 2}}]"
+    project.job(f"prompt: 'Be {{{{ tone }}}}. {{{{ x }}}}'\n{matrix}\n{cases}")
+    failed = ["prompts/tutor.yaml::closure [tone=warm]", "prompts/tutor.yaml::three [x=1] [tone=warm]"]
+    assert list(project.run("--sw").outcomes()) == ["prompts/tutor.yaml::closure [tone=dry]", failed[0]]
+    assert set(project.run("--sw-skip").outcomes()) == {*failed, "prompts/tutor.yaml::three [x=1] [tone=dry]"}
+    assert list(project.run("--lf").outcomes()) == failed
+
+
+def test_the_name_of_a_case_that_has_only_variants_is_answered_with_theirs(offline: Project) -> None:
+    offline.job("prompt: '{{ x }}{{ y }}'\nmatrix: {x: [1, 2]}\nvars: {y: 0}\ncases: [{id: closure}, {id: other}]")
+    done = offline.run("prompts/tutor.yaml::closure", "prompts/tutor.yaml::unknown", "prompts/tutor.yaml::other [x=1]")
+    assert done.code == pytest.ExitCode.USAGE_ERROR
+    variants = "'prompts/tutor.yaml::closure [x=1]' 'prompts/tutor.yaml::closure [x=2]'"
+    assert (
+        f"ERROR: prompts/tutor.yaml::closure has 2 variants: {variants} (name those, or choose with -k)\n" in done.out
+    )
+    assert done.out.count("variants") == 1
 
 
 # --- how they are run ------------------------------------------------------------------------------------------------

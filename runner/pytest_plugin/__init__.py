@@ -7,6 +7,7 @@ jobs needs is imported when its first job file is collected, what calls need whe
 from __future__ import annotations
 
 import re
+import shlex
 from contextlib import chdir
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from runner.pytest_plugin.fixture import JobResult
     from runner.report.rows import CaseResult
 
+_MOST_VARIANTS = 10  # of a case, of which each is named
 
 # --- options ---------------------------------------------------------------------------------------------------------
 
@@ -90,6 +92,28 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 # --- collecting ------------------------------------------------------------------------------------------------------
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Say more where pytest finds no test of a name."""
+    try:
+        return (yield)
+    except pytest.UsageError as error:
+        raise pytest.UsageError(*error.args, *_hints_on_names(session.config)) from None
+
+
+def _hints_on_names(config: pytest.Config) -> Iterator[str]:
+    """What to write for names that no case has, but variants of one do: `tutor.yaml::closure`."""
+    given = config.invocation_params
+    for argument in map(str, given.args):
+        file, _, name = argument.partition("::")
+        names = config.stash[PROMPTS].names.get((given.dir / file).resolve(), ())
+        variants = [shlex.quote(f"{file}::{each}") for each in names if each.startswith(f"{name} [")]
+        if variants and name not in names:
+            more = ["..."] if len(variants) > _MOST_VARIANTS else []
+            listed = " ".join([*variants[:_MOST_VARIANTS], *more])
+            yield f"{argument} has {plural(len(variants), 'variant')}: {listed} (name those, or choose with -k)"
+
+
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> JobFile | None:
     is_job = parent.config.stash[PROMPTS].is_job(file_path)
     return JobFile.from_parent(parent, path=file_path) if is_job else None
@@ -109,8 +133,12 @@ class JobFile(pytest.File):
             raise failure.of_problems(error.problems) from None
         markers = {tag: _marker(tag, self.config) for tag in cases.job.tags.union(*(case.tags for case in chosen))}
         names = [_item_name(cases, case) for case in chosen]
+        self.config.stash[PROMPTS].names[self.path.resolve()] = names
         for name, case in zip(names, chosen, strict=True):
-            item = JobCase.from_parent(self, name=name, cases=cases, chosen=case)
+            # Given as a text, so that pytest reads it as it reads the one in its cache, for --lf: since 9.2 brackets at
+            # the end of a name are a part of their own.
+            whole = f"{self.nodeid}::{name}"
+            item = JobCase.from_parent(self, name=name, nodeid=whole, cases=cases, chosen=case)
             for tag in sorted(case.tags):
                 item.add_marker(markers[tag])
             yield item
@@ -130,10 +158,13 @@ class JobFile(pytest.File):
 
 
 def _item_name(cases: CaseList, chosen: Chosen) -> str:
-    """What pytest calls a case: its id, on one line and without pytest's own separator; of a single case its job's."""
+    """What pytest calls a case: its id, on one line; of a single case its job's name. What separates the parts of an id
+    for pytest, `::` and brackets that do not end a name, is something like it.
+    """
     from runner.console import one_line
 
-    return one_line(chosen.id if _has_cases(cases) else cases.job.name).replace("::", ": :")
+    name = one_line(chosen.id if _has_cases(cases) else cases.job.name).replace("::", ": :")
+    return name if name.endswith("]") else name.replace("[", "(").replace("]", ")")
 
 
 def _free_name(name: str, taken: Sequence[str]) -> str:

@@ -38,6 +38,7 @@ class Prompts:
         self.allow_dirs: Sequence[Path] = config.getini("bedrock_allow_dirs")
         self.outcome: Outcome | None = None  # once the cases of job files have been run
         self.selected: Mapping[Path, set[str]] = {}  # the ids of these cases, by job file
+        self.names: dict[Path, Sequence[str]] = {}  # of the cases, by job file
         self._config = config
         self._lists: dict[Path, CaseList] = {}
         self._own_folder: Path | None = None
