@@ -38,7 +38,7 @@ cases:
 REPLIES = "- {match: broken, fault: throttle}\n"
 INI = """\
 [pytest]
-bedrock_jobs = prompts/*.yaml prompts/*.yml
+bedrock_jobs = prompts/*.y*ml
 addopts = --strict-markers --strict-config
 filterwarnings = error
 """
@@ -463,6 +463,19 @@ def test_wrong_job_files_are_told_as_the_command_tells_them(offline: Project, mo
         assert told in done.out
 
 
+def test_a_pattern_that_matches_no_file_is_a_warning_and_an_error_where_warnings_are(offline: Project) -> None:
+    offline.job()
+    offline.write("pytest.ini", "[pytest]\nbedrock_jobs = prompts/*.yaml promtps/*.yaml prompts")
+    done = offline.run("-q", "--co")
+    assert done.code == pytest.ExitCode.OK
+    told = "bedrock_jobs: no job file matches promtps/*.yaml prompts\n"
+    assert f"JobsNotFoundWarning: {told}" in done.out
+    strict = offline.run("-W", "error")
+    assert strict.code == pytest.ExitCode.USAGE_ERROR
+    assert strict.out.startswith(f"ERROR: {told}")
+    assert "JobsNotFound" not in offline.run("--co", "-W", "ignore::runner.pytest_plugin.JobsNotFoundWarning").out
+
+
 def test_a_project_that_names_no_jobs_is_left_alone(offline: Project) -> None:
     offline.write("pytest.ini", "[pytest]\nfilterwarnings = error")
     offline.job("no: job")
@@ -516,7 +529,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed(offline: Project) -> None
 
 
 def test_a_test_in_python_runs_a_file_or_a_dict(project: Project) -> None:
-    project.write("pytest.ini", INI.replace("bedrock_jobs = prompts/*.yaml prompts/*.yml\n", ""))
+    project.write("pytest.ini", INI.replace("bedrock_jobs = prompts/*.y*ml\n", ""))
     project.job()
     project.write("tests/rows.csv", "topic\ncats\ndogs\n")
     project.write(

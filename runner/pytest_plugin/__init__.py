@@ -71,7 +71,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if problems := list(_wrong_options(config)):
         raise pytest.UsageError("\n".join(problems))
-    config.stash[PROMPTS] = Prompts(config)
+    config.stash[PROMPTS] = prompts = Prompts(config)
+    if prompts.unmatched_patterns and not hasattr(config, "workerinput"):
+        _warn(config, f"bedrock_jobs: no job file matches {' '.join(prompts.unmatched_patterns)}")
+
+
+class JobsNotFoundWarning(pytest.PytestWarning):
+    """A pattern of `bedrock_jobs` matches no file, so fewer tests are run than somebody thinks."""
+
+
+def _warn(config: pytest.Config, message: str) -> None:
+    """Warn in pytest's summary; where filters make an error of it, one without a traceback."""
+    try:
+        config.issue_config_time_warning(JobsNotFoundWarning(message), stacklevel=2)
+    except JobsNotFoundWarning as error:
+        raise pytest.UsageError(message) from error
 
 
 def _wrong_options(config: pytest.Config) -> Iterator[str]:
@@ -345,9 +359,7 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     prompts = config.stash[PROMPTS]
     if not prompts.patterns:
         return None
-    count = len(prompts.files)
-    files = f"{count} job file{'s' * (count != 1)}" if count else f"no job file matches {' '.join(prompts.patterns)}"
-    return f"bedrock-run: {files}; rows in {prompts.output}"
+    return f"bedrock-run: {plural(len(prompts.files), 'job file')}; rows in {prompts.output}"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -16,7 +16,7 @@ import pytest
 from runner.pytest_plugin.failure import in_pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from runner.cases.plan import CaseList
     from runner.jobs.job import Overrides
@@ -69,10 +69,24 @@ class Prompts:
     @cached_property
     def files(self) -> frozenset[Path]:
         """The job files that the ini option names."""
+        return frozenset().union(*self._matched.values())
+
+    @property
+    def unmatched_patterns(self) -> Sequence[str]:
+        """Those that match no job file."""
+        return [pattern for pattern, files in self._matched.items() if not files]
+
+    @cached_property
+    def _matched(self) -> Mapping[str, frozenset[Path]]:
+        """The job files that each pattern of the ini option matches."""
+        return {pattern: frozenset(self._matching(pattern)) for pattern in self.patterns}
+
+    def _matching(self, pattern: str) -> Iterator[Path]:
         folder = self._ini_folder
         # Not Path.glob, which refuses absolute patterns.
-        found = (glob.glob(pattern, root_dir=folder, recursive=True) for pattern in self.patterns)  # noqa: PTH207
-        return frozenset(_located(folder / name) for names in found for name in names if name.endswith(_SUFFIXES))
+        for name in glob.iglob(pattern, root_dir=folder, recursive=True):  # noqa: PTH207
+            if name.endswith(_SUFFIXES):
+                yield _located(folder / name)
 
     def is_job(self, path: Path) -> bool:
         """Whether pytest is to take a file for a job."""
