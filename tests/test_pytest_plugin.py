@@ -250,6 +250,18 @@ def test_what_concerns_the_account_is_told_once_in_full(offline: Project) -> Non
     assert done.out.count("hint: run `aws configure`") == 2, "once for the jobs, once for the test in Python"
 
 
+def test_no_reply_is_a_command_to_ci(project: Project, bedrock: Any) -> None:
+    reply = "##[group]a\n::error::b\n  ::add-mask::c"
+    project.server = bedrock(f"- {json.dumps({'match': '', 'reply': reply})}\n")
+    project.job("prompt: Hello\nassert: [{type: equals, value: x}]")
+    test = "bedrock_job('prompts/tutor.yaml').assert_passed()"
+    project.write("test_python.py", f"def test_it(bedrock_job):\n    {test}\n")
+    done = project.run("--tb=long", env={"GITHUB_ACTIONS": "true"})
+    assert list(done.outcomes().values()) == ["FAILED", "FAILED"]
+    assert done.out.count("\n\\x3a:error::b\n  \\x3a:add-mask::c\n") == 2, "people can read it"
+    assert not re.search(r"^\s*::|##\[", done.out, flags=re.MULTILINE)
+
+
 # --- what is selected ------------------------------------------------------------------------------------------------
 
 
@@ -376,7 +388,9 @@ def test_a_replay_calls_nothing_and_misses_what_has_no_row(project: Project, unt
 
 def test_a_replay_without_rows_makes_no_folder(offline: Project) -> None:
     offline.job()
-    assert set(offline.run("--bedrock-replay").outcomes().values()) == {"ERROR"}
+    done = offline.run("--bedrock-replay")
+    assert list(done.outcomes().values()) == ["ERROR"] * 3
+    assert done.out.count("run it without --bedrock-replay") == 1, "a hint is given once"
     assert not (offline.folder / "outputs").exists()
 
 
@@ -628,3 +642,34 @@ def test_a_test_in_python_runs_a_file_or_a_dict(project: Project) -> None:
     again = project.run("-k", "not process and not loop")
     assert again.outcomes().items() <= done.outcomes().items()
     assert again.calls == 1, "each has kept its rows, but for the error"
+
+
+def test_a_test_in_python_tells_only_of_what_failed_and_not_of_everything(project: Project, bedrock: Any) -> None:
+    project.write("pytest.ini", "[pytest]\nfilterwarnings = error")
+    project.server = bedrock("- {match: bad, reply: 'no', times: 1}\n- {match: '', reply: 'yes'}\n")
+    names = ["bad", *(f"good {number}" for number in range(20))]
+    job = {"model": "amazon.nova-lite-v1:0", "prompt": "{{ x }}", "repeat": 3, "max_concurrency": 1}
+    job["cases"] = [{"id": name, "vars": {"x": name}} for name in names]
+    project.write(
+        "test_python.py",
+        f"""
+        def run(bedrock_job, value):
+            bedrock_job({{**{job}, "assert": [{{"type": "contains", "value": value}}]}}).assert_passed()
+
+        def test_one(bedrock_job):
+            run(bedrock_job, "yes")
+
+        def test_many(bedrock_job):
+            run(bedrock_job, "sure")
+        """,
+    )
+    one = project.run("-k", "one", "--tb=short", "-r", "N").out
+    assert "1 of 3 repetitions failed, 3 must pass" in one
+    assert re.findall(r"^(repetition .*|--- .*)$", one, flags=re.MULTILINE) == [
+        "--- test_python.test_one [bad]",
+        "repetition 1 of 3: failed",
+    ]
+    many = project.run("-k", "many", "--tb=short", "-r", "N").out
+    assert many.count("FAILED test_python.test_many [") == 10
+    assert "\nand 11 more cases that did not pass; their rows tell why\n" in many
+    assert "\n--- and 11 more cases, of which the rows tell\n" in many

@@ -214,7 +214,7 @@ class JobCase(pytest.Item):
         super().__init__(**given)
         self.job = cases.job.name
         self.case_id = chosen.id
-        self.label = f"{self.job} [{one_line(chosen.id)}]" if _has_cases(cases) else self.job
+        self.label = one_line(f"{self.job} [{chosen.id}]" if _has_cases(cases) else self.job)
         self.extra_keyword_matches.add(chosen.id)  # -k may name it as the job file does
         self._line = max(chosen.place.line, 1)
         self._repeats = cases.job.repeat
@@ -259,7 +259,8 @@ class JobCase(pytest.Item):
     def _not_passed(self, result: CaseResult) -> NotPassedError:
         from runner.running import testing
 
-        told = testing.failure_of(result, self.label, in_words=in_pytest)
+        outcomes = self.config.stash[PROMPTS].outcomes
+        told = testing.failure_of(result, self.label, outcomes=outcomes, in_words=in_pytest)
         return NotPassedError(told.block, reason=told.reason, place=(self.path, told.line))
 
 
@@ -343,7 +344,7 @@ def _tell(config: pytest.Config, line: str) -> None:
     reporter = config.pluginmanager.get_plugin("terminalreporter")  # the workers of xdist have none
     if reporter is not None and config.get_verbosity() >= 0:
         reporter.ensure_newline()
-        reporter.write_line(f"bedrock-run: {line}")
+        reporter.write_line(failure.harmless(f"bedrock-run: {line}"))
         reporter.flush()
 
 

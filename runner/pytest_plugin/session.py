@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runner.pytest_plugin.failure import in_pytest
+from runner.pytest_plugin.failure import harmless, in_pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from runner.cases.plan import CaseList
+    from runner.console import Outcomes
     from runner.jobs.job import Overrides
     from runner.running.run import RunOptions
     from runner.running.testing import Ending, Outcome
@@ -145,7 +146,8 @@ class Prompts:
             code = outcome.ending.exit_code
             interrupted = code is type(code).INTERRUPTED
             pytest.exit(
-                in_pytest(outcome.ending.told), returncode=pytest.ExitCode.INTERRUPTED if interrupted else int(code)
+                harmless(in_pytest(outcome.ending.told)),
+                returncode=pytest.ExitCode.INTERRUPTED if interrupted else int(code),
             )
         return outcome
 
@@ -162,6 +164,13 @@ class Prompts:
         told = ending.message if self._told_why else ending.told
         self._told_why = True
         return in_pytest(told)
+
+    @cached_property
+    def outcomes(self) -> Outcomes:
+        """What was told of cases: which hints were given."""
+        from runner.console import Outcomes
+
+        return Outcomes(told=None)
 
     @cached_property
     def _options(self) -> RunOptions:
