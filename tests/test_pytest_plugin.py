@@ -420,7 +420,8 @@ XDIST = pytest.param(["-p", "xdist", "-n", "2"], marks=pytest.mark.slow, id="xdi
 @pytest.mark.parametrize("workers", [pytest.param([], id="one process"), XDIST])
 def test_ctrl_c_stops_the_calls_in_order_keeps_the_rows_and_ends_pytest(workers: list[str], project: Project) -> None:
     cases = "[{vars: {x: quick}}, {vars: {x: stuck}}, {vars: {x: late}}]"
-    project.job(f"prompt: '{{{{ x }}}}'\nmax_concurrency: 1\ncases: {cases}")
+    thresholds = "thresholds: {p95_latency: '< 1h', pass_rate: '== 100%'}"
+    project.job(f"prompt: '{{{{ x }}}}'\nmax_concurrency: 1\ncases: {cases}\n{thresholds}")
     assert project.run("prompts/tutor.yaml::1").calls == 1
     with socket.create_server(("127.0.0.1", 0)) as silent:
         env = project.environment() | {
@@ -445,9 +446,9 @@ def test_ctrl_c_stops_the_calls_in_order_keeps_the_rows_and_ends_pytest(workers:
     assert process.returncode == pytest.ExitCode.INTERRUPTED
     assert "Traceback" not in out
     assert "INTERNALERROR" not in out
-    if not workers:
-        assert "stopped: interrupted" in out
-        assert "the same command goes on, and calls none that has its row" in out
+    assert "BROKEN" not in out, "a run that was stopped judges nothing"
+    assert "stopped: interrupted" in out
+    assert "the same command goes on, and calls none that has its row" in out
     kept, *cut = project.rows()
     assert (kept["case"], kept["status"]) == ("1", "passed")
     assert {row["status"] for row in cut} <= {"error"}

@@ -157,7 +157,13 @@ class Prompts:
             return ()
         from runner.running import testing
 
-        return [in_pytest(line) for line in testing.summary_in(self._own_folder)]
+        outcome = self.outcome or testing.outcome_in(self._own_folder)
+        if outcome is None:
+            return ()
+        lines = [*outcome.summary]
+        if not self.selected and outcome.ending is not None and outcome.ending.by_signal:
+            lines += outcome.ending.told.splitlines()  # a worker was interrupted, whose last words xdist does not tell
+        return [harmless(in_pytest(line)) for line in lines]
 
     def why(self, ending: Ending) -> str:
         """Why a case was not reached: in full for the first one, a line for the others."""

@@ -72,6 +72,15 @@ def run_once(lists: Sequence[CaseList], options: RunOptions, *, folder: Path, te
     with _locked(folder):
         if not (folder / _OUTCOME).exists():
             _run(lists, options, folder=folder, tell=tell)
+    outcome = outcome_in(folder)
+    assert outcome is not None
+    return outcome
+
+
+def outcome_in(folder: Path) -> Outcome | None:
+    """What came of the run in `folder`; None if none has ended there."""
+    if not (folder / _OUTCOME).exists():
+        return None
     cases = {(case.job, case.id): case for case in Rows([folder / _ROWS]).cases()}
     found = json.loads((folder / _OUTCOME).read_text())
     ended = found["ending"]
@@ -83,12 +92,6 @@ def run_once(lists: Sequence[CaseList], options: RunOptions, *, folder: Path, te
         summary=found["summary"],
         ending=ended and Ending(**{**ended, "exit_code": ExitCode(ended["exit_code"])}),
     )
-
-
-def summary_in(folder: Path) -> Sequence[str]:
-    """The lines that sum up the run in `folder`; none if there was none."""
-    path = folder / _OUTCOME
-    return json.loads(path.read_text())["summary"] if path.exists() else ()
 
 
 @contextmanager
@@ -110,7 +113,7 @@ def _run(lists: Sequence[CaseList], options: RunOptions, *, folder: Path, tell: 
         with open_files.limit_restored():
             execute(plan, summary=summary, screen=screen, spool=spool, note=lines.append)
         for job in summary.jobs.values():
-            if job.partial or job.name in screen.missing_rows:
+            if summary.stopped or job.partial or job.name in screen.missing_rows:
                 job.wanted = ()  # some tests, or some rows, say nothing about the job
         lines += console.summary_lines(summary, names_cases=False)
         thresholds = {name: job.thresholds for name, job in summary.jobs.items() if job.thresholds}
