@@ -38,7 +38,7 @@ cases:
 REPLIES = "- {match: broken, fault: throttle}\n"
 INI = """\
 [pytest]
-bedrock_jobs = prompts/*.yaml prompts/*.yml
+bedrock_jobs = prompts/*.y*ml
 addopts = --strict-markers --strict-config
 filterwarnings = error
 """
@@ -250,6 +250,18 @@ def test_what_concerns_the_account_is_told_once_in_full(offline: Project) -> Non
     assert done.out.count("hint: run `aws configure`") == 2, "once for the jobs, once for the test in Python"
 
 
+def test_no_reply_is_a_command_to_ci(project: Project, bedrock: Any) -> None:
+    reply = "##[group]a\n::error::b\n  ::add-mask::c"
+    project.server = bedrock(f"- {json.dumps({'match': '', 'reply': reply})}\n")
+    project.job("prompt: Hello\nassert: [{type: equals, value: x}]")
+    test = "bedrock_job('prompts/tutor.yaml').assert_passed()"
+    project.write("test_python.py", f"def test_it(bedrock_job):\n    {test}\n")
+    done = project.run("--tb=long", env={"GITHUB_ACTIONS": "true"})
+    assert list(done.outcomes().values()) == ["FAILED", "FAILED"]
+    assert done.out.count("\n\\x3a:error::b\n  \\x3a:add-mask::c\n") == 2, "people can read it"
+    assert not re.search(r"^\s*::|##\[", done.out, flags=re.MULTILINE)
+
+
 # --- what is selected ------------------------------------------------------------------------------------------------
 
 
@@ -307,14 +319,35 @@ def test_ids_and_tags_of_any_kind_make_usable_names(project: Project) -> None:
     done = project.run("-m", "needs_review and private and and_ and skip_", "--junitxml=junit.xml")
     assert done.outcomes() == {
         f"prompts/tutor.yaml::{name}": "PASSED"
-        for name in ("std: :vector", "[a] b: :c", "two\\nlines", "größe 漢字", "\\u202eevil", "\\x1b[31mred")
+        for name in ("std: :vector", "(a) b: :c", "two\\nlines", "größe 漢字", "\\u202eevil", "\\x1b(31mred")
     }
     assert done.calls == 6
     assert "\x1b[31mred" not in done.out
     ET.parse(project.folder / "junit.xml")
-    chosen = [f"prompts/tutor.yaml::{name}" for name in ("[a] b: :c", "std: :vector", "größe 漢字")]
+    chosen = [f"prompts/tutor.yaml::{name}" for name in ("(a) b: :c", "std: :vector", "größe 漢字")]
     listed = project.run("--co", "-q", *chosen, "-k", "b::c or größe").out
     assert [line for line in listed.splitlines() if "::" in line] == [chosen[0], chosen[2]]
+
+
+def test_what_failed_of_a_matrix_is_found_again(project: Project) -> None:
+    matrix = "matrix: {tone: [dry, warm]}\nassert: [{type: contains, value: Be dry}]"
+    cases = "cases: [{id: closure, vars: {x: 1}}, {id: 'three [x=1]', vars: {x: 2}}]"
+    project.job(f"prompt: 'Be {{{{ tone }}}}. {{{{ x }}}}'\n{matrix}\n{cases}")
+    failed = ["prompts/tutor.yaml::closure [tone=warm]", "prompts/tutor.yaml::three [x=1] [tone=warm]"]
+    assert list(project.run("--sw").outcomes()) == ["prompts/tutor.yaml::closure [tone=dry]", failed[0]]
+    assert set(project.run("--sw-skip").outcomes()) == {*failed, "prompts/tutor.yaml::three [x=1] [tone=dry]"}
+    assert list(project.run("--lf").outcomes()) == failed
+
+
+def test_the_name_of_a_case_that_has_only_variants_is_answered_with_theirs(offline: Project) -> None:
+    offline.job("prompt: '{{ x }}{{ y }}'\nmatrix: {x: [1, 2]}\nvars: {y: 0}\ncases: [{id: closure}, {id: other}]")
+    done = offline.run("prompts/tutor.yaml::closure", "prompts/tutor.yaml::unknown", "prompts/tutor.yaml::other [x=1]")
+    assert done.code == pytest.ExitCode.USAGE_ERROR
+    variants = "'prompts/tutor.yaml::closure [x=1]' 'prompts/tutor.yaml::closure [x=2]'"
+    assert (
+        f"ERROR: prompts/tutor.yaml::closure has 2 variants: {variants} (name those, or choose with -k)\n" in done.out
+    )
+    assert done.out.count("variants") == 1
 
 
 # --- how they are run ------------------------------------------------------------------------------------------------
@@ -355,7 +388,9 @@ def test_a_replay_calls_nothing_and_misses_what_has_no_row(project: Project, unt
 
 def test_a_replay_without_rows_makes_no_folder(offline: Project) -> None:
     offline.job()
-    assert set(offline.run("--bedrock-replay").outcomes().values()) == {"ERROR"}
+    done = offline.run("--bedrock-replay")
+    assert list(done.outcomes().values()) == ["ERROR"] * 3
+    assert done.out.count("run it without --bedrock-replay") == 1, "a hint is given once"
     assert not (offline.folder / "outputs").exists()
 
 
@@ -386,6 +421,7 @@ XDIST = pytest.param(["-p", "xdist", "-n", "2"], marks=pytest.mark.slow, id="xdi
 def test_ctrl_c_stops_the_calls_in_order_keeps_the_rows_and_ends_pytest(workers: list[str], project: Project) -> None:
     cases = "[{vars: {x: quick}}, {vars: {x: stuck}}, {vars: {x: late}}]"
     project.job(f"prompt: '{{{{ x }}}}'\nmax_concurrency: 1\ncases: {cases}")
+    project.job("prompt: stuck\nthresholds: {p95_latency: '< 1h'}", name="judged")
     assert project.run("prompts/tutor.yaml::1").calls == 1
     with socket.create_server(("127.0.0.1", 0)) as silent:
         env = project.environment() | {
@@ -399,8 +435,8 @@ def test_ctrl_c_stops_the_calls_in_order_keeps_the_rows_and_ends_pytest(workers:
             text=True,
             start_new_session=True,  # a group of its own, which Ctrl-C reaches as a whole
         ) as process:
-            connection, _ = silent.accept()
-            with connection:
+            (of_one, _), (of_other, _) = silent.accept(), silent.accept()
+            with of_one, of_other:
                 os.killpg(process.pid, signal.SIGINT)
                 assert process.stdout is not None
                 if not workers:
@@ -410,9 +446,9 @@ def test_ctrl_c_stops_the_calls_in_order_keeps_the_rows_and_ends_pytest(workers:
     assert process.returncode == pytest.ExitCode.INTERRUPTED
     assert "Traceback" not in out
     assert "INTERNALERROR" not in out
-    if not workers:
-        assert "stopped: interrupted" in out
-        assert "the same command goes on, and calls none that has its row" in out
+    assert "BROKEN" not in out, "a run that was stopped judges nothing"
+    assert "stopped: interrupted" in out
+    assert "the same command goes on, and calls none that has its row" in out
     kept, *cut = project.rows()
     assert (kept["case"], kept["status"]) == ("1", "passed")
     assert {row["status"] for row in cut} <= {"error"}
@@ -440,6 +476,19 @@ def test_wrong_job_files_are_told_as_the_command_tells_them(offline: Project, mo
     for problem in wrong.value.problems:
         told = render_problems([problem]).replace("the option --allow", "the option --bedrock-allow")
         assert told in done.out
+
+
+def test_a_pattern_that_matches_no_file_is_a_warning_and_an_error_where_warnings_are(offline: Project) -> None:
+    offline.job()
+    offline.write("pytest.ini", "[pytest]\nbedrock_jobs = prompts/*.yaml promtps/*.yaml prompts")
+    done = offline.run("-q", "--co")
+    assert done.code == pytest.ExitCode.OK
+    told = "bedrock_jobs: no job file matches promtps/*.yaml prompts\n"
+    assert f"JobsNotFoundWarning: {told}" in done.out
+    strict = offline.run("-W", "error")
+    assert strict.code == pytest.ExitCode.USAGE_ERROR
+    assert strict.out.startswith(f"ERROR: {told}")
+    assert "JobsNotFound" not in offline.run("--co", "-W", "ignore::runner.pytest_plugin.JobsNotFoundWarning").out
 
 
 def test_a_project_that_names_no_jobs_is_left_alone(offline: Project) -> None:
@@ -495,7 +544,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed(offline: Project) -> None
 
 
 def test_a_test_in_python_runs_a_file_or_a_dict(project: Project) -> None:
-    project.write("pytest.ini", INI.replace("bedrock_jobs = prompts/*.yaml prompts/*.yml\n", ""))
+    project.write("pytest.ini", INI.replace("bedrock_jobs = prompts/*.y*ml\n", ""))
     project.job()
     project.write("tests/rows.csv", "topic\ncats\ndogs\n")
     project.write(
@@ -599,3 +648,34 @@ def test_a_test_in_python_runs_a_file_or_a_dict(project: Project) -> None:
     again = project.run("-k", "not process and not loop")
     assert again.outcomes().items() <= done.outcomes().items()
     assert again.calls == 1, "each has kept its rows, but for the error"
+
+
+def test_a_test_in_python_tells_only_of_what_failed_and_not_of_everything(project: Project, bedrock: Any) -> None:
+    project.write("pytest.ini", "[pytest]\nfilterwarnings = error")
+    project.server = bedrock("- {match: bad, reply: 'no', times: 1}\n- {match: '', reply: 'yes'}\n")
+    names = ["bad", *(f"good {number}" for number in range(20))]
+    job = {"model": "amazon.nova-lite-v1:0", "prompt": "{{ x }}", "repeat": 3, "max_concurrency": 1}
+    job["cases"] = [{"id": name, "vars": {"x": name}} for name in names]
+    project.write(
+        "test_python.py",
+        f"""
+        def run(bedrock_job, value):
+            bedrock_job({{**{job}, "assert": [{{"type": "contains", "value": value}}]}}).assert_passed()
+
+        def test_one(bedrock_job):
+            run(bedrock_job, "yes")
+
+        def test_many(bedrock_job):
+            run(bedrock_job, "sure")
+        """,
+    )
+    one = project.run("-k", "one", "--tb=short", "-r", "N").out
+    assert "1 of 3 repetitions failed, 3 must pass" in one
+    assert re.findall(r"^(repetition .*|--- .*)$", one, flags=re.MULTILINE) == [
+        "--- test_python.test_one [bad]",
+        "repetition 1 of 3: failed",
+    ]
+    many = project.run("-k", "many", "--tb=short", "-r", "N").out
+    assert many.count("FAILED test_python.test_many [") == 10
+    assert "\nand 11 more cases that did not pass; their rows tell why\n" in many
+    assert "\n--- and 11 more cases, of which the rows tell\n" in many

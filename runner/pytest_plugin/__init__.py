@@ -7,6 +7,7 @@ jobs needs is imported when its first job file is collected, what calls need whe
 from __future__ import annotations
 
 import re
+import shlex
 from contextlib import chdir
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from runner.pytest_plugin.fixture import JobResult
     from runner.report.rows import CaseResult
 
+_MOST_VARIANTS = 10  # of a case, of which each is named
 
 # --- options ---------------------------------------------------------------------------------------------------------
 
@@ -69,7 +71,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if problems := list(_wrong_options(config)):
         raise pytest.UsageError("\n".join(problems))
-    config.stash[PROMPTS] = Prompts(config)
+    config.stash[PROMPTS] = prompts = Prompts(config)
+    if prompts.unmatched_patterns and not hasattr(config, "workerinput"):
+        _warn(config, f"bedrock_jobs: no job file matches {' '.join(prompts.unmatched_patterns)}")
+
+
+class JobsNotFoundWarning(pytest.PytestWarning):
+    """A pattern of `bedrock_jobs` matches no file, so fewer tests are run than somebody thinks."""
+
+
+def _warn(config: pytest.Config, message: str) -> None:
+    """Warn in pytest's summary; where filters make an error of it, one without a traceback."""
+    try:
+        config.issue_config_time_warning(JobsNotFoundWarning(message), stacklevel=2)
+    except JobsNotFoundWarning as error:
+        raise pytest.UsageError(message) from error
 
 
 def _wrong_options(config: pytest.Config) -> Iterator[str]:
@@ -88,6 +104,28 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 # --- collecting ------------------------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Say more where pytest finds no test of a name."""
+    try:
+        return (yield)
+    except pytest.UsageError as error:
+        raise pytest.UsageError(*error.args, *_hints_on_names(session.config)) from None
+
+
+def _hints_on_names(config: pytest.Config) -> Iterator[str]:
+    """What to write for names that no case has, but variants of one do: `tutor.yaml::closure`."""
+    given = config.invocation_params
+    for argument in map(str, given.args):
+        file, _, name = argument.partition("::")
+        names = config.stash[PROMPTS].names.get((given.dir / file).resolve(), ())
+        variants = [shlex.quote(f"{file}::{each}") for each in names if each.startswith(f"{name} [")]
+        if variants and name not in names:
+            more = ["..."] if len(variants) > _MOST_VARIANTS else []
+            listed = " ".join([*variants[:_MOST_VARIANTS], *more])
+            yield f"{argument} has {plural(len(variants), 'variant')}: {listed} (name those, or choose with -k)"
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> JobFile | None:
@@ -109,8 +147,12 @@ class JobFile(pytest.File):
             raise failure.of_problems(error.problems) from None
         markers = {tag: _marker(tag, self.config) for tag in cases.job.tags.union(*(case.tags for case in chosen))}
         names = [_item_name(cases, case) for case in chosen]
+        self.config.stash[PROMPTS].names[self.path.resolve()] = names
         for name, case in zip(names, chosen, strict=True):
-            item = JobCase.from_parent(self, name=name, cases=cases, chosen=case)
+            # Given as a text, so that pytest reads it as it reads the one in its cache, for --lf: since 9.2 brackets at
+            # the end of a name are a part of their own.
+            whole = f"{self.nodeid}::{name}"
+            item = JobCase.from_parent(self, name=name, nodeid=whole, cases=cases, chosen=case)
             for tag in sorted(case.tags):
                 item.add_marker(markers[tag])
             yield item
@@ -130,10 +172,13 @@ class JobFile(pytest.File):
 
 
 def _item_name(cases: CaseList, chosen: Chosen) -> str:
-    """What pytest calls a case: its id, on one line and without pytest's own separator; of a single case its job's."""
+    """What pytest calls a case: its id, on one line; of a single case its job's name. What separates the parts of an id
+    for pytest, `::` and brackets that do not end a name, is something like it.
+    """
     from runner.console import one_line
 
-    return one_line(chosen.id if _has_cases(cases) else cases.job.name).replace("::", ": :")
+    name = one_line(chosen.id if _has_cases(cases) else cases.job.name).replace("::", ": :")
+    return name if name.endswith("]") else name.replace("[", "(").replace("]", ")")
 
 
 def _free_name(name: str, taken: Sequence[str]) -> str:
@@ -169,7 +214,7 @@ class JobCase(pytest.Item):
         super().__init__(**given)
         self.job = cases.job.name
         self.case_id = chosen.id
-        self.label = f"{self.job} [{one_line(chosen.id)}]" if _has_cases(cases) else self.job
+        self.label = one_line(f"{self.job} [{chosen.id}]" if _has_cases(cases) else self.job)
         self.extra_keyword_matches.add(chosen.id)  # -k may name it as the job file does
         self._line = max(chosen.place.line, 1)
         self._repeats = cases.job.repeat
@@ -214,7 +259,8 @@ class JobCase(pytest.Item):
     def _not_passed(self, result: CaseResult) -> NotPassedError:
         from runner.running import testing
 
-        told = testing.failure_of(result, self.label, in_words=in_pytest)
+        outcomes = self.config.stash[PROMPTS].outcomes
+        told = testing.failure_of(result, self.label, outcomes=outcomes, in_words=in_pytest)
         return NotPassedError(told.block, reason=told.reason, place=(self.path, told.line))
 
 
@@ -298,7 +344,7 @@ def _tell(config: pytest.Config, line: str) -> None:
     reporter = config.pluginmanager.get_plugin("terminalreporter")  # the workers of xdist have none
     if reporter is not None and config.get_verbosity() >= 0:
         reporter.ensure_newline()
-        reporter.write_line(f"bedrock-run: {line}")
+        reporter.write_line(failure.harmless(f"bedrock-run: {line}"))
         reporter.flush()
 
 
@@ -314,9 +360,7 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     prompts = config.stash[PROMPTS]
     if not prompts.patterns:
         return None
-    count = len(prompts.files)
-    files = f"{count} job file{'s' * (count != 1)}" if count else f"no job file matches {' '.join(prompts.patterns)}"
-    return f"bedrock-run: {files}; rows in {prompts.output}"
+    return f"bedrock-run: {plural(len(prompts.files), 'job file')}; rows in {prompts.output}"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

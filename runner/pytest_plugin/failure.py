@@ -24,9 +24,9 @@ class NotPassedError(AssertionError):
     """
 
     def __init__(self, block: str, *, reason: str, place: tuple[Path, int] | None = None) -> None:
-        super().__init__(block)
-        self.block = block
-        self.reason = reason
+        self.block = harmless(block)
+        self.reason = harmless(reason)
+        super().__init__(self.block)
         self.place = place
 
 
@@ -60,6 +60,13 @@ def of_thresholds(job: str, broken: Sequence[ThresholdVerdict], *, path: Path | 
     block = "\n".join(broken_line(job, verdict) for verdict in broken)
     reason = broken[0].told + and_more(broken)
     return NotPassedError(in_pytest(block), reason=in_pytest(reason), place=(path, broken[0].line) if path else None)
+
+
+def harmless(told: str) -> str:
+    """What is told as it may be printed: what comes from a model or a service in it is read by nobody but people."""
+    from runner.console import no_command, plain
+
+    return no_command(plain(told))
 
 
 def and_more(told: Sequence[object]) -> str:

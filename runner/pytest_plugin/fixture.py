@@ -17,21 +17,23 @@ import pytest
 
 from runner import source
 from runner.cases import loading
-from runner.console import one_line
+from runner.console import Outcomes, one_line
 from runner.errors import Problem, UsageError
 from runner.jobs.job import Overrides
 from runner.pytest_plugin.failure import NotPassedError, and_more, in_pytest, of_problems, of_thresholds
 from runner.pytest_plugin.session import PROMPTS
 from runner.running import testing
+from runner.words import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from runner.cases.plan import CaseList
     from runner.records import Row
     from runner.report.rows import CaseResult
     from runner.thresholds import ThresholdVerdict
 
+_MOST_SHOWN = 10  # cases of a job, of which each is told in a test's failure: the rows have all
 _LONGEST_NAME = 150  # bytes of a job's name: that of its file may have 255
 
 
@@ -81,15 +83,17 @@ class JobResult:
     def assert_passed(self) -> None:
         """Fail the test with what is wrong with the cases and the thresholds, if anything is."""
         __tracebackhide__ = True
+        outcomes, not_passed = Outcomes(told=None), self._not_passed
         failures: list[testing.Failure | NotPassedError] = [
-            testing.failure_of(case, f"{case.job} [{one_line(case.id)}]", in_words=in_pytest)
-            for case in self._not_passed
+            testing.failure_of(case, _called(case), outcomes=outcomes, in_words=in_pytest)
+            for case in not_passed[:_MOST_SHOWN]
         ]
-        if self._broken:
-            failures.append(of_thresholds(self.cases[0].job, self._broken))
-        if failures:
-            told = "\n".join(failure.block for failure in failures)
-            raise NotPassedError(told, reason=failures[0].reason + and_more(failures))
+        more = [f"and {left} that did not pass; their rows tell why"] if (left := _left_out(not_passed)) else []
+        thresholds = [of_thresholds(self.cases[0].job, self._broken)] if self._broken else []
+        if failures or thresholds:
+            first = (failures or thresholds)[0]
+            told = "\n".join([*(failure.block for failure in failures), *more, *(each.block for each in thresholds)])
+            raise NotPassedError(told, reason=first.reason + and_more([*not_passed, *thresholds]))
 
 
 class JobRunner:
@@ -114,8 +118,8 @@ class JobRunner:
         with tempfile.TemporaryDirectory(prefix="bedrock-run-") as folder:
             outcome = self._prompts.run([cases], Path(folder), tell=_say_nothing)
         results = tuple(outcome.cases.values())
+        self._node.add_report_section("call", "stdout", "\n".join(_transcripts(results)))
         for result in results:
-            self._node.add_report_section("call", "stdout", testing.transcript(result))
             self._node.user_properties.extend(testing.properties(result))
         if outcome.ending is not None:
             told = in_pytest(outcome.ending.told)
@@ -167,6 +171,25 @@ class JobRunner:
             return usable
         digest = sha256(f"{self._node.nodeid} {whole}".encode(errors="backslashreplace")).hexdigest()[:8]
         return f"{usable.encode()[:_LONGEST_NAME].decode(errors='ignore')}.{digest}"
+
+
+def _called(case: CaseResult) -> str:
+    return one_line(f"{case.job} [{case.id}]")
+
+
+def _transcripts(cases: Sequence[CaseResult]) -> Iterator[str]:
+    """What was said in the cases that did not pass, since nobody who looks for a fault needs the others; or in all."""
+    wanted = [case for case in cases if case.status != "passed"] or cases
+    for case in wanted[:_MOST_SHOWN]:
+        if len(cases) > 1:
+            yield f"--- {_called(case)}"
+        yield testing.transcript(case)
+    if left := _left_out(wanted):
+        yield f"--- and {left}, of which the rows tell"
+
+
+def _left_out(cases: Sequence[CaseResult]) -> str:
+    return plural(len(cases) - _MOST_SHOWN, "more case") if len(cases) > _MOST_SHOWN else ""
 
 
 def _refuse_event_loop() -> None:

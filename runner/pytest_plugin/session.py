@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runner.pytest_plugin.failure import in_pytest
+from runner.pytest_plugin.failure import harmless, in_pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from runner.cases.plan import CaseList
+    from runner.console import Outcomes
     from runner.jobs.job import Overrides
     from runner.running.run import RunOptions
     from runner.running.testing import Ending, Outcome
@@ -38,6 +39,7 @@ class Prompts:
         self.allow_dirs: Sequence[Path] = config.getini("bedrock_allow_dirs")
         self.outcome: Outcome | None = None  # once the cases of job files have been run
         self.selected: Mapping[Path, set[str]] = {}  # the ids of these cases, by job file
+        self.names: dict[Path, Sequence[str]] = {}  # of the cases, by job file
         self._config = config
         self._lists: dict[Path, CaseList] = {}
         self._own_folder: Path | None = None
@@ -68,10 +70,24 @@ class Prompts:
     @cached_property
     def files(self) -> frozenset[Path]:
         """The job files that the ini option names."""
+        return frozenset().union(*self._matched.values())
+
+    @property
+    def unmatched_patterns(self) -> Sequence[str]:
+        """Those that match no job file."""
+        return [pattern for pattern, files in self._matched.items() if not files]
+
+    @cached_property
+    def _matched(self) -> Mapping[str, frozenset[Path]]:
+        """The job files that each pattern of the ini option matches."""
+        return {pattern: frozenset(self._matching(pattern)) for pattern in self.patterns}
+
+    def _matching(self, pattern: str) -> Iterator[Path]:
         folder = self._ini_folder
         # Not Path.glob, which refuses absolute patterns.
-        found = (glob.glob(pattern, root_dir=folder, recursive=True) for pattern in self.patterns)  # noqa: PTH207
-        return frozenset(_located(folder / name) for names in found for name in names if name.endswith(_SUFFIXES))
+        for name in glob.iglob(pattern, root_dir=folder, recursive=True):  # noqa: PTH207
+            if name.endswith(_SUFFIXES):
+                yield _located(folder / name)
 
     def is_job(self, path: Path) -> bool:
         """Whether pytest is to take a file for a job."""
@@ -130,7 +146,8 @@ class Prompts:
             code = outcome.ending.exit_code
             interrupted = code is type(code).INTERRUPTED
             pytest.exit(
-                in_pytest(outcome.ending.told), returncode=pytest.ExitCode.INTERRUPTED if interrupted else int(code)
+                harmless(in_pytest(outcome.ending.told)),
+                returncode=pytest.ExitCode.INTERRUPTED if interrupted else int(code),
             )
         return outcome
 
@@ -140,13 +157,26 @@ class Prompts:
             return ()
         from runner.running import testing
 
-        return [in_pytest(line) for line in testing.summary_in(self._own_folder)]
+        outcome = self.outcome or testing.outcome_in(self._own_folder)
+        if outcome is None:
+            return ()
+        lines = [*outcome.summary]
+        if not self.selected and outcome.ending is not None and outcome.ending.by_signal:
+            lines += outcome.ending.told.splitlines()  # a worker was interrupted, whose last words xdist does not tell
+        return [harmless(in_pytest(line)) for line in lines]
 
     def why(self, ending: Ending) -> str:
         """Why a case was not reached: in full for the first one, a line for the others."""
         told = ending.message if self._told_why else ending.told
         self._told_why = True
         return in_pytest(told)
+
+    @cached_property
+    def outcomes(self) -> Outcomes:
+        """What was told of cases: which hints were given."""
+        from runner.console import Outcomes
+
+        return Outcomes(told=None)
 
     @cached_property
     def _options(self) -> RunOptions:

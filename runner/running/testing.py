@@ -72,6 +72,15 @@ def run_once(lists: Sequence[CaseList], options: RunOptions, *, folder: Path, te
     with _locked(folder):
         if not (folder / _OUTCOME).exists():
             _run(lists, options, folder=folder, tell=tell)
+    outcome = outcome_in(folder)
+    assert outcome is not None
+    return outcome
+
+
+def outcome_in(folder: Path) -> Outcome | None:
+    """What came of the run in `folder`; None if none has ended there."""
+    if not (folder / _OUTCOME).exists():
+        return None
     cases = {(case.job, case.id): case for case in Rows([folder / _ROWS]).cases()}
     found = json.loads((folder / _OUTCOME).read_text())
     ended = found["ending"]
@@ -83,12 +92,6 @@ def run_once(lists: Sequence[CaseList], options: RunOptions, *, folder: Path, te
         summary=found["summary"],
         ending=ended and Ending(**{**ended, "exit_code": ExitCode(ended["exit_code"])}),
     )
-
-
-def summary_in(folder: Path) -> Sequence[str]:
-    """The lines that sum up the run in `folder`; none if there was none."""
-    path = folder / _OUTCOME
-    return json.loads(path.read_text())["summary"] if path.exists() else ()
 
 
 @contextmanager
@@ -110,22 +113,23 @@ def _run(lists: Sequence[CaseList], options: RunOptions, *, folder: Path, tell: 
         with open_files.limit_restored():
             execute(plan, summary=summary, screen=screen, spool=spool, note=lines.append)
         for job in summary.jobs.values():
-            if job.partial or job.name in screen.missing_rows:
+            if summary.stopped or job.partial or job.name in screen.missing_rows:
                 job.wanted = ()  # some tests, or some rows, say nothing about the job
         lines += console.summary_lines(summary, names_cases=False)
         thresholds = {name: job.thresholds for name, job in summary.jobs.items() if job.thresholds}
         ending = _ending(summary)
     except UsageError as error:
         message = "; ".join(f"{each.place}: {each.message}" if each.place else each.message for each in error.problems)
-        ending = Ending(exit_code=ExitCode.USAGE, message=message, told=console.render_problems(error.problems))
+        told = console.render_problems(error.problems)
+        ending = Ending(exit_code=ExitCode.USAGE, message=console.one_line(message), told=told)
     finally:
         spool.close()
-    told = {
+    outcome = {
         "thresholds": {job: [asdict(verdict) for verdict in verdicts] for job, verdicts in thresholds.items()},
         "summary": lines,
         "ending": ending and asdict(ending),
     }
-    (folder / _OUTCOME).write_text(json.dumps(told))
+    (folder / _OUTCOME).write_text(json.dumps(outcome))
 
 
 def _ending(summary: Summary) -> Ending | None:
@@ -133,7 +137,7 @@ def _ending(summary: Summary) -> Ending | None:
     if stopped is None:
         return None
     told = "\n".join(console.stop_lines(summary, console.Outcomes()))
-    return Ending(exit_code=stopped.exit_code, message=f"stopped: {stopped.message}", told=told)
+    return Ending(exit_code=stopped.exit_code, message=console.one_line(f"stopped: {stopped.message}"), told=told)
 
 
 class _Progress(console.Console):
@@ -179,11 +183,13 @@ class Failure:
     line: int
 
 
-def failure_of(case: CaseResult, name: str, *, in_words: Callable[[str], str]) -> Failure:
-    """What is wrong with a case that did not pass. `name` is what the terminal calls it; `in_words` words hints."""
+def failure_of(case: CaseResult, name: str, *, outcomes: console.Outcomes, in_words: Callable[[str], str]) -> Failure:
+    """What is wrong with a case that did not pass. `name` is what the terminal calls it; `in_words` words hints, of
+    which those that `outcomes` has given are not repeated.
+    """
     told = console.failure_of_case(name, [_worded(row, in_words) for row in case.rows])
     assert told is not None, "it did not pass"
-    return Failure(block="\n".join(told.lines), reason=told.reason, line=told.line)
+    return Failure(block="\n".join(outcomes.tell(told)), reason=told.reason, line=told.line)
 
 
 def _worded(row: Row, in_words: Callable[[str], str]) -> Row:
@@ -198,8 +204,12 @@ def allows_failures(thresholds: Sequence[ThresholdVerdict]) -> bool:
 
 
 def transcript(case: CaseResult) -> str:
-    """The replies and the attempts of a case, for a person to read: a terminal takes no harm from it."""
-    return console.plain("\n".join(line for row in case.rows for line in _transcript_lines(row)))
+    """The replies and the attempts of a case, for a person to read: neither a terminal nor CI takes harm from it.
+
+    Of a case that did not pass, only the repetitions that did not.
+    """
+    rows = case.rows if case.status == "passed" else [row for row in case.rows if row["status"] != "passed"]
+    return console.no_command(console.plain("\n".join(line for row in rows for line in _transcript_lines(row))))
 
 
 def _transcript_lines(row: Row) -> Iterator[str]:
