@@ -83,7 +83,7 @@ def _annotations(rows: Rows, summary: Summary) -> list[_Annotation]:
             for fault, what in _faults(case).items():
                 tolerated = case.status == "failed" and case.job in tolerant
                 annotation = found.setdefault(fault, _Annotation(*fault, level="warning" if tolerated else "error"))
-                annotation.add(full_name(case.job, case.id, matrix=case.rows[0]["matrix"]), what)
+                annotation.add(full_name(case.job, case.id), what)
     for job in summary.jobs.values():
         for broken in job.broken_thresholds:
             fault = _Fault(broken.path, broken.line, f"{broken.name} of {job.name} does not hold")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from runner import media
 from runner.media.files import MediaError
 from runner.threads import cores
+from runner.words import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -71,6 +72,17 @@ class Thumbnails:
     def number(self, picture: Picture) -> int | None:
         """Which of the sources shows the picture; None if none does."""
         return self._numbers.get(picture.sha256 or "")
+
+    @property
+    def unusable(self) -> str:
+        """How many pictures on disk are not there, or not as they were sent, and about the first of them why; empty if
+        there are none.
+        """
+        first = next(iter(self._missing), None)
+        if first is None:
+            return ""
+        count = plural(len(self._missing), "picture was", "pictures were")
+        return f"{count} not found as sent; the first, in {first.folder.absolute()}: {self._missing[first]}"
 
     def why_missing(self, picture: Picture) -> str:
         """Why no source shows the picture."""

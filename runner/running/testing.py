@@ -72,7 +72,7 @@ def run_once(lists: Sequence[CaseList], options: RunOptions, *, folder: Path, te
     with _locked(folder):
         if not (folder / _OUTCOME).exists():
             _run(lists, options, folder=folder, tell=tell)
-    cases = {(case.job, case.id): case for case in Rows([folder / _ROWS]).cases()}
+    cases = {(case.job, case.id): case for case in Rows([folder / _ROWS], away=True).cases()}
     found = json.loads((folder / _OUTCOME).read_text())
     ended = found["ending"]
     return Outcome(
