@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner import media
 from runner.media.files import MediaError
+from runner.records.row_facts import images_of
 from runner.threads import cores
 from runner.words import plural
 
@@ -82,7 +83,7 @@ class Thumbnails:
         if first is None:
             return ""
         count = plural(len(self._missing), "picture was", "pictures were")
-        return f"{count} not found as sent; the first, in {first.folder.absolute()}: {self._missing[first]}"
+        return f"{count} not found as sent; the first, in {first.folder.resolve()}: {self._missing[first]}"
 
     def why_missing(self, picture: Picture) -> str:
         """Why no source shows the picture."""
@@ -119,10 +120,7 @@ class Thumbnails:
 
 def pictures_of(row: Row) -> Iterator[Picture]:
     """The images that a row names."""
-    request = row["request"]
-    for holder in (request, *request.get("messages", ())):  # a raw body has its images beside it
-        for image in holder.get("images", ()):
-            yield picture_of(row, image)
+    return (picture_of(row, image) for image in images_of(row))
 
 
 def picture_of(row: Row, image: Mapping[str, Any]) -> Picture:
