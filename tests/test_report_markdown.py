@@ -49,12 +49,6 @@ def table(text: str, first: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if not line.startswith("| ---")]
 
 
-@pytest.fixture
-def at_the_job(mixed_rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the folder in which the job was run: reports name its file from where they are made."""
-    monkeypatch.chdir(mixed_rows.parents[1])
-
-
 def test_the_first_line_is_the_verdict(mixed_rows: Path, edited: Any) -> None:
     assert report(mixed_rows).splitlines()[0] == "## ⚠️ bedrock-run: 5 failed, 2 in error, of 12 cases"
     assert report(edited(dict, slice(4))).splitlines()[0] == "## ✅ bedrock-run: all passed, of 2 cases"

@@ -103,12 +103,12 @@ def test_a_job_of_pictures_is_shown_as_pictures_with_what_failed_first(tmp_path:
 
 
 def test_a_caption_with_fields_gives_the_lines_to_what_is_long(tmp_path: Path, opened: Open) -> None:
-    parsed = {"people": 1, "caption": "A tabby cat lies on a sofa. " * 9, "sharp": True}
-    parsed |= {"place": {"country": "France", "city": "Nice"}}
+    long = "A tabby cat lies on a sofa. " * 9
+    parsed = {"people": 1, "caption": long, "sharp": True, "place": {"country": "France", "city": "Nice"}}
     found = showing(row(0, parsed=parsed), tmp_path, saved(tmp_path, "0.png", noise(0)))
     lines = opened(write([found], tmp_path)).page.locator(".picture-caption .clamp")
     assert lines.all_text_contents() == [
-        f"caption {parsed['caption'].strip()}",
+        f"caption {long.strip()}",
         "place country: France, city: Nice",
         "people 1 sharp true",
     ]
@@ -120,7 +120,8 @@ def test_an_embedding_is_told_as_a_vector(tmp_path: Path, opened: Open) -> None:
     embedding = row(0, output=json.dumps({"embedding": [0.5] * 1024}), request={"body": {"inputText": "x"}})
     text = row(1, output='{"results": ["x"]}', request={"body": {"inputText": "x"}})
     page = opened(write([embedding, text], tmp_path)).page
-    assert page.locator("#table td.col-result").all_text_contents() == ["a vector of 1,024 numbers", '{"results": ["x"]}']
+    told = page.locator("#table td.col-result").all_text_contents()
+    assert told == ["a vector of 1,024 numbers", '{"results": ["x"]}']
 
 
 def test_a_case_in_error_without_an_image_says_why_in_its_place(tmp_path: Path, opened: Open) -> None:
