@@ -258,6 +258,12 @@ def mixed_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def at_the_job(mixed_rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the folder in which the job of `mixed_rows` was run: reports name its file from where they are made."""
+    monkeypatch.chdir(mixed_rows.parents[1])
+
+
 class Tolerant(NamedTuple):
     """The folder of a run whose threshold tolerates the one case that failed, and what it said."""
 

@@ -241,14 +241,19 @@ def test_a_long_output_is_quoted_once_in_a_block() -> None:
         verdict("is-json", actual=f"it is no JSON: Expecting value at line 1, column 1, in {quote}"),
         verdict("json-path", "$.a", actual=f"it is no JSON: Expecting value at line 1, column 1, in {quote}"),
         verdict("contains", "a", actual=f"got {quote}"),
+        verdict("contains-all", ["y"], actual=f"missing: 'y'; got {quote}"),
+        verdict("icontains-all", ["y"], actual=f"missing: 'y'; got {quote}"),
         verdict("regex", "b", actual="got 'short'"),
         verdict("regex", "c", actual="got 'short'"),
     ]
-    actual = [line[14:] for line in failure_lines("tutor", row(*failed)) if line.startswith("    actual:   ")]
+    told = failure_lines("tutor", row(*failed, output="long " * 60))
+    actual = [line[14:] for line in told if line.startswith("    actual:   ")]
     assert actual == [
         f"it is no JSON: Expecting value at line 1, column 1, in {quote}",
         "it is no JSON: Expecting value at line 1, column 1, in … (quoted above)",
         "got … (quoted above)",
+        "missing: 'y'; got … (quoted above)",
+        "missing: 'y'; got … (quoted above)",
         "got 'short'",
         "got 'short'",
     ]

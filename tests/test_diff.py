@@ -297,6 +297,18 @@ def test_folders_are_compared_whole(run: Run, bedrock_run: Any, tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("two_runs")
+def test_a_case_that_a_torn_line_may_have_told_of_is_no_success(side: Any, bedrock_run: Any, tmp_path: Path) -> None:
+    side("old", {"case": "a"}, {"case": "b"})
+    new = side("new", {"case": "a"}).rows.files[0]
+    command = ("diff", tmp_path / "old.jsonl", new, "--fail-on-regression", "-q")
+    assert bedrock_run(*command).returncode == 0  # as told by the run's exit code, if it was cut off
+    new.write_text(new.read_text() + '{"schema": "bedrock-run/res')
+    done = bedrock_run(*command)
+    assert done.returncode == 3
+    assert "not known, since NEW is not complete" in done.stdout
+    assert "1 line is no row" in done.stderr
+
+
 def test_a_job_that_new_lacks_is_no_success(run: Run, bedrock_run: Any, tmp_path: Path) -> None:
     run("old", lost=Version("model: amazon.nova-lite-v1:0\nprompt: x\ncases: [{id: a}]", "- {match: .*, reply: x}"))
     shutil.copy(tmp_path / "old" / "suite.jsonl", tmp_path / "suite.jsonl")

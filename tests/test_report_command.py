@@ -134,6 +134,15 @@ def test_no_rows_are_an_error(bedrock_run: Any, tmp_path: Path) -> None:
     assert not (tmp_path / "j.xml").exists()
 
 
+def test_rows_of_a_newer_version_are_told_as_such(bedrock_run: Any, edited: Any, mixed_rows: Path) -> None:
+    newer = edited(lambda row: {**row, "schema": "bedrock-run/result/2"})
+    why = "written by a newer bedrock-run (bedrock-run/result/2; this one reads bedrock-run/result/1)"
+    done = bedrock_run("report", newer)
+    assert done.returncode == 2
+    assert f"error: {newer} has only rows that were {why}\n    hint: update bedrock-run\n" in done.stderr
+    assert f"NEW has only rows that were {why}" in bedrock_run("diff", mixed_rows, newer).stderr
+
+
 def test_parquet_without_pyarrow_says_what_to_install(start_run: Any, mixed_rows: Path) -> None:
     without = "import sys; sys.modules['pyarrow'] = None"
     run = start_run("report", mixed_rows, "--parquet", "p.parquet", env={}, patch=without)

@@ -63,7 +63,7 @@ def test_each_line_of_the_job_with_failures_gets_an_annotation(mixed_rows: Path)
         "12": "invalid in 2 cases",
     }
     assert {annotation.name for annotation in found.values()} == {"error"}
-    assert found["12"].properties["file"] == "job.yaml"
+    assert found["12"].properties["file"].endswith("job.yaml")
     assert found["17"].message.splitlines() == [
         f"mixed: wrong [tone={tone}]: expected output not to contain 'Rome': got 'London, not Rome.'"
         for tone in ("dry", "warm")
@@ -78,11 +78,12 @@ def test_a_line_at_which_many_cases_fail_names_the_first_of_them(edited: Any) ->
     assert many.message.endswith("\nand 7 more")
 
 
-def test_paths_are_those_of_the_repository(mixed_rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "prompts").mkdir()
-    monkeypatch.chdir(tmp_path / "prompts")
-    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
-    assert {annotation.properties["file"] for annotation in annotated(mixed_rows)} == {"prompts/job.yaml"}
+@pytest.mark.parametrize("folder", [".", "outputs", ".."])
+def test_paths_are_those_of_the_repository(mixed_rows: Path, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    root = mixed_rows.parents[1]
+    monkeypatch.chdir(root / folder)
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(root))
+    assert {annotation.properties["file"] for annotation in annotated(mixed_rows)} == {"job.yaml"}
 
 
 def test_no_more_than_github_shows_and_a_notice_of_the_others(edited: Any) -> None:

@@ -789,3 +789,40 @@ def contrast(one: str, other: str) -> float:
 
     low, high = sorted((luminance(one), luminance(other)))
     return (high + 0.05) / (low + 0.05)
+
+
+# --- cases that are found by more than their name --------------------------------------------------------------------
+
+
+def test_the_address_of_a_case_with_variants_opens_the_first_of_them(tmp_path: Path, opened: Open) -> None:
+    tones = [
+        row(number, case=f"joke [tone={tone}]", matrix={"tone": tone}) for number, tone in enumerate(("dry", "warm"))
+    ]
+    page = opened(write(tones, tmp_path), "#quiz/joke").page
+    expect(page.locator("#pane")).to_contain_text("tone=dry")
+
+
+def test_failures_that_are_tolerated_stand_behind_those_that_are_not(tmp_path: Path, opened: Open) -> None:
+    found = [row(0, reason="x"), row(1), row(2, reason="x", job="strict"), in_error(3, job="strict")]
+
+    def tolerate(summary: Summary) -> None:
+        summary.jobs["quiz"].wanted = (
+            Threshold(name="pass_rate", comparison=">=", limit=0.5, wanted=">= 50%", place=Place("quiz.yaml", 1, 1)),
+        )
+
+    page = opened(write(found, tmp_path, tolerate))
+    assert page.cases() == ["case-3", "case-2", "case-0", "case-1"]
+    expect(page.page.locator("#table tbody tr", has_text="case-0")).to_contain_text("tolerated")
+
+
+def test_a_repair_is_shown_with_what_was_asked_for_it(tmp_path: Path, opened: Open) -> None:
+    repaired = row(0, output='{"a": 1}')
+    repaired["request"]["response_schema"] = {"schema": {"type": "object", "required": ["a"]}, "sent": "native"}
+    (reply,) = repaired["replies"]
+    repaired["replies"] = [{**reply, "text": "{}"}, reply]
+    page = opened(write([repaired], tmp_path), "#quiz/case-0").page
+    *_, question, answer, repair, last = page.locator("#pane .turn").all_text_contents()
+    assert (question, "{}" in answer) == ("userQuestion 0", True)
+    assert repair.startswith("userasked to repair the replyYour reply does not hold to the JSON Schema")
+    assert "'a'" in repair
+    assert '{"a": 1}' in last

@@ -44,6 +44,7 @@ def case(root: Any, name: str) -> Any:
     return found
 
 
+@pytest.mark.usefixtures("at_the_job")
 def test_each_job_is_a_suite_and_each_case_a_testcase_with_its_verdict(mixed_rows: Path) -> None:
     root = report(mixed_rows)
     (suite,) = root
@@ -69,6 +70,7 @@ def test_a_failure_lists_what_was_expected_and_found_and_where_it_is_asserted(mi
     assert "    actual: got 'London, not Rome.'\n    request id: " in failure.text
 
 
+@pytest.mark.usefixtures("at_the_job")
 def test_an_error_tells_what_failed_with_its_request_id(mixed_rows: Path) -> None:
     error = case(report(mixed_rows), "refused [tone=warm]").find("error")
     assert error.get("type") == "invalid"

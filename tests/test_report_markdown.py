@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
@@ -72,6 +73,7 @@ def test_the_variants_of_a_matrix_stand_side_by_side(mixed_rows: Path) -> None:
     assert line == ["`differs`", "✅ passed", "❌ failed"]
 
 
+@pytest.mark.usefixtures("at_the_job")
 def test_a_failure_tells_the_assertion_its_line_and_the_request(mixed_rows: Path) -> None:
     (found,) = re.findall(r"<details>\n<summary>[^\n]*>differs \[.*?</details>", report(mixed_rows), re.DOTALL)
     assert "<summary>❌ <code>mixed</code> <code>differs [tone=warm]</code> <code>contains</code></summary>" in found
@@ -80,6 +82,7 @@ def test_a_failure_tells_the_assertion_its_line_and_the_request(mixed_rows: Path
     assert "```text\nLondon.\n```" in found
 
 
+@pytest.mark.usefixtures("at_the_job")
 def test_an_error_tells_its_message_and_its_request(mixed_rows: Path) -> None:
     text = report(mixed_rows)
     assert "- `invalid` at `job.yaml:12`, after 1 attempt\n  - message: `ValidationException: too <b>bold</b>`" in text
@@ -96,6 +99,8 @@ def test_a_run_that_was_stopped_says_so_first(edited: Any) -> None:
     assert out.getvalue().startswith(
         "## ⚠️ bedrock-run: 3 not reached, of 5 cases\n\nThe run stopped early: ``the `budget` is spent``\n"
     )
+    head, line = table(out.getvalue(), "job")
+    assert (head[1], line[1], head[5], line[5]) == ("cases", "5", "not reached", "3")
 
 
 def test_it_stays_below_the_limit_and_says_what_is_left_out(edited: Any, mixed_rows: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import io
+import json
 import os
 import random
 import re
@@ -96,12 +97,38 @@ def test_a_job_of_pictures_is_shown_as_pictures_with_what_failed_first(tmp_path:
     expect(passed.locator("img")).to_have_js_property("naturalWidth", 240)
     expect(passed).to_contain_text("A tabby cat.")
     expect(passed.locator(".status-passed")).to_have_text("passed")
-    expect(without).to_contain_text("no image")
-    assert parsed.locator(".picture-caption .lead, .picture-caption .line").all_text_contents() == [
-        "what cat",
-        'tags [ "soft" ]',
-    ]
+    expect(without).to_contain_text("no picturethe case has none")
+    assert parsed.locator(".picture-caption .clamp").all_text_contents() == ["what cat tags soft"]
     assert len(data_of(tmp_path / "report.html")["thumbnails"]) == 2  # each content once
+
+
+def test_a_caption_with_fields_gives_the_lines_to_what_is_long(tmp_path: Path, opened: Open) -> None:
+    long = "A tabby cat lies on a sofa. " * 9
+    parsed = {"people": 1, "caption": long, "sharp": True, "place": {"country": "France", "city": "Nice"}}
+    found = showing(row(0, parsed=parsed), tmp_path, saved(tmp_path, "0.png", noise(0)))
+    lines = opened(write([found], tmp_path)).page.locator(".picture-caption .clamp")
+    assert lines.all_text_contents() == [
+        f"caption {long.strip()}",
+        "place country: France, city: Nice",
+        "people 1 sharp true",
+    ]
+    heights = lines.evaluate_all("found => found.map((each) => Math.round(each.getBoundingClientRect().height / 18))")
+    assert heights == [4, 1, 1]
+
+
+def test_an_embedding_is_told_as_a_vector(tmp_path: Path, opened: Open) -> None:
+    embedding = row(0, output=json.dumps({"embedding": [0.5] * 1024}), request={"body": {"inputText": "x"}})
+    text = row(1, output='{"results": ["x"]}', request={"body": {"inputText": "x"}})
+    page = opened(write([embedding, text], tmp_path)).page
+    told = page.locator("#table td.col-result").all_text_contents()
+    assert told == ["a vector of 1,024 numbers", '{"results": ["x"]}']
+
+
+def test_a_case_in_error_without_an_image_says_why_in_its_place(tmp_path: Path, opened: Open) -> None:
+    shown = showing(row(0), tmp_path, saved(tmp_path, "0.png", noise(0)))
+    others = [showing(row(number), tmp_path, saved(tmp_path, "0.png", noise(0))) for number in (2, 3)]
+    page = opened(write([shown, in_error(1, "the image 'x.png' is damaged"), *others], tmp_path)).page
+    expect(page.locator(".picture-frame").first).to_have_text("no picturethrottled: the image 'x.png' is damaged")
 
 
 def test_a_job_with_few_pictures_is_shown_as_a_list_first(tmp_path: Path, opened: Open) -> None:
@@ -245,6 +272,16 @@ def test_images_become_small_pictures_where_they_are_what_was_sent(tmp_path: Pat
     expect(page.locator("#pane img")).to_have_js_property("naturalWidth", 240)
     page.goto(path.as_uri() + "#quiz/case-6")
     expect(page.locator("#pane .missing")).to_contain_text("there is no image")
+
+
+def test_it_says_how_many_pictures_are_not_there(tmp_path: Path) -> None:
+    there = saved(tmp_path, "0.png", noise(0))
+    found = [showing(row(number), tmp_path, shown) for number, shown in enumerate((there, image("x.png", b"x")))]
+    told: list[str] = []
+    rows = rows_of(found, tmp_path)
+    report.write(Reports(html=tmp_path / "r.html"), rows, summary.of_rows(rows), tell=told.append)
+    why = f"the first, in {tmp_path}: there is no image 'x.png'"
+    assert told == [f"note: 1 picture was not found as sent; {why}"]
 
 
 def test_a_picture_that_was_renamed_is_found_by_the_name_that_is_left(tmp_path: Path) -> None:

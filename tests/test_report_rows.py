@@ -7,24 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_rows import ERROR
+from made_rows import ERROR, made_row
 
 from runner.records.row_facts import request_id, took_s
 from runner.report.rows import Rows
+from runner.results.lines import to_line
 
 
 def test_rows_come_in_the_order_of_the_cases(mixed_rows: Path, edited: Any) -> None:
     backwards = edited(dict, slice(None, None, -1))
-    assert list(Rows([backwards])) == list(Rows([mixed_rows]))
+    assert list(Rows([backwards], away=True)) == list(Rows([mixed_rows], away=True))
 
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
 def test_a_byte_order_mark_damages_no_row(mixed_rows: Path, tmp_path: Path, line_end: bytes) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_bytes(BOM_UTF8 + mixed_rows.read_bytes().replace(b"\n", line_end))
-    rows = Rows([file])
+    rows = Rows([file], away=True)
     assert rows.notices == []
-    assert list(rows) == list(Rows([mixed_rows]))
+    assert list(rows) == list(Rows([mixed_rows], away=True))
 
 
 def test_cases_of_one_position_stay_apart(edited: Any) -> None:
@@ -87,3 +88,18 @@ def test_an_error_says_what_its_attempts_took(mixed_rows: Path) -> None:
     (row, *_) = (row for row in Rows([mixed_rows]) if row["status"] == "error")
     assert took_s(row) == row["attempts"][0]["latency_ms"] / 1000
     assert request_id(row) == row["attempts"][0]["request_id"] is not None
+
+
+def test_the_job_file_of_a_row_is_named_from_here_if_it_lies_around_the_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = tmp_path / "album" / "outputs" / "job.jsonl"
+    rows.parent.mkdir(parents=True)
+    rows.write_bytes(to_line(made_row(source={"path": "in/job.yaml", "line": 1, "row": None})))
+    monkeypatch.chdir(tmp_path)
+    assert [row["source"]["path"] for row in Rows([rows])] == ["in/job.yaml"]  # it has gone
+    (tmp_path / "album" / "in").mkdir()
+    (tmp_path / "album" / "in" / "job.yaml").touch()
+    for folder, path in {"album": "in/job.yaml", "album/in": "job.yaml", ".": "album/in/job.yaml"}.items():
+        monkeypatch.chdir(tmp_path / folder)
+        assert [row["source"]["path"] for row in Rows([rows])] == [path]

@@ -109,8 +109,39 @@ def test_a_variable_has_the_type_that_takes_all_of_its_values(edited: Any, value
 
 
 def test_nested_values_are_json(edited: Any) -> None:
-    (found,) = read_csv(edited(lambda row: {**row, "vars": {"x": {"a": [1, "é"]}}}, slice(1)))
-    assert found["vars.x"] == '{"a": [1, "é"]}'
+    (found,) = read_csv(edited(lambda row: {**row, "vars": {"x": {"a": [1, "é"], "b.c": 2}, "y": {}}}, slice(1)))
+    assert found["vars.x.a"] == '[1, "é"]'
+    assert found['vars.x."b.c"'] == "2"
+    assert found["vars.y"] == "{}"
+
+
+def test_pictures_sidecars_and_repairs_have_columns_where_there_are_some(edited: Any) -> None:
+    digest = "a" * 64
+    sent = {"media_type": "image/jpeg", "width": 30, "height": 20, "changes": ["scaled down", "turned upright"]}
+    whole = {"path": "b.png", "sha256": digest, "bytes": 1, "media_type": "image/png"}
+    images = [whole, {**whole, "path": "a.jpg", "media_type": "image/jpeg", "sent": sent}]
+    schema = {"schema": {"type": "object"}, "sent": "native"}
+
+    def captioned(row: dict[str, Any]) -> dict[str, Any]:
+        (message,) = row["request"]["messages"]
+        request = {**row["request"], "messages": [{**message, "images": images}], "response_schema": schema}
+        return {
+            **row,
+            "request": request,
+            "sidecar": {"path": "b.txt", "sha256": digest},
+            "replies": row["replies"] * 2,
+        }
+
+    (plain,) = read_csv(edited(dict, slice(1)))
+    (found,) = read_csv(edited(captioned, slice(1)))
+    assert {name: found[name] for name in found if name not in plain} == {
+        "images": "b.png; a.jpg",
+        "images.sha256": f"{digest}; {digest}",
+        "images.sent": "as it is; 30 x 20 jpeg: scaled down, turned upright",
+        "sidecar": "b.txt",
+        "sidecar.sha256": digest,
+        "repaired": "true",
+    }
 
 
 def test_no_cell_of_the_csv_is_a_formula(hostile: str, edited_hostile: Path) -> None:

@@ -720,3 +720,13 @@ def test_a_kill_between_moving_rows_aside_and_replacing_the_file_loses_none(path
     assert file.earlier.take("0" * 64, "c0", 0) is not None
     file.close(complete=True)
     assert read(path) == [changed(0), row(1)]
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_rows_of_a_newer_version_are_refused_and_stay(path: Path, *, read_only: bool) -> None:
+    rows = to_line(made_row()) + to_line(made_row(case="b", schema="bedrock-run/result/12"))
+    path.write_bytes(rows)
+    with pytest.raises(UsageError, match="written by a newer bedrock-run") as raised:
+        Outputs(path.parent, {path.stem: []}, read_only=read_only)
+    assert raised.value.problems[0].hint == "update bedrock-run, or give another folder with -o"
+    assert path.read_bytes() == rows

@@ -111,6 +111,11 @@ def _rows(files: Sequence[Path]) -> Rows:
     for notice in rows.notices:
         say(f"note: {notice}")
     if not len(rows):
-        problems = [Problem(f"{file} has no rows", hint="is it a file that `bedrock-run` wrote?") for file in files]
-        raise UsageError(*problems)
+        raise UsageError(*(_no_rows(file, rows.newer.get(file)) for file in files))
     return rows
+
+
+def _no_rows(file: Path, newer: str | None) -> Problem:
+    if newer:
+        return Problem(f"{file} has only rows that were {newer}", hint="update bedrock-run")
+    return Problem(f"{file} has no rows", hint="is it a file that `bedrock-run` wrote?")

@@ -117,7 +117,9 @@ def compare(old: Run, new: Run, *, patterns: Sequence[str] = ()) -> Comparison:
         rewordings=_rewordings(before, after, asking_otherwise[:_MOST_ASKED]),
         questions_unread=len(asking_otherwise[_MOST_ASKED:]),
         notices=tuple(_notices(names, before, after)),
-        lacks_rows=any(after.repetitions_missing.values()) or any(case.job in lacking for case in removed),
+        lacks_rows=any(after.repetitions_missing.values())
+        or any(case.job in lacking for case in removed)
+        or bool(removed and after.rows.unreadable),  # a line that can't be read may be the row of any of them
         _pairs=found,
         _same=same,
     )

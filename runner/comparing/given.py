@@ -15,7 +15,7 @@ from runner.report.rows import Rows
 from runner.words import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 _WHERE_ROWS_ARE = "a run writes its rows to outputs/NAME.jsonl, or below -o DIR"
 
@@ -48,14 +48,14 @@ def _read(path: Path, side: str, scratch: Path, problems: list[Problem]) -> Run:
     name = f"{path}/" if path.is_dir() else "standard input" if str(path) == "-" else str(path)
     try:
         files = _files(path, scratch / side)
-        rows = Rows(files)
+        rows = Rows(files, away=files == [scratch / side])
     except OSError as error:
         problems.append(_unreadable(path, side, error))
         return Run(name, Rows([]))
     rows.notices = [notice.replace(str(scratch / side), name) for notice in rows.notices]
     may_be_empty = side == "OLD" and path.is_dir() and not rows.notices
     if not len(rows) and not may_be_empty:
-        problems.append(_no_rows(path, side, files))
+        problems.append(_no_rows(path, side, rows))
     return Run(name, rows)
 
 
@@ -70,9 +70,11 @@ def _unreadable(path: Path, side: str, error: OSError) -> Problem:
     return Problem(f"{side} does not exist: {path}", hint=hint)
 
 
-def _no_rows(path: Path, side: str, files: Sequence[Path]) -> Problem:
+def _no_rows(path: Path, side: str, rows: Rows) -> Problem:
+    for newer in rows.newer.values():
+        return Problem(f"{side} has only rows that were {newer}: {path}", hint="update bedrock-run")
     hint = "give a file of rows such as outputs/NAME.jsonl, or a folder of them"
-    if not files:
+    if not rows.files:
         return Problem(f"{side} has no row files: there is no NAME.jsonl in {path}", hint=hint)
     if path.suffix in {".yaml", ".yml"}:
         return Problem(f"{side} is a job file: {path}", hint=f"{hint}, which running the job writes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -180,12 +181,22 @@ def _details(verdict: VerdictRecord, output: str | None, quoted: set[str]) -> It
         if at:
             yield from _marked(verdict["value"], output, at)
             return
-    before, _, quote = actual.partition("'")
+    quote = _quotation(actual, output or "")
     if len(quote) > _LONGEST_VALUE and quote in quoted:
-        actual = f"{before}… (quoted above)"
+        actual = f"{actual.removesuffix(quote)}… (quoted above)"
     quoted.add(quote)
     yield f"expected: {expected}"
     yield f"actual:   {actual}"
+
+
+def _quotation(actual: str, output: str) -> str:
+    """The end of `actual` that quotes the output; empty if it does not end so."""
+    on_one_line = output.replace("\n", "\\n").replace("\r", "\\r")
+    for start in (found.start() for found in re.finditer("…?'", actual)):
+        quote = actual[start:]
+        if quote.removesuffix("…").strip("…'") in on_one_line:
+            return quote
+    return ""
 
 
 def _line(row: Row) -> int:

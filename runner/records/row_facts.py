@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner.errors import FailureCode
 from runner.records import paid_for
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from runner.records import AttemptRecord, Row, VerdictRecord
 
@@ -53,6 +53,22 @@ def verdicts_of_local_judge(row: Row) -> int:
     """How many verdicts rest on the word of the local emulator in place of a judge."""
     judged = (each for each in row["judgements"] if each["current"] and each["type"] == "llm-rubric")
     return sum(each["endpoint"] == "local" and each["error"] is None for each in judged)
+
+
+def images_of(row: Row) -> Iterator[Mapping[str, Any]]:
+    """What a row tells of each image, in the order in which they were sent."""
+    request = row["request"]
+    for holder in (request, *request.get("messages", ())):  # a raw body has its images beside it
+        yield from holder.get("images", ())
+
+
+def sent_as(image: Mapping[str, Any]) -> str:
+    """What was sent of an image: `1568 x 1176 jpeg: scaled down, turned upright`; empty if it went as it is."""
+    sent = image.get("sent")
+    if not sent:
+        return ""
+    kind = sent["media_type"].removeprefix("image/")
+    return f"{sent['width']} x {sent['height']} {kind}: {', '.join(sent['changes'])}"
 
 
 def place(row: Row, line: int | None = None) -> str:

@@ -55,10 +55,12 @@ def write(
     """Write the page to `out` piece by piece, as it is made of the rows. Raises OSError.
 
     More pictures than one file should hold go to the folder `beside` it; where there is none they are left out. `tell`
-    hears how far it is, should it take its time.
+    hears of pictures that are not there and, should it take its time, how far it is.
     """
     facts = _Facts.of(rows)
     thumbnails = Thumbnails(facts.pictures, beside=beside, tell=tell)
+    if tell and thumbnails.unusable:
+        tell(f"note: {thumbnails.unusable}")
     data = PageData(rows, summary, thumbnails)
     page = _PAGE.pieces(
         has_folder=beside is not None and beside.is_used,

@@ -29,7 +29,8 @@ _LAST_LINE = 200  # of the one that says what was left out
 
 _SIGNS: dict[Status, str] = {"passed": "✅", "failed": "❌", "error": "⚠️"}
 _TOLERATED = "🟡"  # failed, but no more than the job's thresholds allow
-_HEADS = ("cases", "passed", "failed", "errors", "cost (USD)", "tokens in", "tokens out", "p50 latency", "p95 latency")
+_COUNTS = ("cases", "passed", "failed", "errors")
+_MEASURES = ("cost (USD)", "tokens in", "tokens out", "p50 latency", "p95 latency")
 
 
 def write(out: TextIO, rows: Rows, summary: Summary) -> None:
@@ -41,7 +42,7 @@ def write(out: TextIO, rows: Rows, summary: Summary) -> None:
         for broken in job.broken_thresholds:
             where, told = _place(broken.path, broken.line), code(broken.told, limit=_LONGEST)
             page.add_to_tables(f"\n{_SIGNS['failed']} {_name(job.name)} at {where}: {told}\n")
-    page.table(("job", *_HEADS), ((_named(job.name), *_cells(job.figures)) for job in summary.jobs.values()))
+    _add_jobs(page, summary)
     for job in summary.jobs.values():
         if len(job.variants) > 1:
             _add_variants(page, job, rows)
@@ -80,12 +81,33 @@ def _of_them_cut(summary: Summary) -> str:
     return f" ({summary.cut_cases:,} stopped in flight)" if summary.cut_cases else ""
 
 
-def _cells(figures: Figures) -> tuple[str, ...]:
+def _add_jobs(page: Page, summary: Summary) -> None:
+    """A line for each job. How many of its cases were not reached is told if that was so in any."""
+    stopped = ("not reached",) if summary.pending_cases else ()
+    page.table(
+        ("job", *_COUNTS, *stopped, *_MEASURES),
+        (
+            (
+                _named(job.name),
+                *_counts(job.figures, pending=job.pending_cases),
+                *(f"{job.pending_cases:,}" for _ in stopped),
+                *_measures(job.figures),
+            )
+            for job in summary.jobs.values()
+        ),
+    )
+
+
+def _counts(figures: Figures, *, pending: int = 0) -> tuple[str, ...]:
+    counts = (figures.cases + pending, figures.passed, figures.failed, figures.errors)
+    return tuple(f"{count:,}" for count in counts)
+
+
+def _measures(figures: Figures) -> tuple[str, ...]:
     cost = [] if figures.cost_usd is None else [money(figures.cost_usd).removeprefix("$")]  # $...$ would be mathematics
     if figures.unpriced:
         cost.append(f"{plural(figures.unpriced, 'row')} of unknown price")
     return (
-        *(f"{count:,}" for count in (figures.cases, figures.passed, figures.failed, figures.errors)),
         " and ".join(cost),
         f"{figures.usage.input_tokens:,}",
         f"{figures.usage.output_tokens:,}",
@@ -100,7 +122,10 @@ def _named(name: str) -> str:
 def _add_variants(page: Page, job: JobSummary, rows: Rows) -> None:
     """The variants of a matrix beside each other, and the cases in which they differ."""
     page.add_to_tables(f"\n### Variants of {_name(job.name)}\n")
-    page.table(("variant", *_HEADS), ((_named(label), *_cells(found)) for label, found in job.variants.items()))
+    page.table(
+        ("variant", *_COUNTS, *_MEASURES),
+        ((_named(label), *_counts(found), *_measures(found)) for label, found in job.variants.items()),
+    )
     differing = _differing(rows.cases(job.name))
     if not differing:
         page.add_to_tables("\nThe variants do not differ in any case.\n")

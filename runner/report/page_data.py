@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from runner.console import plain
 from runner.judging.questions import judgement_of
-from runner.records.row_facts import cost_of, place
+from runner.records.row_facts import cost_of, place, sent_as
+from runner.report import repairs
 from runner.report.thumbnails import picture_of
 from runner.words import plural
 
@@ -29,6 +30,7 @@ LONGEST_TEXT = 20_000  # characters of a text that the page holds, up to 10,000 
 _SHORTEST_TEXT = 500
 _TEXT_OF_ALL_ROWS = LONGEST_TEXT * 10_000
 _LONGEST_LABEL = 300  # characters of an id, a name, a tag or a path
+_SHORTEST_VECTOR = 16  # numbers, of a list that nobody reads
 _SHARED = 200  # characters of a prompt from which on it is given once
 
 # What could end the element that holds the JSON, or its line; `plain` has no such character left, but for the first.
@@ -113,7 +115,7 @@ class PageData:
 
     def _image(self, row: Row, image: Mapping[str, Any]) -> dict[str, Any]:
         """An image with the number of its `thumbnail`, or with the reason why it is `missing`."""
-        told = {**_file(image), **({"sent": _sent(image["sent"])} if image.get("sent") else {})}
+        told = {**_file(image), **({"sent": _label(sent_as(image))} if image.get("sent") else {})}
         picture = picture_of(row, image)
         number = self._thumbnails.number(picture)
         if number is None:
@@ -144,7 +146,10 @@ class PageData:
                 if value is not None
             ],
             "replies": [self._reply(reply) for reply in row["replies"]],
-            "parsed": self._parsed(row.get("parsed")),
+            "repair": self._text(repairs.question_of(row)) if repairs.was_repaired(row) else None,
+            "brief": _brief(row),
+            "fields": _fields(row["parsed"]),
+            "parsed": self._parsed(row["parsed"]),
             "verdicts": [self._verdict(row, verdict) for verdict in row["assertions"]],
             "judgements": [self._judgement(judgement) for judgement in row["judgements"]],
             "attempts": [self._texts(attempt) for attempt in row["attempts"]],
@@ -208,6 +213,42 @@ class PageData:
         return {"shared": True, **(shown if isinstance(shown, dict) else {"text": shown})}
 
 
+def _brief(row: Row) -> str | None:
+    """What is told of an embedding in place of its numbers; None of any other reply."""
+    if "body" not in row["request"] or not (row["output"] or "").startswith("{"):
+        return None
+    try:
+        numbers = _longest_vector(json.loads(row["output"] or ""))
+    except (ValueError, RecursionError):
+        return None
+    return f"a vector of {numbers:,} numbers" if numbers >= _SHORTEST_VECTOR else None
+
+
+def _longest_vector(value: Any) -> int:
+    """How many numbers the longest list of them has that is anywhere in a JSON value."""
+    if isinstance(value, list) and all(isinstance(item, int | float) for item in value):
+        return len(value)
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return max(map(_longest_vector, inside), default=0)
+
+
+def _fields(parsed: Any) -> list[tuple[str, str]] | None:
+    """The fields of a reply that was asked for as JSON, as a caption tells them: in words, and only so many."""
+    if parsed is None:
+        return None
+    named = parsed if isinstance(parsed, dict) else {"": parsed}
+    return [(_label(name), _label(_in_words(value))) for name, value in named.items()]
+
+
+def _in_words(value: Any) -> str:
+    """A JSON value without its brackets: `country: France, city: Nice`, `cat, sofa`."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {_in_words(inside)}" for name, inside in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_in_words, value))
+    return _as_json(value)
+
+
 def _file(record: Mapping[str, Any]) -> dict[str, str]:
     """A file that was sent: what it is called, its type and its size, so far as they are known."""
     return {
@@ -220,13 +261,6 @@ def _file(record: Mapping[str, Any]) -> dict[str, str]:
 def _files(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Its documents and its video, which are named but not shown."""
     return [*(message.get("documents") or ()), *filter(None, [message.get("video")])]
-
-
-def _sent(sent: Mapping[str, Any]) -> str:
-    """What was sent in place of an image: `1568 x 1176 jpeg: scaled down, turned upright`."""
-    kind = sent["media_type"].removeprefix("image/")
-    changes = ", ".join(sent["changes"])
-    return _label(f"{sent['width']} x {sent['height']} {kind}: {changes}")
 
 
 def _label(text: str) -> str:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runner.records import matrix_label
 from runner.records.figures import verdict_of_case
-from runner.results.checking import as_row
+from runner.report.job_paths import found_from_here
+from runner.results.checking import NewerRowError, as_row
 from runner.results.files import skip_bom
 from runner.results.lines import from_line, parse, to_line
 from runner.words import plural
@@ -40,13 +41,19 @@ class Rows:
     """The rows of some files, as `outputs/*.jsonl`. Of several rows of one case and repetition the last one counts.
 
     `jobs` are their names, in the order of the files. `notices` has a line for each file that has lines which are no
-    rows, or rows that take the place of those of a file before it. A row takes some 300 bytes of memory.
+    rows, or rows that take the place of those of a file before it; `unreadable` says how many lines are no rows, and
+    `newer` which files have rows of a newer version, and why these can't be read. A row takes some 300 bytes of memory.
     """
 
-    def __init__(self, files: Sequence[Path]) -> None:
-        """Read the files through once. Raises OSError."""
+    def __init__(self, files: Sequence[Path], *, away: bool = False) -> None:
+        """Read the files through once. `away`: they do not lie where their run put them, so the paths of job files are
+        left as they are; otherwise they lead there from here. Raises OSError.
+        """
         self.files = tuple(files)
         self.notices: list[str] = []
+        self.unreadable = 0
+        self.newer: dict[Path, str] = {}
+        self._away = away
         numbers: dict[str, int] = {}
         found: dict[tuple[int, str, int], _Line] = {}
         for number, file in enumerate(self.files):
@@ -96,9 +103,10 @@ class Rows:
 
     def _row(self, line: bytes, file: int) -> Row:
         try:
-            return as_row(from_line(line))
+            row = as_row(from_line(line))
         except ValueError as error:  # there was a row
             raise OSError(ESTALE, "changed while it was read", str(self.files[file])) from error
+        return row if self._away else found_from_here(row, self.files[file])
 
     def cases(self, job: str | None = None) -> Iterator[CaseResult]:
         """The rows by case, its repetitions together: of every job, or of one."""
@@ -119,11 +127,16 @@ class Rows:
                     name = (job, row["case"], row["repeat"])
                     replaced += name in found and found[name].file != number
                     found[name] = _Line(job, row["index"], row["case"], row["repeat"], number, offset)
-                except ValueError:
+                except ValueError as error:
                     damaged += not line.isspace()
+                    if isinstance(error, NewerRowError):
+                        self.newer[file] = str(error)
                 offset += len(line)
+        self.unreadable += damaged
         if damaged:
-            self.notices.append(f"{file}: {plural(damaged, 'line is no row', 'lines are no rows')}, and left out")
+            newer = f" ({self.newer[file]}: update it)" if file in self.newer else ""
+            what = plural(damaged, "line is no row", "lines are no rows")
+            self.notices.append(f"{file}: {what}, and left out{newer}")
         if replaced:
             self.notices.append(
                 f"{file}: {plural(replaced, 'row')} of cases that earlier files have too; the last counts"
@@ -200,7 +213,7 @@ class Spool:
         if self._failure is not None:
             raise self._failure
         self._file.flush()
-        return Rows([self._path])
+        return Rows([self._path], away=True)
 
     def close(self) -> None:
         with suppress(OSError):  # what could not be written is not wanted any more

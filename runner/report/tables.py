@@ -13,7 +13,8 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, TextIO, TypeVar
 
-from runner.records.row_facts import cost_of, failed_assertions, request_id
+from runner.records.row_facts import cost_of, failed_assertions, images_of, request_id, sent_as
+from runner.report.repairs import was_repaired
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,10 +32,11 @@ _NOT_CSV = {code: f"\\x{code:02x}" for code in _CONTROLS} | _SURROGATES
 
 _TOKENS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
 
-Path = tuple[str, ...]  # the keys that lead to a value of a structured reply
+Path = tuple[str, ...]  # the keys that lead to a value of a variable or of a structured reply
+_Part = Literal["vars", "parsed"]  # of a row
 _Name = TypeVar("_Name", str, Path)
 
-_MOST_PARSED = 1000  # columns
+_MOST_LEAVES = 1000  # columns, of variables and of structured replies
 _GROUP_ROWS = 10_000  # of a Parquet file, in one row group
 _GROUP_CHARACTERS = 32_000_000  # a reply may be an essay
 
@@ -45,6 +47,17 @@ class _Column(NamedTuple):
     name: str
     kind: str  # text, texts, integer, number, boolean or time
     value: Callable[[Row], Any]
+
+
+_PICTURES = (
+    _Column("images", "texts", lambda row: [image["path"] for image in images_of(row)]),
+    _Column("images.sha256", "texts", lambda row: [image["sha256"] or "" for image in images_of(row)]),
+    _Column("images.sent", "texts", lambda row: [sent_as(image) or "as it is" for image in images_of(row)]),
+)
+_SIDECARS = (
+    _Column("sidecar", "text", lambda row: row["sidecar"] and row["sidecar"]["path"]),
+    _Column("sidecar.sha256", "text", lambda row: row["sidecar"] and row["sidecar"]["sha256"]),
+)
 
 
 def write_csv(out: TextIO, rows: Rows, summary: Summary) -> None:  # noqa: ARG001 - as every report is written
@@ -81,13 +94,17 @@ def write_parquet(out: BinaryIO, rows: Rows, summary: Summary) -> None:  # noqa:
 def _columns(rows: Iterable[Row]) -> list[_Column]:
     """The columns that these rows fill, in the order of the row; those of one part of it as they come."""
     matrix: dict[str, str] = {}
-    variables: dict[str, str] = {}
+    variables: dict[Path, str] = {}
     parsed: dict[Path, str] = {}
+    pictures = sidecars = repairs = False
     for row in rows:
         _note_kinds(matrix, row["matrix"] or {})
-        _note_kinds(variables, row["vars"])
-        if len(parsed) <= _MOST_PARSED:
-            _note_kinds(parsed, dict(_leaves(row["parsed"])))
+        for value, kinds in ((row["vars"], variables), (row["parsed"], parsed)):
+            if len(kinds) <= _MOST_LEAVES:
+                _note_kinds(kinds, dict(_leaves(value)))
+        pictures = pictures or any(True for _ in images_of(row))
+        sidecars = sidecars or row["sidecar"] is not None
+        repairs = repairs or was_repaired(row)
     return [
         _Column("job", "text", lambda row: row["job"]),
         _Column("case", "text", lambda row: row["case"]),
@@ -95,16 +112,19 @@ def _columns(rows: Iterable[Row]) -> list[_Column]:
         _Column("status", "text", lambda row: row["status"]),
         _Column("model", "text", lambda row: row["model"]),
         _Column("region", "text", lambda row: row["region"]),
-        *(_Column(f"matrix.{name}", kind or "text", _in("matrix", name)) for name, kind in matrix.items()),
-        *(_Column(f"vars.{name}", kind or "text", _in("vars", name)) for name, kind in variables.items()),
+        *(_Column(f"matrix.{name}", kind or "text", _in_matrix(name)) for name, kind in matrix.items()),
+        *_columns_of_leaves("vars", variables),
+        *(_PICTURES if pictures else ()),
         _Column("output", "text", lambda row: row["output"]),
-        *_columns_of_parsed(parsed),
+        *_columns_of_leaves("parsed", parsed),
+        *(_SIDECARS if sidecars else ()),
         _Column("stop_reason", "text", lambda row: row["stop_reason"]),
         *(_Column(name, "integer", _tokens(name)) for name in _TOKENS),
         _Column("cost_usd", "number", cost_of),
         _Column("latency_ms", "integer", lambda row: row["latency_ms"]),
         _Column("first_token_ms", "integer", lambda row: row["first_token_ms"]),
         _Column("attempts", "integer", lambda row: len(row["attempts"])),
+        *([_Column("repaired", "boolean", was_repaired)] if repairs else ()),
         _Column("error_code", "text", lambda row: row["error"] and row["error"]["code"]),
         _Column("error_message", "text", lambda row: row["error"] and row["error"]["message"]),
         _Column("failed_assertions", "texts", lambda row: [each["type"] for each in failed_assertions(row)]),
@@ -120,15 +140,15 @@ def _tokens(name: str) -> Callable[[Row], Any]:
     return lambda row: row["usage"] and row["usage"].get(name)
 
 
-def _in(mapping: Literal["matrix", "vars"], name: str) -> Callable[[Row], Any]:
-    return lambda row: (row[mapping] or {}).get(name)
+def _in_matrix(name: str) -> Callable[[Row], Any]:
+    return lambda row: (row["matrix"] or {}).get(name)
 
 
-# --- structured replies ----------------------------------------------------------------------------------------------
+# --- variables and structured replies --------------------------------------------------------------------------------
 
 
 def _leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """What is in a structured reply and no object with something in it, each with its path."""
+    """What is in a JSON value and no object with something in it, each with its path."""
     if isinstance(value, dict) and value:
         for name, inside in value.items():
             yield from _leaves(inside, (*path, name))
@@ -136,13 +156,14 @@ def _leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
         yield path, value
 
 
-def _columns_of_parsed(kinds: Mapping[Path, str]) -> Iterator[_Column]:
-    """A column for each path. If there are too many, as where keys are data, one for the whole replies."""
-    if len(kinds) > _MOST_PARSED:
-        yield _Column("parsed", "text", lambda row: None if row["parsed"] is None else _text(row["parsed"]))
+def _columns_of_leaves(part: _Part, kinds: Mapping[Path, str]) -> Iterator[_Column]:
+    """A column for each path. If there are too many, as where keys are data, one for the whole part of the row."""
+    if len(kinds) > _MOST_LEAVES:
+        yield _Column(part, "text", lambda row: None if row[part] is None else _text(row[part]))
         return
     for path, kind in kinds.items():
-        yield _Column(".".join(("parsed", *map(_step, path))), kind or "text", partial(_at, path))
+        if path or part == "parsed":
+            yield _Column(".".join((part, *map(_step, path))), kind or "text", partial(_at, part, path))
 
 
 def _step(name: str) -> str:
@@ -150,9 +171,9 @@ def _step(name: str) -> str:
     return json.dumps(name, ensure_ascii=False) if not name or "." in name or '"' in name else name
 
 
-def _at(path: Path, row: Row) -> Any:
+def _at(part: _Part, path: Path, row: Row) -> Any:
     """The value at a path, lists as JSON; None for an object, since its keys have columns, unless it is empty."""
-    value = row["parsed"]
+    value: Any = row[part]
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None
     if isinstance(value, list) or value == {}:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner import media
 from runner.media.files import MediaError
+from runner.records.row_facts import images_of
 from runner.threads import cores
+from runner.words import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -72,6 +74,17 @@ class Thumbnails:
         """Which of the sources shows the picture; None if none does."""
         return self._numbers.get(picture.sha256 or "")
 
+    @property
+    def unusable(self) -> str:
+        """How many pictures on disk are not there, or not as they were sent, and about the first of them why; empty if
+        there are none.
+        """
+        first = next(iter(self._missing), None)
+        if first is None:
+            return ""
+        count = plural(len(self._missing), "picture was", "pictures were")
+        return f"{count} not found as sent; the first, in {first.folder.resolve()}: {self._missing[first]}"
+
     def why_missing(self, picture: Picture) -> str:
         """Why no source shows the picture."""
         if picture.sha256 is None:
@@ -107,10 +120,7 @@ class Thumbnails:
 
 def pictures_of(row: Row) -> Iterator[Picture]:
     """The images that a row names."""
-    request = row["request"]
-    for holder in (request, *request.get("messages", ())):  # a raw body has its images beside it
-        for image in holder.get("images", ()):
-            yield picture_of(row, image)
+    return (picture_of(row, image) for image in images_of(row))
 
 
 def picture_of(row: Row, image: Mapping[str, Any]) -> Picture:

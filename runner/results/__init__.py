@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from runner import open_files
 from runner.errors import Problem, UsageError
+from runner.results.checking import NewerRowError
 from runner.results.locks import HeldByAnotherRunError
 from runner.results.row_file import RowFile
 from runner.results.row_reader import RowReader
@@ -173,6 +174,8 @@ def _file(path: Path, *, accept_local: bool) -> RowFile:
         return RowFile(path, accept_local=accept_local)
     except HeldByAnotherRunError as error:
         problem = Problem(str(error), hint="wait for it to end, or give another folder with -o")
+    except NewerRowError as error:
+        problem = _of_newer_version(path, error)
     except OSError as error:
         reason = f"rows can't be written to {path}: {error.strerror}"
         problem = Problem(reason, hint=open_files.hint(error) or "give a folder that can be written with -o")
@@ -182,7 +185,13 @@ def _file(path: Path, *, accept_local: bool) -> RowFile:
 def _reader(path: Path, *, accept_local: bool) -> RowReader:
     try:
         return RowReader(path, accept_local=accept_local)
+    except NewerRowError as error:
+        problem = _of_newer_version(path, error)
     except OSError as error:
         reason = f"rows can't be read from {path}: {error.strerror}"
         problem = Problem(reason, hint=open_files.hint(error) or "give the folder of the rows with -o")
     raise UsageError(problem)
+
+
+def _of_newer_version(path: Path, error: NewerRowError) -> Problem:
+    return Problem(f"{path} has rows that were {error}", hint="update bedrock-run, or give another folder with -o")

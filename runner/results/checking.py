@@ -23,10 +23,31 @@ if TYPE_CHECKING:
     Check = Callable[[Any], bool]
 
 
+SCHEMA = "bedrock-run/result/1"
+
+
+class NewerRowError(ValueError):
+    """What a newer version of bedrock-run wrote, so that this one can't tell what it means."""
+
+    def __init__(self, schema: str) -> None:
+        super().__init__(f"written by a newer bedrock-run ({schema}; this one reads {SCHEMA})")
+
+
+def refuse_newer(value: Any) -> None:
+    """Raise NewerRowError for a row of a later schema than this version knows."""
+    schema = value.get("schema") if isinstance(value, dict) else None
+    if schema != SCHEMA and isinstance(schema, str) and _LATER_SCHEMA.fullmatch(schema):
+        raise NewerRowError(schema)
+
+
+_LATER_SCHEMA = re.compile(r"bedrock-run/result/([2-9]|[1-9][0-9]{1,3})")
+
+
 def as_row(value: object) -> Row:
     """The value as a row of this version: itself or, where it lacks fields that earlier versions did not write, a copy
-    that has them. Raises ValueError for what no version can have written.
+    that has them. Raises NewerRowError, or ValueError for what no version can have written.
     """
+    refuse_newer(value)
     try:
         row = _with_later_fields(cast("dict[str, Any]", value))
         if _is_row(row) and _is_consistent(row):
@@ -249,7 +270,7 @@ def _request(value: Any) -> bool:
 
 _is_row = _record(
     {
-        "schema": _one_of("bedrock-run/result/1"),
+        "schema": _one_of(SCHEMA),
         "job": _name,
         "case": _name,
         "index": _whole(0, 2**40 - 1),

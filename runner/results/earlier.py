@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import chain, compress, repeat
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from runner.results.checking import as_row
+from runner.results.checking import SCHEMA, NewerRowError, as_row, refuse_newer
 from runner.results.files import skip_bom
 from runner.results.lines import from_line, parse
 
@@ -58,7 +58,10 @@ class Earlier:
     """
 
     def __init__(self, file: BinaryIO, *, accept_local: bool = False) -> None:
-        """`file` is at its start, and stays open as long as this is in use. A torn last line counts as damaged."""
+        """`file` is at its start, and stays open as long as this is in use. A torn last line counts as damaged.
+
+        Raises NewerRowError: to take the rows of a newer version for damaged would pay for their replies again.
+        """
         self._file = file
         self.accept_local = accept_local
         self.positions = array("Q")
@@ -231,6 +234,8 @@ class Earlier:
         for line in self._file:
             try:
                 row: Any = parse(line)
+                if row["schema"] != SCHEMA:
+                    refuse_newer(row)
                 position, name, key, kind = _facts(row, accept_local)
                 if row.get("sidecar"):
                     self._sidecars.append(hash(row["sidecar"]["path"]))
@@ -240,6 +245,8 @@ class Earlier:
                     self._whole_drafts.append(drafts.pop((name, key, row["started_at"])))
                 if kind >= _BEGUN and row["status"] == "error":
                     drafts[name, key, row["started_at"]] = len(self.offsets)
+            except NewerRowError:
+                raise
             except _NOT_A_ROW:
                 self.positions.append(0)
                 name, key, kind = 0, 0, _BLANK if line.isspace() else _DAMAGED

@@ -45,7 +45,7 @@ class RowFile:
     def __init__(self, path: Path, *, accept_local: bool = False) -> None:
         """Lock, repair and index the file; make it, and its folder, if there is none.
 
-        Raises HeldByAnotherRunError, or OSError if it can't be read and written.
+        Raises HeldByAnotherRunError, NewerRowError, or OSError if it can't be read and written.
         """
         self.path = Path(os.path.realpath(path)) if path.is_symlink() else path  # not the link is replaced
         self.superseded = self.path.with_name(f"{self.path.stem}.superseded.jsonl")

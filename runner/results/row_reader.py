@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, BinaryIO
 
+from runner.results.checking import NewerRowError
 from runner.results.earlier import Earlier, EarlierRow
 from runner.results.files import refuse_irregular
 
@@ -22,11 +23,11 @@ class RowReader:
     """
 
     def __init__(self, path: Path, *, accept_local: bool = False) -> None:
-        """A file that is not there has no rows. Raises OSError if it can't be read."""
+        """A file that is not there has no rows. Raises OSError if it can't be read, or NewerRowError."""
         self._file = _opened(path)
         try:
             self.earlier = Earlier(self._file, accept_local=accept_local)
-        except OSError:
+        except (OSError, NewerRowError):
             self._file.close()
             raise
         self.notices: list[str] = []

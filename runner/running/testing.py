@@ -81,7 +81,7 @@ def outcome_in(folder: Path) -> Outcome | None:
     """What came of the run in `folder`; None if none has ended there."""
     if not (folder / _OUTCOME).exists():
         return None
-    cases = {(case.job, case.id): case for case in Rows([folder / _ROWS]).cases()}
+    cases = {(case.job, case.id): case for case in Rows([folder / _ROWS], away=True).cases()}
     found = json.loads((folder / _OUTCOME).read_text())
     ended = found["ending"]
     return Outcome(

@@ -54,7 +54,7 @@ function duration(ms) {
 
 const data = JSON.parse($("data").textContent);
 const cases = data.cases;
-const RANK = { error: 0, failed: 1, passed: 3 }; // a flaky case, though passed, is 2
+const RANK = { error: 0, failed: 1, passed: 4 }; // a failed case that is tolerated is 2, a flaky one that passed is 3
 
 /** Put back the texts that are given once, and add what the table shows and sorts by. */
 function prepare() {
@@ -74,9 +74,11 @@ function prepare() {
     each.output = usages.length ? sum(usages.map((usage) => usage.output_tokens)) : null;
     each.cost = sumOfKnown(each.runs.map((run) => run.cost));
     each.latency = median(latenciesOf([each]));
-    each.hash = `#${encodeURIComponent(each.job)}/${encodeURIComponent(each.id)}`;
+    each.hash = hashOf(each.job, each.id);
   });
 }
+
+const hashOf = (job, id) => `#${encodeURIComponent(job)}/${encodeURIComponent(id)}`;
 
 const variantOf = (matrix) => matrix.map(([name, value]) => `${name}=${value}`).join(", ");
 
@@ -102,7 +104,7 @@ const isRepeated = (each) => each.runs.length > 1 || each.repeats > 1;
 /** Whether its repetitions disagree, whatever that makes of the case. */
 const isFlaky = (each) => passes(each) > 0 && passes(each) < each.runs.length;
 
-const rank = (each) => RANK[each.status] - (each.status === "passed" && isFlaky(each));
+const rank = (each) => RANK[each.status] + each.tolerated - (each.status === "passed" && isFlaky(each));
 
 /** A text of the data: as it is, or as `{text, length, shared}`, with a `length` if it was cut. */
 const textOf = (text) => (text == null ? "" : typeof text === "object" ? text.text : text);
@@ -117,7 +119,7 @@ function reason(each) {
   return verdict ? textOf(verdict.reason) : "";
 }
 
-const reply = (each) => textOf(tellingRun(each).replies.at(-1)?.text);
+const reply = (each) => tellingRun(each).brief ?? textOf(tellingRun(each).replies.at(-1)?.text);
 const imagesOf = (each) => each.messages.flatMap((message) => message.images);
 const excerpt = (text) => text.slice(0, 400).replace(/\s+/g, " ").trim();
 
@@ -515,7 +517,7 @@ function pictureTile(each, origin) {
     h(
       "div",
       { class: "picture-frame" },
-      images.length ? framed(images[0]) : h("p", { class: "dim" }, "no image"),
+      images.length ? framed(images[0]) : placeholder(each.status === "error" ? reason(each) : "the case has none"),
       images.length > 1 ? h("span", { class: "picture-count" }, `1 of ${images.length}`) : null,
     ),
     h("a", { href: each.hash, tabindex: "-1", class: "case-id picture-name", title: each.id }, nameParts(base(each))),
@@ -525,31 +527,53 @@ function pictureTile(each, origin) {
   );
 }
 
-/** An id in two parts, of a path its folder and its name: where there is no room for both, the name alone is seen. */
+/** An id in two parts, of a path its folder and its name: where there is no room for both, the folder is cut. */
 function nameParts(id) {
   const end = id.lastIndexOf("/") + 1;
-  return [h("span", { class: "line" }, id.slice(0, end)), h("span", { class: "line" }, id.slice(end))];
+  return [h("span", { class: "line dim" }, id.slice(0, end)), h("span", { class: "line" }, id.slice(end))];
 }
+
+/** What stands in the place of a picture, and why. */
+const placeholder = (why) => h("p", { class: "dim", title: why }, "no picture", h("span", { class: "clamp" }, why));
 
 /** An image as the tile shows it or, where there is no thumbnail of it, its name and why. */
 function framed(image) {
   if (image.thumbnail != null) {
     return h("img", { src: data.thumbnails[image.thumbnail], alt: image.path, loading: "lazy", decoding: "async", draggable: "false" });
   }
-  const told = image.missing.includes(image.path) ? image.missing : `${image.path}: ${image.missing}`;
-  return h("p", { class: "dim", title: told }, "no picture", h("span", { class: "clamp" }, told));
+  return placeholder(image.missing.includes(image.path) ? image.missing : `${image.path}: ${image.missing}`);
 }
 
 /** What the model said of it: why that does not do, the fields of a reply that is JSON, else the text. */
 function caption(each) {
   const why = reason(each);
-  const fields = tellingRun(each).parsed;
+  const fields = tellingRun(each).fields;
   const told = excerpt(reply(each)) || (why ? null : "an empty reply");
   return [
     why ? h("span", { class: `clamp told-${each.status}` }, excerpt(why)) : null,
-    fields
-      ? fields.map(([name, value], index) => h("span", { class: index || fields.length > 2 ? "line" : "clamp lead" }, name ? h("span", { class: "dim" }, `${name} `) : null, excerpt(textOf(value))))
-      : told && h("span", { class: "clamp" }, told),
+    fields ? fieldLines(fields, why ? 3 : CAPTION_LINES) : told && h("span", { class: "clamp" }, told),
+  ];
+}
+
+const CAPTION_LINES = 6;
+const SHORT = 16; // characters of a field of which several stand in a line
+
+/** Fields of a reply in so many lines: the first long one has those that the others leave, short ones share the last. */
+function fieldLines(fields, lines) {
+  const named = ([name, value]) => h("span", { class: "field" }, name ? h("span", { class: "dim" }, `${name} `) : null, excerpt(value));
+  const isShort = ([name, value]) => name.length + value.length < SHORT;
+  const long = fields.filter((field) => !isShort(field));
+  const short = fields.filter(isShort);
+  const shared = short.length ? (long.length ? 1 : lines) : 0;
+  const first = Math.max(1, lines - shared - long.slice(1).length);
+  const clamped = (content, most) => {
+    const element = h("span", { class: "clamp" }, content);
+    element.style.setProperty("--lines", most);
+    return element;
+  };
+  return [
+    long.map((field, position) => clamped(named(field), position ? 1 : first)),
+    short.length ? clamped(short.flatMap((field, position) => [position ? " " : "", named(field)]), shared) : null,
   ];
 }
 
@@ -804,7 +828,10 @@ function conversation(each, run) {
     turns.push(turn(message.role, told, images, files, message.text === "" && (images || files) ? null : block(message.text, each)));
   });
   if (each.body != null) turns.push(turn("user", "the raw body", block(each.body, each)));
-  while (answered < run.replies.length) answer();
+  while (answered < run.replies.length) {
+    if (run.repair != null && answered === run.replies.length - 1) turns.push(turn("user", "asked to repair the reply", block(run.repair, each)));
+    answer();
+  }
   return turns;
 }
 
@@ -928,7 +955,8 @@ function close() {
 }
 
 function caseOfAddress() {
-  return cases.find((each) => each.hash === location.hash) ?? cases.find((each) => sameAddress(each.hash, location.hash));
+  const found = (called) => cases.find((each) => called(each) === location.hash) ?? cases.find((each) => sameAddress(called(each), location.hash));
+  return found((each) => each.hash) ?? found((each) => hashOf(each.job, each.base)); // the first of its variants
 }
 
 /** Whether two hashes say the same, since browsers and mail programs encode them differently. */
