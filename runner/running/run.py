@@ -161,7 +161,8 @@ def execute(
     outputs = _outputs(plan)
     unused = loading.unused_overrides(plan.jobs, plan.options.overrides)
     told = outputs.notices()
-    for notice in (*unused, *told, *_nothing_to_replay(plan, outputs)):
+    left_out = loading.earlier_sidecars(plan.lists)
+    for notice in (*unused, *left_out, *told, *_nothing_to_replay(plan, outputs)):
         note(notice)
     _finish(_Run(plan=plan, outputs=outputs, summary=summary, screen=screen, spool=spool))
     for notice in outputs.notices():
