@@ -558,7 +558,7 @@ def test_render_prints_what_is_sent_to_the_byte(bedrock_run: Any, bedrock: Any, 
     assert request["then"] == [[{"role": "user", "text": "two"}]]
 
 
-@pytest.mark.parametrize("name", ["job", "result", "summary"])
+@pytest.mark.parametrize("name", ["job", "result", "summary", "preflight"])
 def test_schema_prints_a_json_schema(name: str, bedrock_run: Any) -> None:
     assert json.loads(bedrock_run("schema", name).stdout)["$schema"].endswith("2020-12/schema")
 

@@ -243,7 +243,8 @@ def test_a_file_where_the_job_is_to_write_from_now_on_is_not_taken_for_a_mended_
     photos.run()
     (photos.photos / "a.caption").write_text("mine")
     photos.change(".txt", ".caption")
-    assert "the sidecar 'photos/a.caption' is there already" in photos.run(code=3).stderr
+    for options in (["--dry-run"], []):
+        assert "the sidecar 'photos/a.caption' is there already" in photos.run(*options, code=3).stderr
     assert photos.sidecars()["a.caption"] == "mine"
 
 
@@ -256,6 +257,27 @@ def test_the_sidecar_of_a_picture_that_came_back_is_still_the_jobs_own(photos: P
     photos.run(env=bedrock("- {match: '', reply: A blue square.}\n").env)
     assert photos.sidecars() == {"a.txt": "A blue square.", "b.txt": "A red square."}
     photos.holds()
+
+
+def test_validate_tells_of_files_in_the_place_of_sidecars(photos: Photos, bedrock: Any) -> None:
+    def validate(*options: str) -> tuple[int, str]:
+        done = photos.run_command("validate", "job.yaml", *options)
+        return done.returncode, done.stderr
+
+    photos.job(_JOB.replace("{{ file.stem }}{{ ask }}", "it{{ ask }}"))
+    photos.save("a.png", "b.png")
+    (photos.photos / "a.txt").write_text("mine")
+    code, told = validate()
+    assert code == 3
+    assert "1 of 2 cases cannot be asked" in told
+    assert "the sidecar 'photos/a.txt' is there already, and no row in outputs/job.jsonl says" in told
+    (photos.photos / "a.txt").unlink()
+    photos.run("-o", "rows", env=bedrock(REPLY).env)
+    assert (validate()[0], validate("-o", "rows")[0]) == (3, 0)
+    (photos.photos / "a.txt").write_text("a better caption")
+    assert validate("-o", "rows")[0] == 0, "its reply is kept"
+    photos.change('ask: ""', "ask: ' now'")
+    assert "the sidecar 'photos/a.txt' was changed since this job wrote it" in validate("-o", "rows")[1]
 
 
 def test_rows_in_another_folder_are_looked_for_with_o(photos: Photos) -> None:
