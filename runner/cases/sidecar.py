@@ -239,6 +239,7 @@ class Sidecars:
         return {**told, "sidecar": _with_former(told["sidecar"], row["sidecar"], root=case.job.path.parent)}
 
     async def _described(self, case: Case, sidecar: SidecarFile, row: Row, *, kept: bool) -> Row:
+        """Likewise, with nothing but what is in the place of the sidecar now."""
         found = await _digest_beside_others(sidecar.file)
         standing = _standing(sidecar, found)
         if row["status"] != "passed":
@@ -266,13 +267,14 @@ class Sidecars:
         if not isinstance(item, Kept):
             return item.fault
         row, place = item.earlier.row, item.case.sidecar
-        if place is None or place.ours or row["status"] == "failed":
+        found = digest(place.file) if place else None
+        if place is None or found is None or place.ours or row["status"] == "failed":
             return None
         try:
             wanted = _sha256(self._content(place, item.case, row))
         except UsageError as error:
             return error.problems[0]
-        problem = _taken(place, digest(place.file), wanted)
+        problem = _taken(place, found, wanted)
         return problem and replace(problem, message=f"{problem.message}; the reply is kept")
 
     def awaits(self, row: Row) -> bool:
