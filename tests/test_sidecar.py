@@ -363,8 +363,9 @@ def test_sidecars_of_a_former_name_are_no_cases(photos: Photos) -> None:
     photos.change("*.png", "*")
     (photos.photos / "c.txt").unlink()
     photos.change(_STEM, "{{ file.name }}.caption")
-    done = photos.run()
-    assert "note: job: 2 files are sidecars that earlier runs of the job wrote, and no cases" in done.stderr
+    for options in (["--dry-run"], []):
+        told = photos.run(*options).stderr
+        assert "note: job: 2 files are sidecars that earlier runs of the job wrote, and no cases" in told
     assert [row["case"] for row in photos.rows()] == ["photos/a.png", "photos/b.png", "photos/c.png"]
     assert "3 cases (5 files are sidecars)" in photos.run_command("validate", "job.yaml").stderr
     photos.change('sidecar: "{{ file.name }}.caption"', "")

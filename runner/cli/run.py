@@ -165,6 +165,7 @@ def _check_run_options(*, local: bool, output: str, **given: Any) -> None:
 
 def _dry_run(jobs: tuple[Path, ...], *, output: str, local: bool, as_json: bool, **given: Any) -> int:
     from runner import models
+    from runner.cases import loading
     from runner.results import earlier_rows
     from runner.running import preview
     from runner.running.guard import check_budgets
@@ -182,6 +183,8 @@ def _dry_run(jobs: tuple[Path, ...], *, output: str, local: bool, as_json: bool,
     if as_json:
         emit(estimate)
     else:
+        for notice in loading.earlier_sidecars(lists):
+            say(f"note: {notice}")
         for line in dry_run_lines(estimate, max_cost=given["max_cost"], verbose=given["verbose"]):
             say(line)
     return ExitCode.INCOMPLETE if estimate["total"]["faults"] else ExitCode.OK
