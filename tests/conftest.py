@@ -138,6 +138,8 @@ def bedrock_run(tmp_path: Path, command_server: CommandServer) -> BedrockRun:
             read_rows(done.stdout)
         if "--json" in args and '"bedrock-run/summary/' in done.stdout:
             _SUMMARY.validate(json.loads(done.stdout))
+        if "--json" in args and '"bedrock-run/preflight/' in done.stdout:
+            _PREFLIGHT.validate(json.loads(done.stdout))
         return done
 
     return run
@@ -320,6 +322,7 @@ def hostile_row(row: dict[str, Any], text: str) -> dict[str, Any]:
 
 _ROW = Draft202012Validator(load_schema("result"))
 _SUMMARY = Draft202012Validator(load_schema("summary"))
+_PREFLIGHT = Draft202012Validator(load_schema("preflight"))
 
 
 def read_rows(text: str) -> list[dict[str, Any]]:

@@ -124,6 +124,25 @@ def test_what_would_become_of_pictures_is_told_before_anything_is_sent(bedrock_r
     assert told in bedrock_run("--dry-run", "album.yaml").stderr
 
 
+def test_every_case_that_cannot_be_asked_is_told_if_that_is_wanted(
+    album: Any, bedrock_run: Any, tmp_path: Path
+) -> None:
+    album()
+    names = [f"photos/{number:02}.png" for number in range(12)]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n")
+    for command in (["validate"], ["run", "--dry-run"]):
+        short, whole = (bedrock_run(*command, "album.yaml", *option).stderr for option in ([], ["-v"]))
+        assert "-v tells of every one" in short
+        assert all(name in whole for name in names)
+        assert not all(name in short for name in names)
+        done = bedrock_run(*command, "--json", "album.yaml")
+        (job,) = json.loads(done.stdout)["jobs"]
+        assert [fault["case"] for fault in job["cannot_be_asked"]] == names
+        assert (done.returncode, done.stderr) == (3, "")
+
+
 @pytest.mark.usefixtures("photos")
 def test_nothing_is_changed_where_the_job_says_so(album: Any, bedrock_run: Any, rows: Any) -> None:
     album("images: {fit: off}")

@@ -583,7 +583,7 @@ def test_render_goes_on_after_a_case_that_cannot_be_asked(bedrock_run: Any, writ
     assert "empty.png" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["job", "result", "summary"])
+@pytest.mark.parametrize("name", ["job", "result", "summary", "preflight"])
 def test_schema_prints_a_json_schema(name: str, bedrock_run: Any) -> None:
     assert json.loads(bedrock_run("schema", name).stdout)["$schema"].endswith("2020-12/schema")
 

@@ -219,6 +219,76 @@ def test_what_is_written_may_be_a_template_of_what_came(photos: Photos, bedrock:
     assert photos.rows()[0]["sidecar"]["sha256"] == sha256(b"1: {{ file.name }} & more\n").hexdigest()
 
 
+def test_a_mended_sidecar_may_move_with_its_picture(photos: Photos, bedrock: Any) -> None:
+    photos.job(_JOB.replace("photos/*", "photos/**/*").replace("{{ file.stem }}{{ ask }}", "it{{ ask }}"))
+    photos.save("a.png", "b.png")
+    server = bedrock(REPLY)
+    photos.run(env=server.env)
+    (photos.photos / "a.txt").write_text("a better caption")
+    (photos.photos / "best").mkdir()
+    for name in ("a.png", "a.txt", "b.png", "b.txt"):
+        (photos.photos / name).rename(photos.photos / "best" / name)
+    for _ in range(2):
+        assert "note: 1 sidecar was changed by hand and left alone" in photos.run(env=server.env).stderr
+    assert photos.sidecars() == {"a.txt": "a better caption", "b.txt": "A red square."}
+    assert len(server.log) == 2
+    photos.change('ask: ""', "ask: ' now'")
+    told = photos.run(env=server.env, code=3).stderr
+    assert "the sidecar 'photos/best/a.txt' was changed since this job wrote it" in told
+    assert photos.sidecars()["a.txt"] == "a better caption"
+
+
+def test_a_file_where_the_job_is_to_write_from_now_on_is_not_taken_for_a_mended_one(photos: Photos) -> None:
+    photos.save("a.png")
+    photos.run()
+    (photos.photos / "a.caption").write_text("mine")
+    photos.change(".txt", ".caption")
+    for options in (["--dry-run"], []):
+        assert "the sidecar 'photos/a.caption' is there already" in photos.run(*options, code=3).stderr
+    assert photos.sidecars()["a.caption"] == "mine"
+
+
+def test_the_sidecar_of_a_picture_that_came_back_is_still_the_jobs_own(photos: Photos, bedrock: Any) -> None:
+    photos.save("a.png", "b.png")
+    photos.run(env=bedrock(REPLY).env)
+    (photos.photos / "a.png").unlink()
+    photos.run(env=bedrock(REPLY).env)
+    photos.save("a.png")
+    photos.run(env=bedrock("- {match: '', reply: A blue square.}\n").env)
+    assert photos.sidecars() == {"a.txt": "A blue square.", "b.txt": "A red square."}
+    photos.holds()
+
+
+def test_validate_tells_of_files_in_the_place_of_sidecars(photos: Photos, bedrock: Any) -> None:
+    def validate(*options: str) -> tuple[int, str]:
+        done = photos.run_command("validate", "job.yaml", *options)
+        return done.returncode, done.stderr
+
+    photos.job(_JOB.replace("{{ file.stem }}{{ ask }}", "it{{ ask }}"))
+    photos.save("a.png", "b.png")
+    (photos.photos / "a.txt").write_text("mine")
+    code, told = validate()
+    assert code == 3
+    assert "1 of 2 cases cannot be asked" in told
+    assert "the sidecar 'photos/a.txt' is there already, and no row in outputs/job.jsonl says" in told
+    (photos.photos / "a.txt").unlink()
+    photos.run("-o", "rows", env=bedrock(REPLY).env)
+    assert (validate()[0], validate("-o", "rows")[0]) == (3, 0)
+    (photos.photos / "a.txt").write_text("a better caption")
+    assert validate("-o", "rows")[0] == 0, "its reply is kept"
+    photos.change('ask: ""', "ask: ' now'")
+    assert "the sidecar 'photos/a.txt' was changed since this job wrote it" in validate("-o", "rows")[1]
+
+
+def test_rows_in_another_folder_are_looked_for_with_o(photos: Photos) -> None:
+    photos.save("a.png")
+    photos.run("-o", "rows")
+    told = photos.run(code=3).stderr
+    assert "is there already, and no row in outputs/job.jsonl says that this job wrote it" in told
+    assert "name the folder of those rows with -o" in told
+    photos.run("-o", "rows")
+
+
 def test_a_template_that_fails_on_a_reply_keeps_the_reply(photos: Photos, bedrock: Any) -> None:
     photos.save("a.png")
     server = bedrock(REPLY)
@@ -285,6 +355,31 @@ def test_the_sidecar_of_an_input_that_is_gone_is_no_input(photos: Photos) -> Non
         photos.run()
         assert "1 case (2 files are sidecars)" in photos.run_command("validate", "job.yaml").stderr
     assert set(photos.sidecars()) == {"a.txt", "b.txt"}
+
+
+def test_sidecars_of_a_former_name_are_no_cases(photos: Photos) -> None:
+    photos.save("a.png", "b.png", "c.png")
+    photos.run()
+    photos.change("*.png", "*")
+    (photos.photos / "c.txt").unlink()
+    photos.change(_STEM, "{{ file.name }}.caption")
+    for options in (["--dry-run"], []):
+        told = photos.run(*options).stderr
+        assert "note: job: 2 files are sidecars that earlier runs of the job wrote, and no cases" in told
+    assert [row["case"] for row in photos.rows()] == ["photos/a.png", "photos/b.png", "photos/c.png"]
+    assert "3 cases (5 files are sidecars)" in photos.run_command("validate", "job.yaml").stderr
+    photos.change('sidecar: "{{ file.name }}.caption"', "")
+    assert "3 cases (5 files are sidecars)" in photos.run_command("validate", "job.yaml").stderr
+
+
+def test_an_input_under_the_name_of_a_former_sidecar_is_a_case(photos: Photos) -> None:
+    photos.save("a.png")
+    photos.run()
+    photos.change("*.png", "*")
+    photos.change(_STEM, "{{ file.name }}.caption")
+    Image.new("RGB", (1, 1), "blue").save(photos.photos / "a.txt", "PNG")
+    photos.run()
+    assert [row["case"] for row in photos.rows()] == ["photos/a.png", "photos/a.txt"]
 
 
 def test_how_many_files_are_sidecars_is_told(photos: Photos) -> None:

@@ -20,7 +20,7 @@ from runner.records import CaseFile, CaseGlob, Text
 from runner.templates import body_images
 from runner.templates.environment import Templates, is_name
 from runner.templates.problems import placed
-from runner.words import named, nearest
+from runner.words import named, nearest, plural
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -132,7 +132,7 @@ def _problems_of_glob(cases: CaseList, sidecars: Plans) -> Iterator[Problem]:
     assert isinstance(cases.job.cases, CaseGlob)
     glob = cases.job.cases
     try:
-        cases.survey_files(glob, sidecars.add(cases) if cases.job.sidecar else None)
+        cases.survey_files(glob, sidecars.add(cases))
     except DataError as error:
         yield error.problem
         return
@@ -225,6 +225,17 @@ def unused_overrides(jobs: Sequence[Job], overrides: Overrides) -> Iterator[str]
         if name not in used:
             meant = nearest(name, sorted(used))
             yield f"no job uses the variable `{name}` of --var" + (f"; did you mean `{meant}`?" if meant else "")
+
+
+def earlier_sidecars(lists: Sequence[CaseList]) -> Iterator[str]:
+    """A note on each job whose pattern matches what it has written before, under other names than it would now."""
+    for cases in lists:
+        if cases.earlier_sidecars and isinstance(cases.job.cases, CaseGlob):
+            files = plural(cases.earlier_sidecars, "file is a sidecar", "files are sidecars")
+            yield (
+                f"{cases.job.name}: {files} that earlier runs of the job wrote, and no cases, "
+                f"though `{cases.job.cases.pattern}` matches them"
+            )
 
 
 def _texts(job: Job) -> Iterator[Text]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from runner.cases.sidecar_paths import LeftOut
     from runner.errors import Place
     from runner.records import AssertionSpec, Job
 
@@ -79,6 +80,7 @@ class CaseList:
         self.variants = job.variants or (Variant(values={}, job=job),)
         self.rows_known: int | None = None  # of the file, once it has been read through
         self.files_left_out = 0  # that the pattern matches, and that are sidecars
+        self.earlier_sidecars = 0  # of these, the ones that the job has written where it would not write now
         self._is_sidecar: Callable[[str], bool] = _is_none
         self._stamp: tuple[int, ...] | None = None  # of the file as it was then
 
@@ -189,17 +191,22 @@ class CaseList:
         self.rows_known = survey.rows
         return survey
 
-    def survey_files(self, glob: CaseGlob, is_sidecar: Callable[[str], bool] | None = None) -> None:
-        """Count the files of the job's pattern. `is_sidecar` says of the path of one whether it is a sidecar that the
-        job writes, and so none of its cases. Raises DataError.
-        """
-        self._is_sidecar = is_sidecar or _is_none
-        self.rows_known = self.files_left_out = 0
+    def leave_out(self, is_sidecar: Callable[[str], bool]) -> None:
+        """From now on, have no cases of files that are sidecars, as `is_sidecar` says of the path of one."""
+        self._is_sidecar = is_sidecar
+
+    def survey_files(self, glob: CaseGlob, left_out: LeftOut) -> None:
+        """Count the files of the job's pattern, and leave out those that are no cases. Raises DataError."""
+        self.rows_known = self.files_left_out = self.earlier_sidecars = 0
         for row in self._files(glob):
-            if self._is_sidecar(row.id):
+            if left_out.planned(row.id):
                 self.files_left_out += 1
+            elif left_out.earlier(row.id):
+                self.files_left_out += 1
+                self.earlier_sidecars += 1
             else:
                 self.rows_known += 1
+        self.leave_out(lambda path: left_out.planned(path) or left_out.earlier(path))
 
     def _files(self, glob: CaseGlob) -> Iterator[_Row]:
         root = self.job.path.parent

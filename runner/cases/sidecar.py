@@ -109,7 +109,7 @@ def checked(items: Iterator[Case | Kept | None], earlier: Earlier | None) -> Ite
             yield Kept(_known(item.case, earlier, item.earlier.row["sidecar"]), item.earlier)
         else:
             case = _known(item, earlier)
-            problem = _taken(case.sidecar, _digest(case.sidecar.file)) if case.sidecar and case.fault is None else None
+            problem = _taken(case.sidecar, digest(case.sidecar.file)) if case.sidecar and case.fault is None else None
             yield replace(case, fault=problem) if problem else case
 
 
@@ -117,10 +117,18 @@ def _known(case: Case, earlier: Earlier | None, written: SidecarRecord | None = 
     """The case, which knows what its rows have written; `written` is what the one says that answers it."""
     if case.sidecar is None or earlier is None or not os.path.lexists(case.sidecar.file):
         return case
-    ours: tuple[str, ...] = (written["sha256"],) if written and written["path"] == case.sidecar.path else ()
-    if not ours or _digest(case.sidecar.file) not in ours:
+    ours: tuple[str, ...] = (written["sha256"],) if written and _is_here(written, case, case.sidecar) else ()
+    if not ours or digest(case.sidecar.file) not in ours:
         ours += earlier.sidecars(case.sidecar.path)
-    return replace(case, sidecar=replace(case.sidecar, ours=ours))
+    rows = str(earlier.path) if earlier.path else ""
+    return replace(case, sidecar=replace(case.sidecar, ours=ours, rows=rows))
+
+
+def _is_here(written: SidecarRecord, case: Case, sidecar: SidecarFile) -> bool:
+    """Whether the file in the place of a sidecar is what was `written` for its case, changed by hand perhaps: it was
+    written there, or is gone from where it was, since people move a picture and its caption together.
+    """
+    return written["path"] == sidecar.path or not os.path.lexists(case.job.path.parent / written["path"])
 
 
 def _taken(sidecar: SidecarFile, found: str | None, wanted: str | None = None) -> Problem | None:
@@ -130,11 +138,14 @@ def _taken(sidecar: SidecarFile, found: str | None, wanted: str | None = None) -
     if sidecar.ours:
         message = f"the sidecar {sidecar.path!r} was changed since this job wrote it"
         return Problem(message, sidecar.place, "move it to let a new one be written")
-    message = f"the sidecar {sidecar.path!r} is there already, and is not one that this job wrote"
-    return Problem(message, sidecar.place, "move it elsewhere, or change `sidecar`")
+    message, hint = f"the sidecar {sidecar.path!r} is there already", "move it elsewhere, or change `sidecar`"
+    if not sidecar.rows:
+        return Problem(f"{message}, and is not one that this job wrote", sidecar.place, hint)
+    message = f"{message}, and no row in {sidecar.rows} says that this job wrote it"
+    return Problem(message, sidecar.place, f"{hint}; if this job wrote it, name the folder of those rows with -o")
 
 
-def _digest(file: Path, *, folder: int | None = None) -> str | None:
+def digest(file: Path, *, folder: int | None = None) -> str | None:
     """The SHA-256 of what is in a file, of that name in an open `folder` if one is given; None if there is none, and
     empty for what no run can have written: a link, a folder, a file that cannot be read.
     """
@@ -165,7 +176,7 @@ async def _digest_beside_others(file: Path) -> str | None:
         is_large = os.lstat(file).st_size > _LARGE
     except OSError:
         is_large = False
-    return await asyncio.to_thread(_digest, file) if is_large else _digest(file)
+    return await asyncio.to_thread(digest, file) if is_large else digest(file)
 
 
 def _standing(sidecar: SidecarFile, found: str | None) -> SidecarRecord | None:
@@ -175,8 +186,25 @@ def _standing(sidecar: SidecarFile, found: str | None) -> SidecarRecord | None:
     return _record(sidecar, found if found in sidecar.ours else sidecar.ours[0])
 
 
-def _record(sidecar: SidecarFile, digest: str | None) -> SidecarRecord:
-    return SidecarRecord(path=sidecar.path, sha256=digest or "")
+def _with_former(now: SidecarRecord | None, before: SidecarRecord | None, *, root: Path) -> SidecarRecord | None:
+    """What a row is to tell that said `before`: what it wrote under other names too, as long as the files are there, so
+    that they are not taken for somebody else's, or for inputs.
+    """
+    told = (before, *before.get("former", ())) if before else ()
+    former = [
+        SidecarRecord(path=each["path"], sha256=each["sha256"])
+        for each in told
+        if (now is None or each["path"] != now["path"]) and os.path.lexists(root / each["path"])
+    ]
+    if now is None:
+        if not former:
+            return None
+        now, *former = former
+    return {**now, "former": former} if former else now
+
+
+def _record(sidecar: SidecarFile, written: str) -> SidecarRecord:
+    return SidecarRecord(path=sidecar.path, sha256=written)
 
 
 # --- what is in it, and writing it -----------------------------------------------------------------------------------
@@ -205,9 +233,13 @@ class Sidecars:
         none can be written: the reply is kept, and the next run goes on with it. `kept`: an earlier run has its reply,
         so that a sidecar which somebody has changed since then may stay as it is.
         """
-        sidecar = case.sidecar
-        if sidecar is None:
+        if case.sidecar is None:
             return row
+        told = await self._described(case, case.sidecar, row, kept=kept)
+        return {**told, "sidecar": _with_former(told["sidecar"], row["sidecar"], root=case.job.path.parent)}
+
+    async def _described(self, case: Case, sidecar: SidecarFile, row: Row, *, kept: bool) -> Row:
+        """Likewise, with nothing but what is in the place of the sidecar now."""
         found = await _digest_beside_others(sidecar.file)
         standing = _standing(sidecar, found)
         if row["status"] != "passed":
@@ -216,19 +248,34 @@ class Sidecars:
             content = self._content(sidecar, case, row)
         except UsageError as error:
             return {**_in_error(row, error.problems[0]), "sidecar": standing}
-        digest = _sha256(content)
-        problem = _taken(sidecar, found, digest)
+        wanted = _sha256(content)
+        problem = _taken(sidecar, found, wanted)
         if problem is not None and kept and sidecar.ours:
             self.edited += 1
             return {**row, "sidecar": standing}
         if problem is not None:
             return {**_in_error(row, problem), "sidecar": standing}
-        if found == digest:
+        if found == wanted:
             with suppress(OSError):
                 _temporary(sidecar.file).unlink(missing_ok=True)  # of a run that was killed
         else:
             self._made[_position(row)] = _Ready(sidecar, content)
-        return {**row, "sidecar": _record(sidecar, digest)}
+        return {**row, "sidecar": _record(sidecar, wanted)}
+
+    def refusal(self, item: Case | Kept) -> Problem | None:
+        """Why one of the items of `checked` is going to be in error, if that can be said before anything is called."""
+        if not isinstance(item, Kept):
+            return item.fault
+        row, place = item.earlier.row, item.case.sidecar
+        found = digest(place.file) if place else None
+        if place is None or found is None or place.ours or row["status"] == "failed":
+            return None
+        try:
+            wanted = _sha256(self._content(place, item.case, row))
+        except UsageError as error:
+            return error.problems[0]
+        problem = _taken(place, found, wanted)
+        return problem and replace(problem, message=f"{problem.message}; the reply is kept")
 
     def awaits(self, row: Row) -> bool:
         """Whether something is to be written for a row that was described."""
@@ -314,7 +361,7 @@ def _write(sidecar: SidecarFile, content: bytes) -> None:
     another OSError if its folder is no longer where it was: a link in its place could lead anywhere.
     """
     with _open_folder(sidecar.file.parent) as folder:
-        found = _digest(sidecar.file, folder=folder)
+        found = digest(sidecar.file, folder=folder)
         if found == _sha256(content):
             return
         if found is not None and found not in sidecar.ours:

@@ -7,18 +7,17 @@ from __future__ import annotations
 import os
 from array import array
 from bisect import bisect_left
-from contextlib import suppress
 from functools import lru_cache
 from itertools import chain, islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from runner.cases.rendering import Renderer
-from runner.cases.sidecar import VARIABLES
+from runner.cases.sidecar import VARIABLES, digest
 from runner.errors import Problem
 from runner.records import CaseGlob
-from runner.results.files import SUFFIXES
-from runner.results.lines import parse
+from runner.results.files import SUFFIXES, superseded
+from runner.results.sidecars import WrittenSidecars
 from runner.templates.environment import Templates
 from runner.templates.problems import placed
 from runner.words import named, nearest, plural
@@ -42,6 +41,10 @@ class PathSet:
             hashed = hash(path)
             parts[hashed % _PARTS].append(hashed)
         self.parts = tuple(array("q", sorted(part)) for part in parts)
+        self._is_empty = not any(self.parts)
+
+    def __bool__(self) -> bool:
+        return not self._is_empty
 
     def __contains__(self, path: object) -> bool:
         return self.has(hash(path))
@@ -64,6 +67,15 @@ class _Plan(NamedTuple):
     misplaced: SidecarFile | None
 
 
+class LeftOut(NamedTuple):
+    """Which files of a pattern are no cases, each by its path: those that the job is going to write, and those that it
+    has written where it would not write now.
+    """
+
+    planned: Callable[[str], bool]
+    earlier: Callable[[str], bool]
+
+
 class Plans:
     """The sidecars of all cases of some jobs, also of those that are not chosen."""
 
@@ -72,15 +84,17 @@ class Plans:
         self._of_run = frozenset(map(os.path.realpath, of_run))
         self._plans: list[_Plan] = []
 
-    def add(self, cases: CaseList) -> Callable[[str], bool]:
-        """Note those of one more job. Says of the path of a file whether the case of another file writes it. Raises
-        DataError.
-        """
+    def add(self, cases: CaseList) -> LeftOut:
+        """Note those of one more job, and say which files are no cases of it. Raises DataError."""
+        written = self._written(cases)
+        earlier = PathSet(_earlier_sidecars(cases, written))
+        every = cases.whole()
+        every.leave_out(lambda path: _place(path, cases) in earlier)
         own = array("q")  # of cases whose sidecar is their own input, hashes
         misplaced: list[SidecarFile] = []
 
         def files_of_others() -> Iterator[str]:
-            for chosen, found in _sidecars(cases.whole()):
+            for chosen, found in _sidecars(every):
                 file = str(found.file)
                 if not misplaced and self._is_of_run(file):
                     misplaced.append(found)
@@ -91,23 +105,20 @@ class Plans:
 
         files = PathSet(files_of_others())
         alone = frozenset(hashed for hashed in own if not files.has(hashed))
-        left, overwritten = self._told_apart(cases, alone) if alone else (frozenset(), [])
+        left, overwritten = _told_apart(every, alone, written) if alone else (frozenset(), [])
         self._plans.append(_Plan(cases, files, overwritten, misplaced[0] if misplaced else None))
-        return lambda path: (place := _place(path, cases)) in files or place in left
+        planned = bool(files or left)
+        return LeftOut(
+            planned=lambda path: planned and ((place := _place(path, cases)) in files or place in left),
+            earlier=lambda path: bool(earlier) and _place(path, cases) in earlier,
+        )
 
-    def _told_apart(self, cases: CaseList, alone: frozenset[int]) -> tuple[frozenset[str], list[str]]:
-        """Files that only the cases about them would write, by their hash: those that earlier runs wrote, for inputs
-        that are gone now, and the paths of the others.
-        """
-        left, others = set(), []
-        known = {hash(path) for folder in self._of_run for path in _known_sidecars(Path(folder), cases.job.name)}
-        for chosen, found in _sidecars(cases.whole()):
-            if hash(str(found.file)) in alone and _is_own(found, chosen, cases):
-                if hash(found.path) in known:
-                    left.add(str(found.file))
-                else:
-                    others.append(chosen.vars["file"]["path"])
-        return frozenset(left), list(dict.fromkeys(others))
+    def _written(self, cases: CaseList) -> WrittenSidecars:
+        """What earlier runs wrote for a job whose cases are files, and so may be among them."""
+        if not isinstance(cases.job.cases, CaseGlob):
+            return WrittenSidecars(())
+        rows = [Path(folder, f"{cases.job.name}.jsonl") for folder in self._of_run]
+        return WrittenSidecars(file for path in rows for file in (path, superseded(path)))
 
     def _is_of_run(self, file: str) -> bool:
         return file in self._of_run or (file.endswith(SUFFIXES) and os.path.dirname(file) in self._of_run)  # noqa: PTH120
@@ -173,14 +184,30 @@ def _overwritten(cases: CaseList, inputs: Sequence[str]) -> Problem:
     return Problem(message, cases.job.sidecar.path.place, hint)
 
 
-def _known_sidecars(folder: Path, job: str) -> Iterator[str]:
-    """The paths of the sidecars that the rows of a job tell of, also of those that no case wants any more."""
-    for name in (f"{job}.jsonl", f"{job}.superseded.jsonl"):
-        with suppress(OSError), (folder / name).open("rb") as lines:
-            for line in lines:
-                with suppress(ValueError, LookupError, TypeError):  # no row, or one without a sidecar
-                    row: Any = parse(line)
-                    yield row["sidecar"]["path"]
+def _earlier_sidecars(cases: CaseList, written: WrittenSidecars) -> Iterator[str]:
+    """Where the files of a pattern are that rows of its job tell of, and that hold what was written there. Whatever
+    else is there by now, under a name of old, may well be an input.
+    """
+    root = os.path.realpath(cases.job.path.parent)
+    for row in cases.whole().rows() if written else ():
+        place = _place(row.id, cases)
+        path = place.removeprefix(f"{root}/")
+        if path in written and digest(Path(place)) in {*written.digests(path)}:
+            yield place
+
+
+def _told_apart(cases: CaseList, alone: frozenset[int], written: WrittenSidecars) -> tuple[frozenset[str], list[str]]:
+    """Files that only the cases about them would write, by their hash: those that earlier runs wrote, for inputs that
+    are gone now, and the paths of the others.
+    """
+    left, others = set(), []
+    for chosen, found in _sidecars(cases):
+        if hash(str(found.file)) in alone and _is_own(found, chosen, cases):
+            if found.path in written:
+                left.add(str(found.file))
+            else:
+                others.append(chosen.vars["file"]["path"])
+    return frozenset(left), list(dict.fromkeys(others))
 
 
 def _is_own(found: SidecarFile, chosen: Chosen, cases: CaseList) -> bool:
@@ -201,7 +228,7 @@ def _folder(root: str, folder: str) -> str:
 
 def _sidecars(cases: CaseList) -> Iterator[tuple[Chosen, SidecarFile]]:
     renderer = Renderer(cases.job, cases.allow_dirs)
-    for chosen in cases.unrepeated():
+    for chosen in cases.unrepeated() if cases.job.sidecar else ():
         found = renderer.sidecar(chosen)
         if found is not None:
             yield chosen, found

@@ -120,6 +120,10 @@ def report_files(*, short_names: bool = False) -> Callable[[Any], Any]:
     )
 
 
+def problems_of_loudness(*, quiet: bool, verbose: bool, **_: Any) -> list[Problem]:
+    return [Problem("-q and -v exclude each other", hint="leave one out")] if quiet and verbose else []
+
+
 def load(
     jobs: tuple[Path, ...],
     *,

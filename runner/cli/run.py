@@ -93,9 +93,19 @@ if TYPE_CHECKING:
 )
 @options.report_files()
 @click.option("--dry-run", is_flag=True, help="Count cases, tokens and worst-case cost; send nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print the run's summary as one JSON object on standard output.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print the run's summary, or what --dry-run found, as one JSON object on standard output.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Say only what failed.")
-@click.option("-v", "--verbose", is_flag=True, help="Say more: retries, and cases that passed.")
+@click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    help="Say more: retries, and cases that passed; with --dry-run every case that cannot be asked.",
+)
 def run(jobs: tuple[Path, ...], output: str, *, local: bool, dry_run: bool, **given: Any) -> int:
     """Run jobs, and write one row for each case to outputs/NAME.jsonl."""
     _check_run_options(local=local, output=output, **given)
@@ -150,14 +160,14 @@ def _check_run_options(*, local: bool, output: str, **given: Any) -> None:
         problems.append(Problem("--replay never calls, and --fresh calls every case", hint="leave one out"))
     if output == "-" and given["replay"]:
         problems.append(Problem("--replay has no rows with -o -", hint="give the folder of the rows, or leave -o out"))
-    if given["quiet"] and given["verbose"]:
-        problems.append(Problem("-q and -v exclude each other", hint="leave one out"))
+    problems += options.problems_of_loudness(**given)
     if problems:
         raise UsageError(*problems)
 
 
 def _dry_run(jobs: tuple[Path, ...], *, output: str, local: bool, as_json: bool, **given: Any) -> int:
     from runner import models
+    from runner.cases import loading
     from runner.results import earlier_rows
     from runner.running import preview
     from runner.running.guard import check_budgets
@@ -175,6 +185,8 @@ def _dry_run(jobs: tuple[Path, ...], *, output: str, local: bool, as_json: bool,
     if as_json:
         emit(estimate)
     else:
-        for line in dry_run_lines(estimate, max_cost=given["max_cost"]):
+        for notice in loading.earlier_sidecars(lists):
+            say(f"note: {notice}")
+        for line in dry_run_lines(estimate, max_cost=given["max_cost"], verbose=given["verbose"]):
             say(line)
     return ExitCode.INCOMPLETE if estimate["total"]["faults"] else ExitCode.OK

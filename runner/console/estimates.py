@@ -8,11 +8,13 @@ from runner.console.text import money
 from runner.words import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
+
+_MOST_FAULTS = 10  # that `validate` tells without being asked for more
 
 
-def dry_run_lines(estimate: dict[str, Any], *, max_cost: float | None) -> Iterator[str]:
-    """What `--dry-run` found, as a person reads it."""
+def dry_run_lines(estimate: dict[str, Any], *, max_cost: float | None, verbose: bool = False) -> Iterator[str]:
+    """What `--dry-run` found, as a person reads it; `verbose`: with every case that cannot be asked."""
     jobs = [{**job, "unrepeated": job["cases"] // job["repeat"]} for job in estimate["jobs"]]
     unrepeated = sum(job["unrepeated"] for job in jobs)
     totals = [{"name": "in all", "unrepeated": unrepeated, **estimate["total"]}] if len(jobs) > 1 else []
@@ -26,9 +28,15 @@ def dry_run_lines(estimate: dict[str, Any], *, max_cost: float | None) -> Iterat
         if told := files_told(entry["files"]) if "files" in entry else None:
             yield f"{entry['name']}: {told}"
         if entry["faults"]:
-            more = ", the first: " if entry["faults"] > 1 else ": "
-            told = f"{more}{entry['first_fault']}" if entry.get("first_fault") else ""
-            yield f"{entry['name']}: {plural(entry['faults'], 'case')} cannot be asked and will be in error{told}"
+            told = f"{entry['name']}: {plural(entry['faults'], 'case')} cannot be asked and will be in error"
+            if verbose and "cannot_be_asked" in entry:
+                yield f"{told}:"
+                yield from faults_told(entry["cannot_be_asked"], verbose=True)
+            elif entry.get("first_fault"):
+                more = ", the first (-v tells of every one)" if entry["faults"] > 1 else ""
+                yield f"{told}{more}: {entry['first_fault']}"
+            else:
+                yield told
         if entry["not_wanted"]:
             rows = plural(entry["not_wanted"], "earlier row")
             yield f"{entry['name']}: {rows} would be set aside, since no case asks that any more"
@@ -36,6 +44,21 @@ def dry_run_lines(estimate: dict[str, Any], *, max_cost: float | None) -> Iterat
     if max_cost is not None and most is not None and most > max_cost:
         yield f"that may be more than --max-cost {max_cost:g}: then the run stops before the end"
     yield "nothing was sent; input tokens are estimates, and the cost assumes that every reply is as long as it may be"
+
+
+def faults_told(faults: Sequence[Mapping[str, Any]], *, verbose: bool) -> Iterator[str]:
+    """Cases that cannot be asked, indented: those with the same hint together and their hint once. Without `verbose`
+    only the first ones, and how many more there are.
+    """
+    by_hint: dict[str | None, list[str]] = {}
+    for fault in faults if verbose else faults[:_MOST_FAULTS]:
+        by_hint.setdefault(fault["hint"], []).append(fault["message"])
+    for hint, messages in by_hint.items():
+        yield from (f"    {message}" for message in messages)
+        if hint:
+            yield f"        hint: {hint}"
+    if not verbose and len(faults) > _MOST_FAULTS:
+        yield f"    and {len(faults) - _MOST_FAULTS:,} more (-v tells of every one)"
 
 
 def files_told(files: dict[str, Any]) -> str | None:

@@ -116,6 +116,7 @@ class Prompts:
                 overrides=overrides or NO_OVERRIDES,
                 allow_dirs=self.allow_dirs,
                 allow_python=self.allow_python,
+                written=[self.output],
             )
         return cases
 

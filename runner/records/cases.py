@@ -166,6 +166,7 @@ class SidecarFile:
     text: Text | None
     variables: Mapping[str, Any]
     ours: tuple[str, ...] = ()  # what earlier rows say that was written there, as SHA-256, the last row first
+    rows: str = ""  # the file of rows that was asked, where the file of the sidecar is there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,10 +124,13 @@ class SourceRecord(TypedDict):
 
 
 class SidecarRecord(TypedDict):
-    """A file that a run wrote beside the input of a case. `path` is from the job's folder, or absolute."""
+    """A file that a run wrote beside the input of a case. `path` is from the job's folder, or absolute; `former` are
+    those that earlier runs wrote under other names, as far as they are still there.
+    """
 
     path: str
     sha256: str
+    former: NotRequired[list[SidecarRecord]]
 
 
 class Row(TypedDict):

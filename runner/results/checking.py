@@ -263,6 +263,8 @@ _JUDGEMENT = _record(
     }
 )
 
+_SIDECAR: Mapping[str, Check] = {"path": _name, "sha256": _SHA256}
+
 
 def _request(value: Any) -> bool:
     return (_RAW_BODY if "body" in value else _CONVERSATION)(value)
@@ -304,7 +306,7 @@ _is_row = _record(
         "min_pass": _whole(1, 10_000),
         "judgements": _list(_JUDGEMENT),
         "parsed": _json,
-        "sidecar": _maybe(_record({"path": _name, "sha256": _SHA256})),
+        "sidecar": _maybe(_record(_SIDECAR, {"former": _list(_record(_SIDECAR), least=1)})),
     }
 )
 

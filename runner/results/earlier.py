@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from array import array
-from contextlib import suppress
 from enum import Enum, auto
 from functools import cached_property
-from itertools import chain, compress, repeat
+from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+from runner.results.chains import Chains
 from runner.results.checking import SCHEMA, NewerRowError, as_row, refuse_newer
-from runner.results.files import skip_bom
+from runner.results.files import NOT_A_ROW, skip_bom, superseded
 from runner.results.lines import from_line, parse
+from runner.results.sidecars import SidecarIndex, WrittenSidecars
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from runner.records import Row
 
@@ -57,26 +59,27 @@ class Earlier:
     and compared whole. Rows of the local emulator are good only if `accept_local`.
     """
 
-    def __init__(self, file: BinaryIO, *, accept_local: bool = False) -> None:
-        """`file` is at its start, and stays open as long as this is in use. A torn last line counts as damaged.
+    def __init__(self, file: BinaryIO, *, path: Path | None = None, accept_local: bool = False) -> None:
+        """`file` is at its start, and stays open as long as this is in use; `path` is where it is, if it has a name. A
+        torn last line counts as damaged.
 
         Raises NewerRowError: to take the rows of a newer version for damaged would pay for their replies again.
         """
         self._file = file
+        self.path = path
         self.accept_local = accept_local
         self.positions = array("Q")
         self.offsets = array("Q")
         self._keys = array("q")
         self._names = array("q")
         self._kinds = bytearray()
-        self._sidecars = array("q")  # hashes of paths, of the rows that tell of one,
-        self._sidecar_offsets = array("Q")  # and where these rows are in the file, wherever they are drafted anew
+        self._sidecars = SidecarIndex()
         self._whole_drafts = array("Q")  # rows whose verdicts were to come, and came in a later row of the same call
         self._found_damaged = array("Q")  # the numbers of the rows that could not be taken, though the index has them
         self.tidy = True  # neither BOM nor CRLF
         self.damaged = False  # whether there are lines that can't be read as rows
         self._index()
-        self._by_name = _Chains(self._names, map(_UNPAID.__le__, self._kinds))
+        self._by_name = Chains(self._names, map(_UNPAID.__le__, self._kinds))
         self._taken = bytearray(len(self._kinds))  # or found to be damaged when it was to be taken
         self._displaced = bytearray(len(self._kinds))
         self._renewed = bytearray(len(self._kinds))
@@ -84,17 +87,18 @@ class Earlier:
             self._renewed[number] = self._taken[number] = True
 
     @cached_property
-    def _by_key(self) -> _Chains:
+    def _by_key(self) -> Chains:
         """Made when it is needed: most runs find every row by its name."""
-        return _Chains(self._keys, map(_GOOD.__eq__, self._kinds))
+        return Chains(self._keys, map(_GOOD.__eq__, self._kinds))
 
     @cached_property
-    def _begun_by_key(self) -> _Chains:
-        return _Chains(self._keys, map(_BEGUN.__eq__, self._kinds))
+    def _begun_by_key(self) -> Chains:
+        return Chains(self._keys, map(_BEGUN.__eq__, self._kinds))
 
     @cached_property
-    def _by_sidecar(self) -> _Chains:
-        return _Chains(self._sidecars, repeat(True))  # noqa: FBT003 - all of them
+    def _superseded(self) -> WrittenSidecars:
+        """What the rows tell that were set aside: looked at where a file is there that no other row tells of."""
+        return WrittenSidecars([superseded(self.path)] if self.path else [])
 
     def has(self, case_id: str, repeat: int) -> bool:
         """Whether there is a good row of that name which has not been taken, whatever it asked."""
@@ -108,15 +112,10 @@ class Earlier:
         return any(self._kinds[number] != _DAMAGED for number in self._by_name.find(hash((case_id, repeat))))
 
     def sidecars(self, path: str) -> tuple[str, ...]:
-        """What the rows of any name, good or not, say that was written to a sidecar, as SHA-256: the last row first."""
-        found = []
-        for number in self._by_sidecar.find(hash(path)):
-            self._file.seek(self._sidecar_offsets[number])
-            with suppress(*_NOT_A_ROW):  # the file was changed meanwhile
-                row: Any = parse(self._file.readline())
-                if (sidecar := row["sidecar"])["path"] == path:
-                    found.append(sidecar["sha256"])
-        return tuple(found)
+        """What the rows of any name, good or not, say that was written to a sidecar, as SHA-256: the last row first,
+        and those that were set aside at the end.
+        """
+        return (*self._sidecars.digests(path, self._file), *self._superseded.digests(path))
 
     def knows(self, key: str) -> bool:
         """Whether there is a good row which asked just that and has not been taken."""
@@ -238,8 +237,7 @@ class Earlier:
                     refuse_newer(row)
                 position, name, key, kind = _facts(row, accept_local)
                 if row.get("sidecar"):
-                    self._sidecars.append(hash(row["sidecar"]["path"]))
-                    self._sidecar_offsets.append(offset)
+                    self._sidecars.add(row["sidecar"], offset)
                 self.positions.append(position)
                 if drafts and (name, key, row["started_at"]) in drafts:
                     self._whole_drafts.append(drafts.pop((name, key, row["started_at"])))
@@ -247,7 +245,7 @@ class Earlier:
                     drafts[name, key, row["started_at"]] = len(self.offsets)
             except NewerRowError:
                 raise
-            except _NOT_A_ROW:
+            except NOT_A_ROW:
                 self.positions.append(0)
                 name, key, kind = 0, 0, _BLANK if line.isspace() else _DAMAGED
                 self.damaged |= kind == _DAMAGED
@@ -260,16 +258,13 @@ class Earlier:
             offset += len(line)
 
 
-_NOT_A_ROW = (ValueError, LookupError, TypeError, OverflowError)  # what reading anything else as a row may raise
-
-
 def position_of(row: Row) -> int:
     """Index and repeat as one number that sorts as they do."""
     return (row["index"] << 24) + row["repeat"]
 
 
 def _facts(row: Any, accept_local: bool) -> tuple[int, int, int, int]:  # noqa: FBT001 - by name it takes twice as long
-    """The position of a row, the hashes of its name and its key, and its kind. Raises one of _NOT_A_ROW."""
+    """The position of a row, the hashes of its name and its key, and its kind. Raises one of NOT_A_ROW."""
     status = row["status"]
     if status in {"passed", "failed"} or (status == "error" and row["output"] is not None):
         row["output"], row["latency_ms"], row["finished_at"]  # what keeping it takes
@@ -298,38 +293,3 @@ def _damage(numbers: Sequence[int]) -> str | None:
     named = ", ".join(str(number) for number in numbers[:_NAMED_LINES])
     more = f" and {len(numbers) - _NAMED_LINES:,} more" if len(numbers) > _NAMED_LINES else ""
     return f"lines {named}{more} can't be read as rows"
-
-
-class _Chains:
-    """The numbers of rows by hash, the highest first. Chained buckets in arrays, because a dict would take 100 bytes
-    a row, and so would sorting.
-    """
-
-    def __init__(self, hashes: array[int], chosen: Iterable[object]) -> None:
-        """Of the rows, only those that are `chosen` (for each, something true) can be found."""
-        self._hashes = hashes
-        self._mask = mask = (1 << len(hashes).bit_length()) - 1
-        self._heads = heads = array("I", bytes(4 * (mask + 1)))  # numbers from 1; 0 ends a chain
-        self._next = following = array("I", bytes(4 * (len(hashes) + 1)))
-        for number, digest in compress(enumerate(hashes, 1), chosen):
-            bucket = digest & mask
-            following[number] = heads[bucket]
-            heads[bucket] = number
-
-    def find(self, digest: int, *, gone: bytearray | None = None) -> Iterator[int]:
-        """The rows of that hash. Those that are `gone` are unlinked on the way, so that a thousand rows with one key
-        are not walked over a thousand times.
-        """
-        bucket = digest & self._mask
-        before, number = 0, self._heads[bucket]
-        while number:
-            after = self._next[number]
-            if gone is None or not gone[number - 1]:
-                if self._hashes[number - 1] == digest:
-                    yield number - 1
-                before = number
-            elif before:
-                self._next[before] = after
-            else:
-                self._heads[bucket] = after
-            number = after

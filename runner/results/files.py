@@ -11,6 +11,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SUFFIXES: Final = (".jsonl", ".damaged", ".foreign", ".ordered", ".lock")  # of what there may be in a folder of rows
+NOT_A_ROW: Final = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+)  # what reading anything else as a row may raise
+
+
+def superseded(path: Path) -> Path:
+    """The file beside a row file to which rows go that its job no longer has."""
+    return path.with_name(f"{path.stem}.superseded.jsonl")
 
 
 def refuse_irregular(path: Path) -> None:

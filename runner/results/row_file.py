@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from runner.results.earlier import Earlier, EarlierRow, Fate, position_of
-from runner.results.files import refuse_irregular
+from runner.results.files import refuse_irregular, superseded
 from runner.results.lines import to_line
 from runner.results.locks import Lock, is_at
 from runner.results.ordering import in_order, ordered
@@ -48,7 +48,7 @@ class RowFile:
         Raises HeldByAnotherRunError, NewerRowError, or OSError if it can't be read and written.
         """
         self.path = Path(os.path.realpath(path)) if path.is_symlink() else path  # not the link is replaced
-        self.superseded = self.path.with_name(f"{self.path.stem}.superseded.jsonl")
+        self.superseded = superseded(self.path)
         self.damaged = self.path.with_name(f"{self.path.stem}.damaged")
         self._foreign = self.path.with_name(f"{self.path.stem}.foreign")
         self.set_aside = 0  # rows that were moved to `superseded`
@@ -77,7 +77,7 @@ class RowFile:
         # It shares the file's descriptor, of which each job should hold few: what is written names its place by itself.
         self._file.seek(0)
         self._lines = held.enter_context(io.BufferedReader(self._file, _BUFFER))
-        self.earlier = Earlier(self._lines, accept_local=accept_local)
+        self.earlier = Earlier(self._lines, path=self.path, accept_local=accept_local)
         self._revised = bytearray(len(self.earlier.positions))
         self._was_changed = False  # by another program, which no lock can keep from it
         self._positions = array("Q")  # of the rows of this run

@@ -26,7 +26,7 @@ class RowReader:
         """A file that is not there has no rows. Raises OSError if it can't be read, or NewerRowError."""
         self._file = _opened(path)
         try:
-            self.earlier = Earlier(self._file, accept_local=accept_local)
+            self.earlier = Earlier(self._file, path=path, accept_local=accept_local)
         except (OSError, NewerRowError):
             self._file.close()
             raise

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from runner import estimate, media, models
+from runner.cases import sidecar
 from runner.cases.rendering import Renderer
+from runner.cases.resume import Kept
 from runner.media import limits
 from runner.records import Image, Usage
 from runner.templates import body_images
@@ -18,12 +22,13 @@ from runner.words import plural
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runner.cases.plan import CaseList
+    from runner.cases.plan import CaseList, Chosen
     from runner.errors import Problem
     from runner.models import Models
     from runner.records import Case, DiskFile, Job, S3Object
+    from runner.results.earlier import Earlier
 
-_MOST_FAULTS = 10  # that are kept to be told
+SCHEMA = "bedrock-run/preflight/1"  # of what `validate --json` and `run --dry-run --json` print
 _PATIENCE = 3.0  # seconds, before and between words on how far it is
 
 
@@ -73,18 +78,30 @@ class Files:
         }
 
 
+class Fault(NamedTuple):
+    """A case that cannot be asked, and why. All of them are kept: many thousands take little memory."""
+
+    case: str
+    message: str
+    hint: str | None
+
+    @classmethod
+    def of(cls, case: Case, problem: Problem) -> Self:
+        return cls(case.id, problem.message, problem.hint and sys.intern(problem.hint))  # which others have as well
+
+
 @dataclass(slots=True)
 class Preflight:
-    """What would become of the cases of a job. `faults` are the first of those that cannot be asked."""
+    """What would become of the cases of a job."""
 
     cases: int = 0
-    in_error: int = 0
-    faults: list[Problem] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
     files: Files = field(default_factory=Files)
 
 
-def survey(cases: CaseList, *, tell: Callable[[str], None] | None = None) -> Preflight:
-    """Look at all files that the cases of a job attach; of a picture at its header alone.
+def survey(cases: CaseList, earlier: Earlier | None = None, *, tell: Callable[[str], None] | None = None) -> Preflight:
+    """Look at all files that the cases of a job attach, of a picture at its header alone, and at what is in the place
+    of their sidecars: `earlier` rows say what is the job's own.
 
     Where that takes its time `tell` hears how far it is.
     """
@@ -92,21 +109,47 @@ def survey(cases: CaseList, *, tell: Callable[[str], None] | None = None) -> Pre
     total = cache(cases.count)  # which may have to read a long file
     known = models.load()
     renderer = Renderer(cases.job, cases.allow_dirs, find_image=media.look)
+    sidecars = _SidecarPlaces(cases, earlier)
     found = Preflight()
-    for case in map(renderer.case, cases):
+    for chosen in cases:
+        case = renderer.case(chosen)
         found.cases += 1
         if tell and monotonic() >= due:
             tell(f"looking at the files of {cases.job.name}: {found.cases:,} of {plural(total(), 'case')}")
             due = monotonic() + _PATIENCE
-        if case.fault is None:
+        fault = case.fault or sidecars.problem(chosen, case)
+        if fault is None:
             found.files.add(case, known)
-            continue
-        found.in_error += 1
-        if len(found.faults) < _MOST_FAULTS:
-            found.faults.append(case.fault)
+        else:
+            found.faults.append(Fault.of(case, fault))
     return found
 
 
+class _SidecarPlaces:
+    """Finds the cases of a job that a run would leave in error for a file in the place of their sidecar."""
+
+    def __init__(self, cases: CaseList, earlier: Earlier | None) -> None:
+        self._earlier = earlier
+        self._has_answers = earlier is not None and earlier.spare() > 0
+        self._renderer = Renderer(cases.job, cases.allow_dirs)
+        self._sidecars = sidecar.Sidecars()
+
+    def problem(self, chosen: Chosen, case: Case) -> Problem | None:
+        """What would be wrong with a case that is in order otherwise. Its files are read only where that decides."""
+        place, earlier = case.sidecar, self._earlier
+        if place is None or not os.path.lexists(place.file):
+            return None
+        if earlier and sidecar.digest(place.file) in earlier.sidecars(place.path):
+            return None
+        item: Case | Kept = case
+        if earlier and self._has_answers:  # then its caption may have been mended, and it is not asked anew
+            item = self._renderer.case(chosen)
+            row = None if item.fault else earlier.take(item.key, item.id, item.repeat) or earlier.take_any(item.key)
+            item = Kept(item, row) if row else item
+        (looked_at,) = sidecar.checked(iter([item]), earlier)
+        return self._sidecars.refusal(looked_at) if looked_at else None
+
+
 def is_worth_it(job: Job) -> bool:
-    """Whether the cases of a job attach files, or are about some, that can be looked at."""
-    return any(turn.attached for turn in job.turns) or body_images.may_be_named(job.body)
+    """Whether the cases of a job attach files, are about some, or write some, that can be looked at."""
+    return job.sidecar is not None or any(turn.attached for turn in job.turns) or body_images.may_be_named(job.body)

@@ -15,7 +15,7 @@ from runner.judging.questions import judging_jobs
 from runner.media.attached import AttachedFiles
 from runner.records import Usage, exchanges
 from runner.running import worst_case
-from runner.running.preflight import Files
+from runner.running.preflight import SCHEMA, Fault, Files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -98,6 +98,7 @@ def dry_run(
     costs = [entry["worst_case_cost_usd"] for entry in estimates]
     total = {name: sum(entry[name] for entry in estimates) for name in _COUNTS}
     return {
+        "schema": SCHEMA,
         "total": {**total, "worst_case_cost_usd": None if None in costs else round(sum(costs), 6)},
         "jobs": estimates,
     }
@@ -107,22 +108,24 @@ def _estimate(
     cases: CaseList, items: Iterator[Case | Kept | None], known: Models, earlier: Earlier | None
 ) -> dict[str, Any]:
     kept = begun = calls = repairs = 0
-    faults: list[str] = []
+    faults: list[Fault] = []
+    sidecars = sidecar.Sidecars()
     usage, cost, attached = Usage(), 0.0, Files()
     jobs = [each for variant in cases.variants for each in (variant.job, *judging_jobs(variant.job))]
     models = {job.model: known.find(job.model) for job in jobs}
     for item in items:
         if item is None:
             continue
-        if isinstance(item, Kept) and not isinstance(item, Begun):
+        case, replies = (item.case, item.replies) if isinstance(item, Begun) else (item, 0)
+        refusal = sidecars.refusal(case)
+        if refusal is not None:
+            faults.append(Fault.of(case.case if isinstance(case, Kept) else case, refusal))
+            continue
+        if isinstance(case, Kept):
             assert earlier is not None, "it has the row"
             kept += 1
-            most = worst_case.of_kept(item.case, item.earlier.row, local=earlier.accept_local)
+            most = worst_case.of_kept(case.case, case.earlier.row, local=earlier.accept_local)
         else:
-            case, replies = (item.case, item.replies) if isinstance(item, Begun) else (item, 0)
-            if case.fault is not None:
-                faults.append(case.fault.message)
-                continue
             begun += replies > 0
             attached.add(case, known)
             repairs += len(estimate.repair(case.request, model=case.job.model))
@@ -140,7 +143,8 @@ def _estimate(
         "kept": kept,
         "begun": begun,
         "faults": len(faults),
-        "first_fault": faults[0] if faults else None,
+        "first_fault": faults[0].message if faults else None,
+        "cannot_be_asked": [fault._asdict() for fault in faults],
         "not_wanted": 0 if earlier is None or not cases.covers_job else earlier.spare(),
         "calls": calls,
         "repairs": repairs,

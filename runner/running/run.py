@@ -162,8 +162,9 @@ def execute(
     with _connection(plan.options, summary) as connection:  # what is refused here leaves no folder behind
         outputs = _outputs(plan)
         unused = loading.unused_overrides(plan.jobs, plan.options.overrides)
+        left_out = loading.earlier_sidecars(plan.lists)
         told = outputs.notices()
-        for notice in (*unused, *told, *_nothing_to_replay(plan, outputs)):
+        for notice in (*unused, *left_out, *told, *_nothing_to_replay(plan, outputs)):
             note(notice)
         _finish(_Run(plan=plan, outputs=outputs, summary=summary, screen=screen, spool=spool), connection)
     for notice in outputs.notices():

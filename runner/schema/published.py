@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-Name = Literal["job", "result", "summary", "diff"]
+Name = Literal["job", "result", "summary", "preflight", "diff"]
 
 
 def text(name: Name) -> str:
