@@ -235,3 +235,19 @@ def test_what_is_wrong_with_a_picture_is_said_once(album: Any, bedrock_run: Any,
     assert bedrock_run("--local", "album.yaml").returncode == 3
     message = rows("album")[0]["error"]["message"]
     assert message.count("is damaged") == 1, message
+
+
+def test_a_picture_that_cannot_be_converted_is_the_error_of_its_case_alone(
+    album: Any, bedrock_run: Any, rows: Any, tmp_path: Path
+) -> None:
+    album()
+    picture = PIL.Image.effect_noise((64, 64), 60)
+    picture.save(tmp_path / "photos" / "a.tif", compression="tiff_lzw")
+    content = (tmp_path / "photos" / "a.tif").read_bytes()
+    (tmp_path / "photos" / "a.tif").write_bytes(content[:1000] + b"\xff" * 2000 + content[3000:])
+    picture.save(tmp_path / "photos" / "b.png")
+    done = bedrock_run("--local", "-j", "1", "--json", "album.yaml")
+    assert done.returncode == 3, done.stderr
+    assert "cannot be made to fit" in rows("album")[0]["error"]["message"]
+    (job,) = json.loads(done.stdout)["jobs"]
+    assert (job["calls"], job["not_asked"], job["passed"]) == (1, 1, 1)

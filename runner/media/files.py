@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Never
 
 from runner import paths
-from runner.errors import CallError, FailureCode
+from runner.errors import FailureCode, NoRequestError
 from runner.words import shorten
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def open_found(found: Found) -> BufferedReader:
 
 
 def read(path: str, file: Path, *, digest: str, stamp: tuple[int, ...] | None = None, what: str = "image") -> bytes:
-    """The content of a file that a request names. Raises CallError (input) if it can't be read or has changed."""
+    """The content of a file that a request names. Raises NoRequestError if it can't be read or has changed."""
     with unchanged(path, file, digest=digest, stamp=stamp, what=what) as stream:
         return stream.read()
 
@@ -120,7 +120,7 @@ def read(path: str, file: Path, *, digest: str, stamp: tuple[int, ...] | None = 
 def unchanged(
     path: str, file: Path, *, digest: str, stamp: tuple[int, ...] | None = None, what: str = "image"
 ) -> Iterator[BufferedReader]:
-    """A file that a request names, open for reading. Raises CallError (input) if it can't be read or has changed.
+    """A file that a request names, open for reading. Raises NoRequestError if it can't be read or has changed.
 
     It is as it was if its `stamp` is; else its content is hashed and compared with `digest`.
     """
@@ -133,13 +133,13 @@ def unchanged(
                 yield stream
                 same = _stamp(os.fstat(stream.fileno())) == before
     except OSError as error:
-        raise CallError(
+        raise NoRequestError(
             FailureCode.INPUT,
             f"the {what} {path!r} can no longer be read: {error.strerror}",
             hint="put the file back and run the same command again",
         ) from error
     if not same:
-        raise CallError(
+        raise NoRequestError(
             FailureCode.INPUT,
             f"the {what} {path!r} has changed since the run began",
             hint="run the same command again: what changed is called anew",
