@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from runner import media, paths
-from runner.media import exif
+from runner import media
+from runner.media import exif, files
 from runner.media.files import MediaError
 from runner.templates.values import LazyMapping, RefusedError
 
@@ -31,12 +31,12 @@ def file_variables(name: Mapping[str, Any], root: Path, *, allow_dirs: Sequence[
             image = media.look(path, root, allow_dirs=allow_dirs)
             return image.width, image.height, exif.taken(image)
         except MediaError as error:
-            raise RefusedError(error.message, error.hint or "match only images, or leave the variable out") from error
+            raise _refused(error) from error
         except OSError as error:
             raise _unreadable(path, error) from error
 
     later: dict[str, Callable[[], Any]] = {
-        "bytes": lambda: _bytes(path, root),
+        "bytes": lambda: _bytes(path, root, allow_dirs),
         "width": lambda: picture()[0],
         "height": lambda: picture()[1],
         "taken": lambda: picture()[2],
@@ -44,11 +44,17 @@ def file_variables(name: Mapping[str, Any], root: Path, *, allow_dirs: Sequence[
     return LazyMapping(name, later)
 
 
-def _bytes(path: str, root: Path) -> int:
+def _bytes(path: str, root: Path, allow_dirs: Sequence[Path]) -> int:
     try:
-        return paths.resolved(path, root).stat().st_size
+        return files.locate(path, root, allow_dirs=allow_dirs, what="file").stat().st_size
+    except MediaError as error:
+        raise _refused(error) from error
     except OSError as error:
         raise _unreadable(path, error) from error
+
+
+def _refused(error: MediaError) -> RefusedError:
+    return RefusedError(error.message, error.hint or "match only images, or leave the variable out")
 
 
 def _unreadable(path: str, error: OSError) -> RefusedError:
