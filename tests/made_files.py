@@ -26,7 +26,7 @@ def pdf(pages: int = 2) -> bytes:
 
 
 def office(*parts: str, pictures: int = 0, text: str = "") -> bytes:
-    """A ZIP archive with these entries that say `text`, the one that every file of Office has, and bytes of pictures."""
+    """A ZIP archive with these entries that say `text`, the one that all files of Office have, and a picture."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("[Content_Types].xml", "<xml/>" * 10)
