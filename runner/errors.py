@@ -139,3 +139,7 @@ class CallError(Exception):
         self.request_id = request_id
         self.retry_after = retry_after
         self.possibly_billed = possibly_billed
+
+
+class NoRequestError(CallError):
+    """No request could be made of a case, since a file that it needs is damaged or has gone. So nothing was tried."""

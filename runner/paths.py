@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_LOOP = "it is a link that leads back to itself"
+
 
 def resolved(path: str, root: Path) -> Path:
     """The file that a job in folder `root` calls `path`, links followed. Raises ValueError if it is no usable path."""
     try:
-        return (root / path).resolve()
-    except (OSError, RuntimeError) as error:  # a loop of links
-        raise ValueError(str(error)) from error
+        found = (root / path).resolve()
+    except OSError as error:
+        raise ValueError(error.strerror) from error
+    except RuntimeError as error:  # before Python 3.13
+        raise ValueError(_LOOP) from error
+    if os.path.islink(found):  # noqa: PTH114 - is_symlink() raises for names that are too long
+        raise ValueError(_LOOP)
+    return found
 
 
 def is_allowed(file: Path, folders: Iterable[Path]) -> bool:

@@ -25,14 +25,15 @@ def pdf(pages: int = 2) -> bytes:
     return out + (head + tail).encode()
 
 
-def office(*parts: str, pictures: int = 0) -> bytes:
-    """A ZIP archive with these entries, beside the one that every file of Office has, and so many bytes of pictures."""
+def office(*parts: str, pictures: int = 0, text: str = "") -> bytes:
+    """A ZIP archive with these entries that say `text`, the one that all files of Office have, and a picture."""
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for part in ("[Content_Types].xml", *parts):
-            archive.writestr(part, "<xml/>" * 10)
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("[Content_Types].xml", "<xml/>" * 10)
+        for part in parts:
+            archive.writestr(part, "<xml/>" * 9 + f"<xml>\n  <t>{text}</t>\n</xml>")
         if pictures:
-            archive.writestr("media/image1.png", bytes(pictures))
+            archive.writestr("media/image1.png", bytes(pictures), zipfile.ZIP_STORED)
     return out.getvalue()
 
 

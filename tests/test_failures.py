@@ -389,6 +389,7 @@ CLOCK = "Signature expired: 20261122T170000Z is now earlier than 20261122T172000
         (404, "ResourceNotFoundException", "This model version has reached the end of its life.", {}, ["newer model"]),
         (404, "UnknownOperationException", "", {}, ["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"]),
         (400, "ValidationException", "Input is too long for requested model.", {}, ["shorten"]),
+        (400, "ValidationException", "messages.0.content.1: Could not process image", {}, ["put a whole file in"]),
         (413, "", "", {}, ["smaller images"]),
         (429, "ThrottlingException", "Too many tokens per day", {}, ["Service Quotas"]),
     ],

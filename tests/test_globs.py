@@ -111,6 +111,9 @@ def test_a_pattern_that_matches_nothing_says_what_is_there_instead(tmp_path: Pat
     assert "stand for more than 1,000 names" in refusal("{a,b}" * 10 + "{a,b}.jpg", tmp_path).message
     assert "no files" in str(refusal("empty/*", tmp_path).hint)
     assert "is a file" in refusal("file.jpg/*", tmp_path).message
+    assert refusal("photos", tmp_path).hint == "'photos' is a folder: `photos/**` matches the files in it"
+    assert "a `{` without a `}`" in str(refusal("{file.jpg", tmp_path).hint)
+    assert "a `{`" not in str(refusal("{x,y{a,b}}.png", tmp_path).hint)
 
 
 @pytest.mark.parametrize("pattern", ["", " ", "photos/", ".", "..", "*/../x", "a\0*/*"])
@@ -142,14 +145,27 @@ def test_links_are_followed_and_judged_by_where_they_lead(tmp_path: Path) -> Non
     assert "outside the job" in refusal("linked/*.jpg", root).message
     assert "outside the job" in refusal("*/b.jpg", root).message
     assert found("linked/*.jpg", root, outside) == ["linked/b.jpg"]
-    (root / "in" / "c.jpg").symlink_to(outside / "b.jpg")
-    assert refusal("in/*.jpg", root).message == "'in/c.jpg' lies outside the job file's folder"
-    (root / "in" / "c.jpg").unlink()
-    (root / "in" / "c.jpg").symlink_to(root / "gone")
-    assert "is a link to a file that is not there" in refusal("in/*.jpg", root).message
+
+
+def test_links_that_lead_nowhere_or_out_are_for_who_reads_them_to_tell(tmp_path: Path) -> None:
+    root = tmp_path / "job"
+    touch(tmp_path, "job/a.jpg", "outside/b.jpg")
+    for name, target in (("dead", "gone"), ("loop", "loop.jpg"), ("out", tmp_path / "outside" / "b.jpg")):
+        (root / f"{name}.jpg").symlink_to(target)
+    assert found("*.jpg", root) == ["a.jpg", "dead.jpg", "loop.jpg", "out.jpg"]
+
+
+def test_all_folders_that_may_not_be_looked_into_are_told_together(tmp_path: Path) -> None:
+    touch(tmp_path, "job/in/a.jpg", "one/b.jpg", "another one/c.jpg")
+    for name in ("one", "another one"):
+        (tmp_path / "job" / name).symlink_to(tmp_path / name)
+    problem = refusal("*/*.jpg", tmp_path / "job")
+    assert problem.message == "'another one', 'one' lie outside the job file's folder"
+    assert f"--allow-dir '{tmp_path}/another one' --allow-dir {tmp_path}/one" in str(problem.hint)
 
 
 def test_pipes_are_no_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
+    assert refusal("pipe.jpg", tmp_path).message == "'pipe.jpg' is a device, pipe or socket, not a file"
     touch(tmp_path, "x.jpg")
     assert found("*.jpg", tmp_path) == ["x.jpg"]

@@ -14,7 +14,7 @@ from runner import models
 from runner.cases.loading import load
 from runner.cases.plan import CaseList
 from runner.cases.rendering import Renderer
-from runner.errors import ExitCode, Problem, StoppedError
+from runner.errors import ExitCode, StoppedError
 from runner.records import Case, Made, Row
 from runner.running.guard import HOPELESS_ERRORS, Budget, Guard
 from runner.stop import Stop
@@ -136,9 +136,10 @@ def test_a_run_in_which_nothing_succeeds_any_more_stops(case: Case) -> None:
     assert told == f"{HOPELESS_ERRORS} cases in a row failed, the last with invalid: no"
 
 
-def test_cases_that_cannot_be_rendered_say_nothing_about_calls(case: Case) -> None:
-    faulty = Case(**{name: getattr(case, name) for name in case.__slots__} | {"fault": Problem("no such image")})
-    assert reason([row("error", code="input")] * 2 * HOPELESS_ERRORS, faulty) is None
+def test_cases_of_which_no_request_could_be_made_say_nothing_about_calls(case: Case) -> None:
+    unasked: Row = {**row("error", code="input"), "attempts": []}
+    assert reason([unasked] * 2 * HOPELESS_ERRORS, case) is None
+    assert reason([unasked, row("error", code="network")], case) == "no"
 
 
 def test_a_repair_that_failed_in_an_earlier_run_is_no_failure_of_this_one() -> None:

@@ -240,6 +240,16 @@ def test_likeness_is_the_cosine_of_embeddings(judged: Judged) -> None:
     assert judged.run(judged.job, env=server.env).returncode == 0
 
 
+@pytest.mark.parametrize("model", ["cohere.embed-english-v3", "us.cohere.embed-v4:0"])
+def test_likeness_by_cohere_takes_one_call(model: str, judged: Judged) -> None:
+    judged.write(f'- {{type: similar, value: [A square has corners, no], threshold: 0.5, model: "{model}"}}')
+    done = judged.run("--local", judged.job)
+    assert "2 calls;" in done.stderr
+    (judgement,) = judged.row()["judgements"]
+    assert judgement["error"] is None
+    assert 0 < judgement["score"] < 1
+
+
 def test_judged_assertions_may_be_parts_of_a_set(judged: Judged) -> None:
     judged.write(f"- type: assert-set\n    assert:\n      {RUBRIC}\n      - {{type: contains, value: four}}")
     server = judged.server()

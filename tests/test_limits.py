@@ -11,7 +11,7 @@ import pytest
 from runner.calling.limits import Lane, Places, Slot
 from runner.calling.pacing import Pacer, Start
 from runner.calling.quotas import MINUTE, Quota
-from runner.errors import CallError, FailureCode, StoppedError, refused_for_tokens
+from runner.errors import CallError, FailureCode, NoRequestError, StoppedError, refused_for_tokens
 from runner.records import Rate, Reply, Usage
 
 REPLY = Reply(text="", stop_reason="end_turn", usage=None)
@@ -399,6 +399,17 @@ def test_a_refused_call_has_taken_no_tokens() -> None:
             slot.settle(TOO_MANY_REQUESTS)
         async with turn:
             return asyncio.get_running_loop().time()
+
+    assert run(main) < 110
+
+
+def test_what_no_request_could_be_made_of_takes_nothing_of_the_quotas() -> None:
+    async def main() -> float:
+        lane = lane_of(rate=Rate(requests_per_minute=1, tokens_per_minute=6000))
+        for _ in range(5):
+            async with lane.turn(reserved=6000, begun=False) as slot:
+                slot.settle(NoRequestError(FailureCode.INPUT, "the image is damaged"))
+        return asyncio.get_running_loop().time()
 
     assert run(main) < 110
 

@@ -254,3 +254,44 @@ def test_what_is_wrong_with_a_picture_is_said_once(album: Any, bedrock_run: Any,
     assert bedrock_run("--local", "album.yaml").returncode == 3
     message = rows("album")[0]["error"]["message"]
     assert message.count("is damaged") == 1, message
+
+
+def test_a_picture_that_cannot_be_converted_is_the_error_of_its_case_alone(
+    album: Any, bedrock_run: Any, rows: Any, tmp_path: Path
+) -> None:
+    album()
+    picture = PIL.Image.effect_noise((64, 64), 60)
+    picture.save(tmp_path / "photos" / "a.tif", compression="tiff_lzw")
+    content = (tmp_path / "photos" / "a.tif").read_bytes()
+    (tmp_path / "photos" / "a.tif").write_bytes(content[:1000] + b"\xff" * 2000 + content[3000:])
+    picture.save(tmp_path / "photos" / "b.png")
+    done = bedrock_run("--local", "-j", "1", "--json", "album.yaml")
+    assert done.returncode == 3, done.stderr
+    assert "cannot be made to fit" in rows("album")[0]["error"]["message"]
+    (job,) = json.loads(done.stdout)["jobs"]
+    assert (job["calls"], job["not_asked"], job["passed"]) == (1, 1, 1)
+
+
+def test_a_link_that_leads_nowhere_or_out_of_the_folder_is_the_error_of_its_case(
+    album: Any, bedrock_run: Any, rows: Any, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = album()
+    path.write_text(path.read_text().replace("What is this?", '"{{ file.bytes }} bytes"'))
+    shutil.copy(PHOTOGRAPHS / "cat.jpg", tmp_path / "photos" / "a.jpg")
+    secret = tmp_path_factory.mktemp("elsewhere") / "secret.jpg"
+    shutil.copy(PHOTOGRAPHS / "cat.jpg", secret)
+    for name, target in (("dead", "gone.jpg"), ("loop", "loop.jpg"), ("out", secret)):
+        (tmp_path / "photos" / f"{name}.jpg").symlink_to(target)
+    assert "3 of 4 cases cannot be asked" in bedrock_run("validate", "album.yaml").stderr
+    assert bedrock_run("--local", "album.yaml").returncode == 3
+    whole, *others = rows("album")
+    assert whole["status"] == "passed"
+    told = [
+        "a link to a file that is not there",
+        "a link that leads back to itself",
+        "lies outside the job file's folder",
+    ]
+    assert all(words in row["error"]["message"] for words, row in zip(told, others, strict=True))
+    assert not any(row["attempts"] for row in others)
+    allowed = bedrock_run("--local", "--allow-dir", secret.parent, "album.yaml")
+    assert "1 called, 2 not asked" in allowed.stderr

@@ -515,6 +515,7 @@ def test_the_title_names_the_jobs_that_failed(tmp_path: Path, opened: Open) -> N
     ("changes", "why"),
     [
         ({}, "1 call could not be completed"),
+        ({"attempts": []}, "1 case could not be asked"),
         ({"output": "a reply"}, "1 reply could not be judged by an assertion or its judge"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 
 from runner.calling.limits import Slot
 from runner.calling.retry import RetryNotice, backoff, call_with_retries
-from runner.errors import CallError, FailureCode
+from runner.errors import CallError, FailureCode, NoRequestError
 from runner.records import AttemptRecord, Reply, RetrySettings
 
 if TYPE_CHECKING:
@@ -131,6 +131,13 @@ def test_a_bug_is_not_tried_again() -> None:
     with pytest.raises(ZeroDivisionError):
         world.call()
     assert world.numbers == [1]
+    assert world.attempts == []
+
+
+def test_what_no_request_could_be_made_of_was_not_tried() -> None:
+    world = World(NoRequestError(FailureCode.INPUT, "the image is damaged"))
+    with pytest.raises(NoRequestError):
+        world.call()
     assert world.attempts == []
 
 

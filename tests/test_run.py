@@ -21,7 +21,6 @@ import pytest
 from runner.words import plural
 
 PROMPTS = Path(__file__).parents[1] / "prompts"
-RED_PIXEL = (PROMPTS / "images" / "red-pixel.png").read_bytes()
 Rows = Callable[..., list[dict[str, Any]]]
 
 
@@ -609,8 +608,9 @@ def test_raw_bodies_of_other_models(bedrock_run: Any, write_job: Any, rows: Rows
 def test_an_image_that_looks_whole_and_is_not_can_be_estimated_and_is_refused_by_bedrock(
     bedrock_run: Any, write_job: Any, rows: Rows, tmp_path: Path
 ) -> None:
-    (tmp_path / "torn.png").write_bytes(RED_PIXEL.replace(b"IDATx", b"IDATX"))
-    job = write_job("turns: [{user: {text: x, images: [torn.png]}}]")
+    whole = (PROMPTS / "images" / "coffee.webp").read_bytes()
+    (tmp_path / "torn.webp").write_bytes(whole[:40] + b"\xff" * (len(whole) - 40))
+    job = write_job("turns: [{user: {text: x, images: [torn.webp]}}]")
     assert bedrock_run("--dry-run", job).returncode == 0
     done = bedrock_run("--local", "--tpm", "1000000", job)
     assert done.returncode == 3

@@ -25,7 +25,7 @@ from runner.bedrock.eventstream import Decoder, EventStreamError
 from runner.bedrock.hints import Target
 from runner.bedrock.signing import signed
 from runner.bedrock.wire import IncompleteReply, ModelFault, wire_for
-from runner.errors import CallError, FailureCode
+from runner.errors import CallError, FailureCode, NoRequestError
 from runner.media import rules
 from runner.media.attached import AttachedFiles
 from runner.records import Image, S3Object
@@ -176,7 +176,7 @@ class Bedrock:
         try:
             body = files.put_into(wire.body(case.request, messages, files))
         except ValueError as error:
-            raise CallError(FailureCode.INVALID, f"the request cannot be sent: {error}") from error
+            raise NoRequestError(FailureCode.INVALID, f"the request cannot be sent: {error}") from error
         _check_size(body, case, messages)
         headers = dict(wire.headers(stream=case.job.stream))
         if keys is None:
@@ -211,7 +211,7 @@ class Bedrock:
 
 
 def _check_size(body: bytes, case: Case, messages: Sequence[Message]) -> None:
-    """Raise CallError for a body that Bedrock would refuse because of its size, before it is sent in vain."""
+    """Raise NoRequestError for a body that Bedrock would refuse because of its size, before it is sent in vain."""
     most = rules.most_bytes(case.job.model, case.job.api)
     if most is None or len(body) <= most:
         return
@@ -219,7 +219,7 @@ def _check_size(body: bytes, case: Case, messages: Sequence[Message]) -> None:
     files = [file for file in attached if not isinstance(file, S3Object)]
     files.sort(key=lambda file: file.bytes, reverse=True)
     largest = ", ".join(f"{file.path!r} {file.bytes:,}" for file in files[:_LARGEST_TOLD])
-    raise CallError(
+    raise NoRequestError(
         FailureCode.INPUT,
         f"the request has {len(body):,} bytes, files in base64, and Bedrock takes {most:,}"
         + (f"; the largest of {plural(len(files), 'file')} on disk: {largest}" if files else ""),

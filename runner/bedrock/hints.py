@@ -164,6 +164,10 @@ def _too_long_hint(_: Target) -> str:
     return "shorten the input, or send fewer or smaller images: a request may have 20 to 25 MB"
 
 
+def _picture_hint(_: Target) -> str:
+    return "a picture of this case is damaged, or no picture: open it, and put a whole file in its place"
+
+
 def _throttled_hint(_: Target) -> str:
     return (
         "lower -j, give the account's quota with --rpm and --tpm, or lower `max_tokens`, which is reserved in full; "
@@ -198,6 +202,7 @@ _HINTS: tuple[tuple[FailureCode, str, Callable[[Target], str]], ...] = (
     (FailureCode.NOT_FOUND, r"^UnknownOperation|^HTTP 404", _endpoint_hint),
     (FailureCode.NOT_FOUND, r"", _unknown_model_hint),
     (FailureCode.INVALID, r"too long|length less than or equal to|too large|^HTTP 413", _too_long_hint),
+    (FailureCode.INVALID, r"could not process image", _picture_hint),
     (FailureCode.QUOTA, r"", _quota_hint),
     (FailureCode.THROTTLED, r"", _throttled_hint),
 )

@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from runner.calling.quotas import Quota
-from runner.errors import CallError, FailureCode, StoppedError, refused_for_tokens
+from runner.errors import CallError, FailureCode, NoRequestError, StoppedError, refused_for_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -229,7 +229,7 @@ class Lane:
         assert start is not None
         del self._in_flight[start]
         for quota, taking in turn.takings:
-            quota.settle(taking, self._charge(outcome, taking) if quota is self._tokens else 1, now)
+            quota.settle(taking, self._charge(outcome, taking) if quota is self._tokens else _requests(outcome), now)
         turn.takings.clear()
         self._learn(start, turn.slot, now)
         self._places.give_back()
@@ -314,7 +314,7 @@ class Lane:
     def _charge(self, outcome: Reply | CallError | None, taking: Taking) -> float:
         """The tokens that count in the end. A call that was refused has taken none; of others it is not known."""
         if isinstance(outcome, CallError):
-            return 0 if outcome.code in _UNCHARGED else taking.amount
+            return 0 if outcome.code in _UNCHARGED or not _requests(outcome) else taking.amount
         usage: Usage | None = None if outcome is None else outcome.usage
         if usage is None:
             return taking.amount
@@ -322,7 +322,7 @@ class Lane:
 
     def _learn(self, start: Start, slot: Slot, now: float) -> None:
         outcome = slot.outcome
-        if outcome is None or (isinstance(outcome, CallError) and outcome.code in _UNSENT):
+        if outcome is None or isinstance(outcome, NoRequestError):
             self._pacer.abandoned(start)
         elif not isinstance(outcome, CallError) or not outcome.code.retryable:  # an answer, if not a good one
             self._failures = 0
@@ -374,5 +374,9 @@ class Lane:
         return oldest is None or oldest.time >= self._failing_since  # else there is a slow call that may yet succeed
 
 
-_UNSENT = frozenset({FailureCode.INPUT, FailureCode.STOPPED})
-_UNCHARGED = _UNSENT | {FailureCode.THROTTLED, FailureCode.NETWORK}
+def _requests(outcome: Reply | CallError | None) -> int:
+    """How many requests an attempt was."""
+    return 0 if isinstance(outcome, NoRequestError) else 1
+
+
+_UNCHARGED = frozenset({FailureCode.THROTTLED, FailureCode.NETWORK})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import tenacity
 
 from runner import times
-from runner.errors import CallError, FailureCode
+from runner.errors import CallError, FailureCode, NoRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -64,8 +64,8 @@ async def call_with_retries(  # noqa: PLR0913 - clock and chance are handed in, 
     """Call `attempt(number)`, number from 1, until it gives a reply or it makes no sense to go on.
 
     `admit()` gives the turns of the call: each attempt enters them and waits, which is no part of its time, and leaves
-    them before it sleeps. Appends every attempt to `attempts`, the last one too. Raises the last CallError. Any other
-    exception is not ours to judge and goes through at once.
+    them before it sleeps. Appends every attempt to `attempts`, the last one too; where no request could be made there
+    was none. Raises the last CallError. Any other exception is not ours to judge and goes through at once.
     """
     call = _Call(
         attempt=attempt,
@@ -119,7 +119,8 @@ class _Call:
             try:
                 reply = await self.attempt(self.number)
             except CallError as error:
-                self._record(error, started_at, start)
+                if not isinstance(error, NoRequestError):
+                    self._record(error, started_at, start)
                 slot.settle(error)
                 raise
             except asyncio.CancelledError:

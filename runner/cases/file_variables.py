@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
-from runner import media, paths
-from runner.media import exif
+from runner import media
+from runner.media import exif, files
 from runner.media.files import MediaError
 from runner.templates.values import LazyMapping, RefusedError
 
@@ -27,7 +27,7 @@ def file_variables(name: Mapping[str, Any], root: Path, *, allow_dirs: Sequence[
 
     picture = _Picture(path, root, allow_dirs)
     later: dict[str, Callable[[], Any]] = {name: partial(picture.fact, name) for name in ("width", "height", "taken")}
-    return LazyMapping(name, {"bytes": partial(_bytes, path, root), **later})
+    return LazyMapping(name, {"bytes": partial(_bytes, path, root, allow_dirs), **later})
 
 
 class _Picture:
@@ -48,16 +48,22 @@ class _Picture:
             image = media.look(self._path, self._root, allow_dirs=self._allow_dirs)
             return {"width": image.width, "height": image.height, "taken": exif.taken(image)}
         except MediaError as error:
-            raise RefusedError(error.message, error.hint or "match only images, or leave the variable out") from error
+            raise _refused(error) from error
         except OSError as error:
             raise _unreadable(self._path, error) from error
 
 
-def _bytes(path: str, root: Path) -> int:
+def _bytes(path: str, root: Path, allow_dirs: Sequence[Path]) -> int:
     try:
-        return paths.resolved(path, root).stat().st_size
+        return files.locate(path, root, allow_dirs=allow_dirs, what="file").stat().st_size
+    except MediaError as error:
+        raise _refused(error) from error
     except OSError as error:
         raise _unreadable(path, error) from error
+
+
+def _refused(error: MediaError) -> RefusedError:
+    return RefusedError(error.message, error.hint or "match only images, or leave the variable out")
 
 
 def _unreadable(path: str, error: OSError) -> RefusedError:

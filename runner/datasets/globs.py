@@ -4,13 +4,14 @@
 everything below.
 Upper and lower case differ on every system, so that a job has the same cases everywhere. Names that start with a dot
 are matched only by a part of the pattern that starts with one. Links to files and folders are followed, but for
-folders below `**`, where a link may lead back up. Only files are matched.
+folders below `**`, where a link may lead back up. Only files are matched, and links that lead to nothing.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections import Counter
 from dataclasses import dataclass
 from fnmatch import translate
@@ -19,10 +20,10 @@ from typing import TYPE_CHECKING
 
 from runner.datasets.files import DataError, DataRow
 from runner.errors import Place, Problem
-from runner.words import nearest, plural
+from runner.words import named, nearest, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 BRACES = re.compile(r"\{([^{}/]*,[^{}/]*)\}")
 _MAGIC = re.compile(rf"[*?[]|{BRACES.pattern}")
@@ -49,8 +50,9 @@ def files(
     Each row has one value, `file`, with `path` (from the job's folder, or absolute if it lies outside), `name`, `stem`
     and `suffix`. Within a folder numbers in names count as numbers (page2 comes before page10), and all else goes by
     code points, whatever the locale and the file system. Folders are read as rows are asked for, by `listing`, which
-    may remember them. Raises DataError, at `place`, for a pattern that is none, one that names no file, and files that
-    lie outside `root` and `allow_dirs` once links are followed.
+    may remember them. Raises DataError, at `place`, for a pattern that is none, one that names no file, and, after the
+    last row, of folders that lie outside `root` and `allow_dirs` once links are followed. No file is opened: of a link
+    to one that is not there, or lies outside, whoever reads it has to tell.
     """
     walk = _Walk(pattern, root, place, allow_dirs, listing)
     number = 0
@@ -95,6 +97,27 @@ class _Folder:
     positions: frozenset[int]
 
 
+def _without_braces(pattern: str) -> str:
+    """The pattern without the braces that are some."""
+    while BRACES.search(pattern):
+        pattern = BRACES.sub("", pattern)
+    return pattern
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a loop of links
+        return False
+
+
+def _may_be_file(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry that is no folder is a file, or a link that leads to nothing."""
+    if entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110 - Path.exists() raises for a loop of links
+        return True
+    return entry.is_file()
+
+
 _DIGITS = re.compile("([0-9]+)")
 
 
@@ -131,12 +154,17 @@ class _Walk:
         self._in_any_case = _matcher(self._parts[-1], re.IGNORECASE)
         self._other_case: str | None = None  # a file that would match but for that
         self._suffixes: Counter[str] = Counter()  # of the files that were seen and do not match
+        self._outside: dict[str, Path] = {}  # links to folders that may not be looked into, and where they lead
         self._found = False
+        self._matched_folder = ""
+        self._no_file = ""  # a device, pipe or socket that matches
         self._saw_folders = False
         self._saw_hidden = False
 
     def paths(self) -> Iterator[str]:
-        self._refuse_outside(self._base, self._base_shown or ".")
+        if not self._is_allowed(self._base):
+            folder = self._base if self._base.is_dir() else self._base.parent
+            raise self._lies_outside({self._base_shown or ".": folder})
         if not self._base.is_dir():
             raise self._no_folder()
         stack = [self._entries(_Folder(str(self._base), self._prefix(), self._reach(frozenset({0}))))]
@@ -148,9 +176,18 @@ class _Walk:
                 stack.append(self._entries(found))
             else:
                 yield found
+        if self._outside:
+            raise self._lies_outside(self._outside)
 
     def no_match(self) -> DataError:
         hints = []
+        if self._matched_folder:
+            hint = f"{self._matched_folder!r} is a folder: `{self._pattern}/**` matches the files in it"
+            return self._error(f"no file matches `{self._pattern}`", hint)
+        if self._no_file:
+            return self._error(f"{self._no_file!r} is a device, pipe or socket, not a file", "name a file")
+        if "{" in _without_braces(self._pattern):
+            hints.append("a `{` without a `}` after it, and a comma between them, stands for itself")
         if self._suffixes:
             counts = [plural(count, f"{suffix} file") for suffix, count in self._suffixes.most_common(_MAX_SUFFIXES)]
             hints.append(f"there are {', '.join(counts)}")
@@ -220,19 +257,24 @@ class _Walk:
         others: list[os.DirEntry[str]] = []
         for entry in entries:
             matched = self._matched(folder.positions, entry.name)
-            if last in matched or entry.is_dir():
+            if last in matched or _is_folder(entry):
                 chosen.append((entry, matched))
             else:
                 others.append(entry)
         chosen.sort(key=lambda each: _in_natural_order(each[0].name))
         for entry, matched in chosen:
-            if entry.is_dir():
+            if _is_folder(entry):
                 self._saw_folders = True
+                if last in matched:
+                    self._matched_folder = self._matched_folder or folder.shown + entry.name
                 below = self._below(folder.positions, matched, entry)
-                if below:
+                if below and self._may_enter(entry, folder.shown + entry.name):
                     yield _Folder(entry.path, f"{folder.shown}{entry.name}/", self._reach(below))
+            elif _may_be_file(entry):
+                self._found = True
+                yield folder.shown + entry.name
             else:
-                yield from self._file(entry, folder.shown + entry.name)
+                self._no_file = self._no_file or folder.shown + entry.name
         if not self._found and last in folder.positions:
             self._note_others(others)
 
@@ -241,19 +283,15 @@ class _Walk:
         below = {position + 1 for position in matched if position + 1 < len(self._parts)}
         if not entry.name.startswith(".") and not entry.is_symlink():
             below |= {position for position in positions if self._parts[position] == "**"}
-        if below and entry.is_symlink():
-            self._refuse_outside(Path(entry.path).resolve(), entry.name)
         return frozenset(below)
 
-    def _file(self, entry: os.DirEntry[str], shown: str) -> Iterator[str]:
-        if entry.is_symlink():
-            target = Path(entry.path).resolve()
-            if not target.exists():
-                raise self._error(f"{shown!r} is a link to a file that is not there", "remove the link, or mend it")
-            self._refuse_outside(target, shown)
-        if entry.is_file():
-            self._found = True
-            yield shown
+    def _may_enter(self, entry: os.DirEntry[str], shown: str) -> bool:
+        """Whether a folder may be looked into. One that may not is noted."""
+        target = Path(entry.path).resolve() if entry.is_symlink() else None
+        if target is None or self._is_allowed(target):
+            return True
+        self._outside[shown] = target
+        return False
 
     def _note_others(self, entries: Iterable[os.DirEntry[str]]) -> None:
         """Keep what to say of files that do not match, should none match at all."""
@@ -279,13 +317,18 @@ class _Walk:
     def _error(self, message: str, hint: str | None = None) -> DataError:
         return DataError(Problem(message, self._place, hint))
 
-    def _refuse_outside(self, target: Path, shown: str) -> None:
-        if not any(target.is_relative_to(folder) for folder in self._allowed):
-            folder = target if target.is_dir() else target.parent
-            raise self._error(
-                f"{shown!r} lies outside the job file's folder",
-                f"move it there, or allow its folder with --allow-dir {folder}",
-            )
+    def _is_allowed(self, target: Path) -> bool:
+        return any(target.is_relative_to(folder) for folder in self._allowed)
+
+    def _lies_outside(self, folders: Mapping[str, Path]) -> DataError:
+        """What is said of folders, by how the job knows them."""
+        names = named(list(map(repr, folders)))
+        one = len(folders) == 1
+        options = " ".join(f"--allow-dir {shlex.quote(str(folder))}" for folder in dict.fromkeys(folders.values()))
+        return self._error(
+            f"{names} {'lies' if one else 'lie'} outside the job file's folder",
+            f"move {'it' if one else 'them'} there, or allow {'its folder' if one else 'the folders'} with {options}",
+        )
 
     def _no_folder(self) -> DataError:
         if self._base.exists():

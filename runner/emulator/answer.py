@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from runner.emulator import output_formats, tokens
-from runner.emulator.prompt import Prompt, Reply
+from runner.emulator.prompt import Prompt, Reply, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,19 +73,26 @@ def finish(prompt: Prompt, text: str, *, stop_reason: str = "end_turn") -> Reply
 
 
 def embed(prompt: Prompt) -> Reply:
+    """A vector for each turn."""
+    return Reply(
+        text="",
+        stop_reason="end_turn",
+        input_tokens=prompt.input_tokens,
+        vectors=tuple(_embedding(turn, prompt.dimensions) for turn in prompt.turns),
+        by_type=prompt.by_type,
+    )
+
+
+def _embedding(turn: Turn, dimensions: int) -> tuple[float, ...]:
     """A vector of unit length: the sum of those of its words and pictures, so that texts with words in common are
     alike, and so are pictures of which the same parts are dark.
     """
-    words = (
-        [] if prompt.pictures and not prompt.question else _WORD.findall(prompt.question.lower()) or [prompt.question]
-    )
-    vectors = [_vector(word, prompt.dimensions) for word in words]
-    vectors += [_vector_of_picture(picture, prompt.dimensions) for picture in prompt.pictures]
-    by_dimension = zip(*vectors, strict=True)
-    values = [sum(of_words) for of_words in by_dimension]
+    words = [] if turn.pictures and not turn.text else _WORD.findall(turn.text.lower()) or [turn.text]
+    vectors = [_vector(word, dimensions) for word in words]
+    vectors += [_vector_of_picture(picture, dimensions) for picture in turn.pictures]
+    values = [sum(of_words) for of_words in zip(*vectors, strict=True)]
     length = math.hypot(*values)
-    vector = tuple(value / length for value in values)
-    return Reply(text="", stop_reason="end_turn", input_tokens=prompt.input_tokens, vector=vector)
+    return tuple(value / length for value in values)
 
 
 def _vector(word: str, dimensions: int) -> list[float]:

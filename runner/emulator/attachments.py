@@ -12,11 +12,15 @@ from runner.emulator import tokens
 
 PDF = "pdf"
 TEXTS = ("csv", "html", "txt", "md")
-_ZIPPED = ("docx", "xlsx")
+_PARTS = {  # where files of Office have their text
+    "docx": ("word/document", "word/header", "word/footer", "word/footnotes", "word/endnotes", "word/comments"),
+    "xlsx": ("xl/sharedstrings", "xl/worksheets/"),
+}
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # the others of Office
 _FIRST_WORDS = 8
 _LONGEST_WORD = 40  # characters
 _MOST_INFLATED = 16 * 1024 * 1024  # bytes
+_BETWEEN_TAGS = re.compile(rb">\s*([^<>\s][^<>]*)<")
 _PAGE = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
 _PACKED = re.compile(rb"/ObjStm\b[^\0]{0,400}?stream\r?\n")
 
@@ -58,8 +62,12 @@ def document(form: str, content: bytes, *, name: str) -> Attachment:
     elif form in TEXTS:
         facts += _facts_of_text(content)
         count = tokens.of_bytes(len(content))
+    elif form in _PARTS:
+        count = tokens.of_bytes(_text_in_parts(content, _PARTS[form]))
+    elif content.startswith(_OLE):
+        count = tokens.of_markup(len(content))
     else:
-        count = tokens.of_markup(_markup(form, content))
+        raise UnreadableError
     return Attachment(kind="document", format=form, facts=tuple(facts), tokens=count, name=name, pages=pages)
 
 
@@ -81,17 +89,20 @@ def _facts_of_text(content: bytes) -> list[str]:
     return [_count(len(text.splitlines()), "line"), f'beginning "{" ".join(word[:_LONGEST_WORD] for word in words)}"']
 
 
-def _markup(form: str, content: bytes) -> int:
-    """How many bytes a file of Office has beside pictures. Raises UnreadableError."""
-    if form not in _ZIPPED:
-        if not content.startswith(_OLE):
-            raise UnreadableError
-        return len(content)
+def _text_in_parts(content: bytes, parts: tuple[str, ...]) -> int:
+    """How many bytes of text stand between the tags of these parts of a file of Office. Raises UnreadableError."""
+    size, left = 0, _MOST_INFLATED
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return sum(entry.file_size for entry in archive.infolist() if entry.filename.endswith(".xml"))
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+            for name in archive.namelist():
+                if name.lower().replace("\\", "/").startswith(parts) and name.lower().endswith(".xml"):
+                    with archive.open(name) as part:
+                        markup = part.read(left)
+                    left -= len(markup)
+                    size += sum(len(text[1]) for text in _BETWEEN_TAGS.finditer(markup))
+    except (zipfile.BadZipFile, zlib.error, ValueError, NotImplementedError, EOFError, RuntimeError) as error:
         raise UnreadableError from error
+    return size
 
 
 def _pages(content: bytes) -> int:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from runner.emulator.settings import Settings
 
 MAX_BODY = 25_000_000
-_MAY_HOLD_FILES = re.compile(rb'"image"|"images"|"document"|"video"')
+_MAY_HOLD_FILES = re.compile(rb'"image"|"images"|"image_url"|"document"|"video"')
 _LARGE_BODY = 64 * 1024  # bytes: from here on reading is left to a thread, since it may hold files
 
 

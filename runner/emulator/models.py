@@ -20,6 +20,8 @@ Family = Literal[
     "deepseek",
     "openai",
     "cohere",
+    "cohere-embed-v3",
+    "cohere-embed-v4",
     "converse-only",
 ]
 Sampling = Literal["free", "temperature-or-top_p", "refused"]
@@ -53,7 +55,7 @@ class Model:
 
     @property
     def embeds(self) -> bool:
-        return self.family in {"titan-embed", "titan-embed-image"}
+        return self.family.startswith(("titan-embed", "cohere-embed"))
 
     @property
     def video(self) -> bool:
@@ -104,6 +106,7 @@ _nova = partial(
 _titan = partial(Model, provider="Amazon", family="titan-text", context=42_000, max_output=8000, system=False)
 _llama = partial(Model, provider="Meta", family="llama", context=128_000, max_output=4096, prefixes=("us",))
 _mistral = partial(Model, provider="Mistral AI", family="mistral", context=32_000, max_output=4096)
+_cohere_embed = partial(Model, provider="Cohere", family="cohere-embed-v3", context=49_152, max_output=0, vision=True)
 _gpt_oss = partial(Model, provider="OpenAI", family="openai", context=128_000, max_output=16_384)
 
 # Limits, prefixes and restrictions as of November 2026, from AWS's model cards and litellm's table.
@@ -176,6 +179,15 @@ MODELS: tuple[Model, ...] = (
         context=128_000,
         max_output=4000,
     ),
+    _cohere_embed(id="cohere.embed-english-v3", name="Embed English"),
+    _cohere_embed(id="cohere.embed-multilingual-v3", name="Embed Multilingual"),
+    _cohere_embed(
+        id="cohere.embed-v4:0",
+        name="Embed v4",
+        family="cohere-embed-v4",
+        context=128_000,
+        prefixes=("us", "eu", "global"),
+    ),
     Model(
         id="qwen.qwen3-32b-v1:0",
         name="Qwen3 32B",
@@ -189,6 +201,7 @@ MODELS: tuple[Model, ...] = (
 
 _BY_ID = {model.id: model for model in MODELS}
 _PROFILES = {f"{prefix}.{model.id}": model for model in MODELS for prefix in model.prefixes}
+_PROVIDERS = {model.id.partition(".")[0] for model in MODELS}
 _ARN = re.compile(
     r"arn:aws[a-z-]*:bedrock:[a-z0-9-]{0,20}:(?P<account>\d{12})?:"
     r"(?P<kind>foundation-model|inference-profile|application-inference-profile)/(?P<id>[A-Za-z0-9.:-]+)"
@@ -216,7 +229,7 @@ def resolve(model_id: str, *, calling: bool = True) -> Target:
     if kind != "foundation-model" and name in _PROFILES:
         return Target(_PROFILES[name], name)
     if kind == "inference-profile" or name not in _BY_ID:
-        raise invalid("The provided model identifier is invalid.")
+        raise invalid(f"The provided model identifier is invalid. {_not_played(name)}")
     model = _BY_ID[name]
     if calling and not model.on_demand:
         raise invalid(
@@ -224,6 +237,15 @@ def resolve(model_id: str, *, calling: bool = True) -> Target:
             "Retry your request with the ID or ARN of an inference profile that contains this model."
         )
     return Target(model, name)
+
+
+def _not_played(name: str) -> str:
+    """What Bedrock does not say: that the model may exist, and which ones can be called here."""
+    provider = next((part for part in name.split(".") if part in _PROVIDERS), None)
+    if provider is None:
+        return f"The local emulator does not play it; it plays models of {', '.join(sorted(_PROVIDERS))}."
+    played = (model.id for model in MODELS if model.id.startswith(f"{provider}."))
+    return f"The local emulator does not play it; of {provider} it plays {', '.join(played)}."
 
 
 def profiles() -> list[tuple[str, Model]]:

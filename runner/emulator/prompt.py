@@ -29,7 +29,8 @@ class Turn:
 class Prompt:
     """A checked request. `max_tokens` is never unset: a request that says nothing reserves the model's maximum.
 
-    `dimensions` is set for models that embed, which answer with a vector; `schema` is that of structured output.
+    `dimensions` is set for models that embed, which answer each turn with a vector, and `by_type` where they are asked
+    for the types of its numbers; `schema` is that of structured output.
     `cites` is set where the model is to cite from the documents.
     """
 
@@ -38,6 +39,7 @@ class Prompt:
     system: str | None = None
     stop: tuple[str, ...] = ()
     dimensions: int = 0
+    by_type: bool = False
     cites: bool = False
     schema: dict[str, Any] | None = None
 
@@ -78,7 +80,8 @@ class Reply:
     stop_reason: str
     input_tokens: int
     stop_sequence: str | None = None
-    vector: tuple[float, ...] = ()
+    vectors: tuple[tuple[float, ...], ...] = ()
+    by_type: bool = False
     cited: str | None = None
 
     @property

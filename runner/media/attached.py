@@ -40,7 +40,7 @@ def in_s3(uri: str, kind: formats.Kind, job: Job) -> S3Object:
 
 
 def content(file: Image | DiskFile) -> bytes:
-    """A file's content, as it is sent. Raises CallError (input) if it can't be read or has changed."""
+    """A file's content, as it is sent. Raises NoRequestError if it can't be read or has changed."""
     if isinstance(file, Image):
         return media.content(file)
     return files.read(file.path, file.file, digest=file.sha256, stamp=file.stamp, what=formats.kind_of(file.media_type))
@@ -60,11 +60,11 @@ class AttachedFiles:
         return f"{_MARK}:{self._numbers.setdefault(file, len(self._numbers))};"
 
     def text(self, file: DiskFile) -> str:
-        """The text in a file, without its byte order mark. Raises CallError if it can't be read."""
+        """The text in a file, without its byte order mark. Raises NoRequestError if it can't be read."""
         return content(file).decode("utf-8-sig")
 
     def put_into(self, body: bytes) -> bytes:
-        """The body with the files in it. Each is read now, and once. Raises CallError if one can't be."""
+        """The body with the files in it. Each is read now, and once. Raises NoRequestError if one can't be."""
         if not self._numbers:
             return body
         contents = [b64encode(content(file)) for file in self._numbers]

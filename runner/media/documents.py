@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -24,6 +25,7 @@ _SMALLER: Final = {
     "video": "put it into S3, and write `video: s3://bucket/key`",
 }
 _HEADER_OF_PDF: Final = 1024  # bytes within which a PDF must begin
+_END_OF_PDF: Final = 65_536  # bytes in which its end must be: junk may follow it, as of the mail that it came by
 _CHUNK: Final = 1024 * 1024
 _OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # the container of Office before 2007
 _PROTECTED: Final = "it is protected with a password"
@@ -89,8 +91,15 @@ def _tokens(file: Path, media_type: str, *looks: int) -> int:  # noqa: ARG001 - 
 # --- what each type must look like -----------------------------------------------------------------------------------
 
 
-def _pdf(_file: Path, head: bytes) -> _Wrong | None:
-    return None if b"%PDF-" in head else _not_a("PDF", head)
+def _pdf(file: Path, head: bytes) -> _Wrong | None:
+    if b"%PDF-" not in head:
+        return _not_a("PDF", head)
+    with files.open_regular(file) as stream:
+        stream.seek(max(0, stream.seek(0, os.SEEK_END) - _END_OF_PDF))
+        end = stream.read()
+    if b"%%EOF" in end or b"startxref" in end:
+        return None
+    return "it is damaged: it is cut short", "save or download it anew"
 
 
 def _not_a(name: str, head: bytes) -> _Wrong:

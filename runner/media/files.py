@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Never
 
 from runner import paths
-from runner.errors import CallError, FailureCode
+from runner.errors import FailureCode, NoRequestError
 from runner.words import shorten
 
 if TYPE_CHECKING:
@@ -64,9 +64,14 @@ def find(path: str, root: Path, *, allow_dirs: Sequence[Path] = (), what: str = 
 
     It must be a regular file with something in it, inside `root` or one of `allow_dirs`, symbolic links followed.
     """
-    file = _resolve(path, root, allow_dirs=allow_dirs, what=what)
+    file = locate(path, root, allow_dirs=allow_dirs, what=what)
     try:
         status = file.stat()
+    except FileNotFoundError as error:
+        if not (root / path).is_symlink():
+            refuse_unreadable(path, file, error, what=what)
+        message = f"the {what} {path!r} is a link to a file that is not there"
+        raise MediaError(message, "remove the link, or mend it") from error
     except (OSError, ValueError) as error:
         refuse_unreadable(path, file, error, what=what)
     if not stat.S_ISREG(status.st_mode):
@@ -81,6 +86,30 @@ def find(path: str, root: Path, *, allow_dirs: Sequence[Path] = (), what: str = 
     return Found(
         path, file, status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns, device=status.st_dev
     )
+
+
+def locate(path: str, root: Path, *, allow_dirs: Sequence[Path] = (), what: str = "image") -> Path:
+    """Where a job in folder `root` has what it calls `path`, links followed. Raises MediaError for what is no path, and
+    for one that leads out of `root` and `allow_dirs`. Nothing says that something is there.
+    """
+    article = "an" if what[0] in "aeiou" else "a"
+    scheme, separator, _ = path.partition("://")
+    if separator and scheme.isalnum():
+        hint = "download it next to the job file and name it"
+        raise MediaError(f"{_told(path)!r} is a URL; {article} {what} must be a file", hint)
+    if _DATA_URI.match(path):
+        hint = "decode it into a file next to the job file and name that"
+        raise MediaError(f"{_told(path)!r} is a data: URI; {article} {what} must be a file", hint)
+    try:
+        file = paths.resolved(path, root)
+    except ValueError as error:  # a NUL byte, a loop of links
+        raise MediaError(f"{_told(path)!r} is not a usable path: {_told(str(error))}") from error
+    if not paths.is_allowed(file, (root, *allow_dirs)):
+        raise MediaError(
+            f"the {what} {_told(path)!r} lies outside the job file's folder",
+            f"move it there, or allow its folder with --allow-dir {shlex.quote(_told(str(file.parent)))}",
+        )
+    return file
 
 
 def content(found: Found, *, what: str = "image") -> Content:
@@ -111,7 +140,7 @@ def open_found(found: Found) -> BufferedReader:
 
 
 def read(path: str, file: Path, *, digest: str, stamp: tuple[int, ...] | None = None, what: str = "image") -> bytes:
-    """The content of a file that a request names. Raises CallError (input) if it can't be read or has changed."""
+    """The content of a file that a request names. Raises NoRequestError if it can't be read or has changed."""
     with unchanged(path, file, digest=digest, stamp=stamp, what=what) as stream:
         return stream.read()
 
@@ -120,7 +149,7 @@ def read(path: str, file: Path, *, digest: str, stamp: tuple[int, ...] | None = 
 def unchanged(
     path: str, file: Path, *, digest: str, stamp: tuple[int, ...] | None = None, what: str = "image"
 ) -> Iterator[BufferedReader]:
-    """A file that a request names, open for reading. Raises CallError (input) if it can't be read or has changed.
+    """A file that a request names, open for reading. Raises NoRequestError if it can't be read or has changed.
 
     It is as it was if its `stamp` is; else its content is hashed and compared with `digest`.
     """
@@ -133,13 +162,13 @@ def unchanged(
                 yield stream
                 same = _stamp(os.fstat(stream.fileno())) == before
     except OSError as error:
-        raise CallError(
+        raise NoRequestError(
             FailureCode.INPUT,
             f"the {what} {path!r} can no longer be read: {error.strerror}",
             hint="put the file back and run the same command again",
         ) from error
     if not same:
-        raise CallError(
+        raise NoRequestError(
             FailureCode.INPUT,
             f"the {what} {path!r} has changed since the run began",
             hint="run the same command again: what changed is called anew",
@@ -153,27 +182,6 @@ def refuse_unreadable(path: str, file: Path, error: Exception, *, what: str) -> 
         raise MediaError(f"there is no {what} {_told(path)!r}", hint) from error
     reason = error.strerror if isinstance(error, OSError) else error
     raise MediaError(f"the {what} {_told(path)!r} cannot be read: {reason}") from error
-
-
-def _resolve(path: str, root: Path, *, allow_dirs: Sequence[Path], what: str) -> Path:
-    article = "an" if what[0] in "aeiou" else "a"
-    scheme, separator, _ = path.partition("://")
-    if separator and scheme.isalnum():
-        hint = "download it next to the job file and name it"
-        raise MediaError(f"{_told(path)!r} is a URL; {article} {what} must be a file", hint)
-    if _DATA_URI.match(path):
-        hint = "decode it into a file next to the job file and name that"
-        raise MediaError(f"{_told(path)!r} is a data: URI; {article} {what} must be a file", hint)
-    try:
-        file = paths.resolved(path, root)
-    except ValueError as error:  # a NUL byte, a loop of links
-        raise MediaError(f"{_told(path)!r} is not a usable path: {_told(str(error))}") from error
-    if not paths.is_allowed(file, (root, *allow_dirs)):
-        raise MediaError(
-            f"the {what} {_told(path)!r} lies outside the job file's folder",
-            f"move it there, or allow its folder with --allow-dir {shlex.quote(_told(str(file.parent)))}",
-        )
-    return file
 
 
 def _told(path: str) -> str:

@@ -8,7 +8,7 @@ from io import BytesIO
 from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from runner.errors import CallError, FailureCode
+from runner.errors import FailureCode, NoRequestError
 from runner.media import files, pictures
 from runner.media.limits import MAX_BYTES
 from runner.threads import cores
@@ -29,7 +29,7 @@ _place_of_large = Lock()
 
 
 def content(image: Image) -> bytes:
-    """The bytes that are sent for `image`. Raises CallError (input) if they can't be had or the file has changed."""
+    """The bytes that are sent for `image`. Raises NoRequestError if they can't be had or the file has changed."""
     if image.fit is None:
         return files.read(image.path, image.file, digest=image.sha256, stamp=image.stamp)
     return _fitted(image, image.fit)
@@ -67,7 +67,7 @@ def _made_to_fit(stream: BinaryIO, image: Image, fit: Fit) -> bytes:
         picture = pictures.scaled(stream, image, (fit.width, fit.height))
         return _encoded(picture, image, fit)
     except Exception as error:  # decoders raise anything on damaged data
-        raise CallError(
+        raise NoRequestError(
             FailureCode.INPUT,
             f"the image {image.path!r} cannot be made to fit: {pictures.reason(error)}",
             hint="put a whole file in its place, or convert it to png or jpeg",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import struct
+import zlib
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ _MOST_SCANS = 200  # encoders write about ten; one of some bytes may go over all
 _COLOURS_OF_JPEG: dict[int, Colours] = {1: "grey", 4: "cmyk"}  # by the number of its channels
 _COLOURS_OF_PNG: dict[int, Colours] = {0: "grey", 3: "palette", 4: "grey"}  # by its colour type
 ORIENTATION = 0x0112  # the tag
-_CUT_SHORT = "it is cut short"
+CUT_SHORT = "it is cut short"
+_UNPACKED_WRONGLY = "its pixels cannot be unpacked"
+_MOST_UNPACKED = 512 * 1024 * 1024  # bytes of pixels
 
 
 class Header(NamedTuple):
@@ -49,7 +52,7 @@ def read(stream: BinaryIO, media_type: str) -> Header:
     try:
         header = _READERS[media_type](stream, size)
     except (struct.error, IndexError) as error:
-        raise DamagedError(_CUT_SHORT) from error
+        raise DamagedError(CUT_SHORT) from error
     if not header.width or not header.height:
         raise DamagedError(f"it has {header.width}x{header.height} pixels")
     return header
@@ -127,7 +130,7 @@ def _segments(stream: BinaryIO) -> Iterator[tuple[int, int]]:
             raise DamagedError("it ends before its picture begins")
         length = int.from_bytes(stream.read(2), "big") - 2
         if length < 0:
-            raise DamagedError(_CUT_SHORT)
+            raise DamagedError(CUT_SHORT)
         after = stream.tell() + length
         yield marker, length
         stream.seek(after)
@@ -146,7 +149,7 @@ def _find_end_of_jpeg(stream: BinaryIO, size: int) -> None:
         if _END_OF_JPEG in before + piece:
             return
         before = piece[-1:]
-    raise DamagedError(_CUT_SHORT)
+    raise DamagedError(CUT_SHORT)
 
 
 # --- PNG -------------------------------------------------------------------------------------------------------------
@@ -175,7 +178,7 @@ def _png(stream: BinaryIO, size: int) -> Header:
             header = header._replace(orientation=orientation(stream.read(length)))
         elif kind == b"IEND":
             return header
-    raise DamagedError(_CUT_SHORT)
+    raise DamagedError(CUT_SHORT)
 
 
 def _png_chunks(stream: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
@@ -184,10 +187,56 @@ def _png_chunks(stream: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
         length, kind = struct.unpack(">I4s", stream.read(8))
         after = stream.tell() + length + 4
         if after > size:
-            raise DamagedError(_CUT_SHORT)
+            raise DamagedError(CUT_SHORT)
         yield kind, length
         stream.seek(after)
     raise DamagedError("it has no end")
+
+
+def check_png(stream: BinaryIO) -> None:
+    """Read a PNG that `read` found in order, up to its end. Raises DamagedError if its pixels cannot be had from it;
+    OSError if it can't be read.
+
+    Checksums tell where to look more closely, and no more: some programs write wrong ones, which decoders let pass.
+    """
+    stream.seek(8)
+    doubtful = False
+    for kind, length in _png_chunks(stream, os.fstat(stream.fileno()).st_size):
+        if kind == b"IDAT":
+            found = zlib.crc32(kind)
+            for piece in _pieces(stream, length):
+                found = zlib.crc32(piece, found)
+            doubtful |= found != int.from_bytes(stream.read(4))
+        elif kind == b"IEND":
+            break
+    if doubtful:
+        _check_pixels_of_png(stream)
+
+
+def _check_pixels_of_png(stream: BinaryIO) -> None:
+    """Raise DamagedError if the pixels of a PNG cannot be unpacked. A picture too large to be tried is let pass."""
+    stream.seek(8)
+    unpacking, left = zlib.decompressobj(), _MOST_UNPACKED
+    try:
+        for kind, length in _png_chunks(stream, os.fstat(stream.fileno()).st_size):
+            if kind == b"IEND":
+                break
+            for piece in _pieces(stream, length) if kind == b"IDAT" else ():
+                packed = piece
+                while packed and left > 0:
+                    left -= len(unpacking.decompress(packed, _CHUNK))
+                    packed = unpacking.unconsumed_tail
+    except zlib.error as error:
+        raise DamagedError(_UNPACKED_WRONGLY) from error
+    if left > 0 and not unpacking.eof:
+        raise DamagedError(_UNPACKED_WRONGLY)
+
+
+def _pieces(stream: BinaryIO, length: int) -> Iterator[bytes]:
+    """So many bytes from here on. Fewer where the file ends: it has changed."""
+    while length and (piece := stream.read(min(length, _CHUNK))):
+        yield piece
+        length -= len(piece)
 
 
 # --- GIF -------------------------------------------------------------------------------------------------------------
@@ -239,7 +288,7 @@ def _skip_gif_data(stream: BinaryIO, size: int) -> None:
             return
         if not length or stream.seek(length[0], os.SEEK_CUR) > size:
             break
-    raise DamagedError(_CUT_SHORT)
+    raise DamagedError(CUT_SHORT)
 
 
 # --- WebP ------------------------------------------------------------------------------------------------------------
@@ -249,7 +298,7 @@ def _webp(stream: BinaryIO, size: int) -> Header:
     stream.seek(4)
     length, kind = struct.unpack("<I4x4s4x", stream.read(16))
     if length + 8 > size:
-        raise DamagedError(_CUT_SHORT)
+        raise DamagedError(CUT_SHORT)
     start = stream.read(10)
     if kind == b"VP8 ":
         width, height = struct.unpack_from("<HH", start, 6)

@@ -20,17 +20,32 @@ _HEAD = 64
 def describe(path: str, root: Path, *, allow_dirs: Sequence[Path] = ()) -> Image:
     """Find the image that a job in folder `root` calls `path`, and say what it is. Raises MediaError.
 
-    A file that has not changed since it was described before is not read again.
+    It is read whole, and so a PNG whose pixels are damaged is told. A file that has not changed since it was described
+    before is not read again.
     """
     found = files.find(path, root, allow_dirs=allow_dirs)
     image = _look(found)  # before the whole of what may be no image is read
     content = files.content(found)
+    if image.media_type == "image/png":
+        _check_png(found)
     return replace(image, sha256=content.sha256, stamp=content.stamp)
 
 
 def look(path: str, root: Path, *, allow_dirs: Sequence[Path] = ()) -> Image:
     """What `describe` says but for the digest, which is empty: most of the file is not read. Raises MediaError."""
     return _look(files.find(path, root, allow_dirs=allow_dirs))
+
+
+@lru_cache(maxsize=4096)
+def _check_png(found: files.Found) -> None:
+    """Raise MediaError if the pixels are damaged; found in order, it is not read again while it looks the same."""
+    try:
+        with files.open_found(found) as stream:
+            headers.check_png(stream)
+    except headers.DamagedError as error:
+        raise _damaged(found, error) from error
+    except OSError as error:
+        files.refuse_unreadable(found.path, found.file, error, what="image")
 
 
 @lru_cache(maxsize=4096)
@@ -42,7 +57,7 @@ def _look(found: files.Found) -> Image:
             sendable = media_type in kinds.SENDABLE
             header = headers.read(stream, media_type) if sendable else pictures.header(stream, media_type)
     except headers.DamagedError as error:
-        raise MediaError(f"the image {found.path!r} is damaged: {error}", "put a whole file in its place") from error
+        raise _damaged(found, error) from error
     except pictures.UnreadableError as error:
         kind = kinds.NAMES[media_type]
         raise MediaError(f"the image {found.path!r} is {kind} that cannot be read: {error}", error.hint) from error
@@ -64,3 +79,7 @@ def _look(found: files.Found) -> Image:
         several=header.several,
         progressive=header.progressive,
     )
+
+
+def _damaged(found: files.Found, error: headers.DamagedError) -> MediaError:
+    return MediaError(f"the image {found.path!r} is damaged: {error}", "put a whole file in its place")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from contextlib import ContextDecorator, suppress
 from importlib import import_module
@@ -11,7 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from runner.media import kinds
-from runner.media.headers import ORIENTATION, Header
+from runner.media.headers import CUT_SHORT, ORIENTATION, DamagedError, Header
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -36,6 +37,9 @@ _COLOURS: dict[str, Colours] = {
 }
 _BITS = {"I": 32, "F": 32, "I;16": 16, "I;16B": 16, "I;16L": 16, "I;16N": 16}
 _NEW_SUBFILE_TYPE, _DNG_VERSION = 0x00FE, 0xC612  # tags
+_BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL, _COMPRESSION, _UNCOMPRESSED = 0x0102, 0x0115, 0x0103, 1
+_STRIPS, _TILES = (0x0111, 0x0117), (0x0144, 0x0145)  # where the pixels are: tags of offsets and of numbers of bytes
+_MOST_COLOURS = 256  # of a palette
 _LARGEST_PROFILE = 65_536  # bytes
 _TURNS = ("", "FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
 _TURNED = {"image/tiff", "image/heic"}
@@ -100,11 +104,14 @@ def opened(stream: BinaryIO, media_type: str) -> PIL.ImageFile.ImageFile:
 
 @quiet
 def header(stream: BinaryIO, media_type: str) -> Header:
-    """What Pillow says of a picture before it decodes it. Raises UnreadableError."""
+    """What Pillow says of a picture before it decodes it. Raises DamagedError and UnreadableError."""
     try:
         picture = opened(stream, media_type)
         if media_type == "image/tiff":
             _refuse_raw(picture)
+            _refuse_cut_tiff(picture, os.fstat(stream.fileno()).st_size)
+        elif media_type == "image/bmp":
+            _refuse_damaged_bmp(picture, os.fstat(stream.fileno()).st_size)
         return Header(
             width=picture.width,
             height=picture.height,
@@ -114,7 +121,7 @@ def header(stream: BinaryIO, media_type: str) -> Header:
             transparent=picture.has_transparency_data,
             several=bool(getattr(picture, "is_animated", False)),
         )
-    except UnreadableError:
+    except (DamagedError, UnreadableError):
         raise
     except Exception as error:  # decoders raise anything on damaged data
         raise UnreadableError(reason(error), "convert it to png or jpeg with another program") from error
@@ -122,6 +129,8 @@ def header(stream: BinaryIO, media_type: str) -> Header:
 
 def reason(error: Exception) -> str:
     """What Pillow says is wrong, in one line."""
+    if str(error).startswith("decoder error"):  # and a number
+        return "its pixels are damaged, or packed in a way that is not known here"
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
@@ -136,6 +145,36 @@ def _refuse_raw(picture: Any) -> None:
     tags = picture.tag_v2
     if _DNG_VERSION in tags or tags.get(_NEW_SUBFILE_TYPE, 0) & 1:
         raise UnreadableError("it is a raw photograph", kinds.EXPORT)
+
+
+def _refuse_cut_tiff(picture: Any, size: int) -> None:
+    """Raise DamagedError where the pixels of the first page, by the tags of where they are, are not all in the file.
+
+    Nothing that decodes looks at the numbers of bytes where pixels are not compressed, so these may be wrong.
+    """
+    tags = picture.tag_v2
+    offset_tag, count_tag = _TILES if _TILES[0] in tags else _STRIPS
+    offsets, counts = tags.get(offset_tag), tags.get(count_tag) or ()
+    if not offsets:
+        raise DamagedError("it does not say where its pixels are")
+    end = max((offset + count for offset, count in zip(offsets, counts, strict=False)), default=0)
+    if tags.get(_COMPRESSION, _UNCOMPRESSED) == _UNCOMPRESSED:
+        bits = tags.get(_BITS_PER_SAMPLE, (1,))[0] * tags.get(_SAMPLES_PER_PIXEL, 1)
+        end = min(end, min(offsets) + picture.height * -(-picture.width * bits // 8))
+    if max(end, max(offsets) + 1) > size:
+        raise DamagedError(CUT_SHORT)
+
+
+def _refuse_damaged_bmp(picture: Any, size: int) -> None:
+    """Raise DamagedError where its last line is not in the file, and for a palette that nothing decodes."""
+    ((codec, _, offset, args),) = picture.tile
+    if codec == "raw":
+        _, bytes_of_line, _ = args
+        if offset + (picture.height - 1) * bytes_of_line >= size:
+            raise DamagedError(CUT_SHORT)
+    palette = picture.palette
+    if palette and len(palette.palette) > _MOST_COLOURS * len(palette.rawmode):
+        raise DamagedError(f"its palette has {len(palette.palette) // len(palette.rawmode)} colours")
 
 
 # --- decoded ---------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from contextlib import suppress
 from math import ceil
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +12,7 @@ from runner.media import files, formats
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from zipfile import ZipFile
 
 CHARACTERS_PER_TOKEN: Final = 4  # of English; other languages and code have more tokens
 _PAGE: Final = 2250  # of a PDF: Anthropic speaks of 1,500 to 3,000
@@ -21,8 +23,13 @@ LONGEST_VIDEO: Final = 960 * _VIDEO_SECOND  # and at no more of them than this
 _ONE_PAGE: Final = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
 _STREAM: Final = re.compile(rb"stream\r?\n")
 _LONGEST_DICTIONARY: Final = 400  # bytes between the type of a stream and its content
-_MOST_INFLATED: Final = 16 * 1024 * 1024  # bytes of one PDF
+_MOST_INFLATED: Final = 16 * 1024 * 1024  # bytes of one file
 _BYTES_PER_CHARACTER: Final = 5  # of the markup of Office
+_PARTS_WITH_TEXT: Final = {  # in small letters
+    formats.DOCUMENTS["docx"]: re.compile(r"word/(document|(header|footer)[0-9]*|footnotes|endnotes|comments)\.xml"),
+    formats.DOCUMENTS["xlsx"]: re.compile(r"xl/(sharedstrings|worksheets/[^/]+)\.xml"),
+}
+_TAG: Final = re.compile(rb"<[^<>]*>\s*")
 
 
 def of_file(file: Path, media_type: str) -> int:
@@ -72,16 +79,31 @@ def _characters(file: Path, media_type: str) -> int:
         size = stream.seek(0, 2)
         if media_type.startswith("text/"):
             return size
-        if media_type not in {formats.DOCUMENTS["docx"], formats.DOCUMENTS["xlsx"]}:
+        if media_type not in _PARTS_WITH_TEXT:
             return size // _BYTES_PER_CHARACTER
         import zipfile  # as documents.py does
 
         try:
             with zipfile.ZipFile(stream) as archive:
-                markup = sum(entry.file_size for entry in archive.infolist() if entry.filename.endswith(".xml"))
+                return _characters_of_parts(archive, _PARTS_WITH_TEXT[media_type])
         except zipfile.BadZipFile:  # it was none when it was checked
-            markup = size
-    return markup // _BYTES_PER_CHARACTER
+            return size // _BYTES_PER_CHARACTER
+
+
+def _characters_of_parts(archive: ZipFile, with_text: re.Pattern[str]) -> int:
+    """What is left of the parts of a file of Office that hold text without their tags; styles, themes and pictures do
+    not count. What is too much to look at, or cannot be unpacked, counts by its size.
+    """
+    found, left = 0, _MOST_INFLATED
+    for entry in archive.infolist():
+        if not with_text.fullmatch(entry.filename.replace("\\", "/").lower()):
+            continue
+        content = b""
+        with suppress(Exception), archive.open(entry) as part:  # encrypted, damaged, packed in another way
+            content = part.read(left)
+        left -= len(content)
+        found += len(_TAG.sub(b"", content)) + max(0, entry.file_size - len(content)) // _BYTES_PER_CHARACTER
+    return found
 
 
 def _seconds(file: Path) -> float | None:

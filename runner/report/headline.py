@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runner.errors import ExitCode
+from runner.errors import ExitCode, FailureCode
 from runner.words import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from runner.records import Row
     from runner.report.rows import Rows
     from runner.running.summary import JobSummary, Summary
 
@@ -72,16 +74,28 @@ def _have(count: int) -> str:
 
 def _reasons(rows: Rows, summary: Summary) -> Iterator[str]:
     """Why cases have no verdict."""
-    unanswered = unjudged = missing = 0
+    lacking, missing = Counter[str](), 0
     for case in rows.cases():
         missing += case.missing
-        for row in case.rows:
-            unanswered += row["error"] is not None and row["output"] is None
-            unjudged += row["error"] is not None and row["output"] is not None
-    if unanswered:
+        lacking.update(_lacking(row) for row in case.rows if row["error"] is not None)
+    if unknown := lacking["row"]:
+        yield f"{plural(unknown, summary.unit)} had no earlier row"
+    if unasked := lacking["request"]:
+        yield f"{plural(unasked, summary.unit)} could not be asked"
+    if unanswered := lacking["reply"]:
         yield plural(unanswered, "call could not be completed", "calls could not be completed")
-    if unjudged:
+    if unjudged := lacking["judgement"]:
         what = "by an assertion or its judge"
         yield plural(unjudged, f"reply could not be judged {what}", f"replies could not be judged {what}")
     if not_run := summary.total.pending or missing:
         yield plural(not_run, f"{summary.unit} was not run", f"{summary.unit}s were not run")
+
+
+def _lacking(row: Row) -> str:
+    """What a row in error did not come to."""
+    assert row["error"] is not None
+    if row["output"] is not None:
+        return "judgement"
+    if row["attempts"]:
+        return "reply"
+    return "row" if row["error"]["code"] == FailureCode.NO_ROW else "request"

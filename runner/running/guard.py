@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 HOPELESS_ERRORS = 100  # cases in a row whose calls failed, with none between them that succeeded
 
-_UNSENT = {FailureCode.NETWORK, FailureCode.INPUT}  # what fails before a connection is made
-
 
 class Budget:
     """USD that may be spent. What is under way is held at the most that it may cost, until it is known."""
@@ -126,7 +124,7 @@ class Guard:
             made = Made(row, earlier)
         finally:
             self._settle(case, made)
-        for reason in self._reasons_to_stop(case, made):
+        for reason in self._reasons_to_stop(made):
             self._stop.request(reason)
         return row
 
@@ -178,15 +176,15 @@ class Guard:
         cost = sum(paid.cost_usd or 0.0 for paid in made.paid) if made else 0.0
         self._release(case, hold, spent=cost + lost * hold.worst_call - hold.lost)
 
-    def _reasons_to_stop(self, case: Case, made: Made) -> Iterator[StopReason]:
+    def _reasons_to_stop(self, made: Made) -> Iterator[StopReason]:
         row = made.row
         error = row["error"] if made.call_failed else None
         self._failed += row["status"] != "passed"
         if self._max_failures is not None and self._failed >= self._max_failures:
             yield _early(f"{plural(self._failed, 'case')} failed (--max-failures {self._max_failures})")
-        if case.fault is not None:  # nothing was sent, which says nothing about what is
+        if not made.attempts:  # nothing was sent, which says nothing about what is
             return
-        self._connected |= any(attempt["code"] not in _UNSENT for attempt in made.attempts)
+        self._connected |= any(attempt["code"] != FailureCode.NETWORK for attempt in made.attempts)
         self._errors_in_a_row = 0 if error is None else self._errors_in_a_row + 1
         if error is not None and not self._connected:
             yield _early(error["message"], hint=error["hint"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import os
@@ -138,7 +139,10 @@ def test_every_listed_profile_can_be_called(url: str, connect: Connect) -> None:
     runtime = connect(url)
     for profile in connect(url, "bedrock").list_inference_profiles()["inferenceProfileSummaries"]:
         for id_ in (profile["inferenceProfileId"], profile["inferenceProfileArn"]):
-            assert runtime.converse(modelId=id_, messages=HELLO)["stopReason"] == "end_turn"
+            if "embed" in id_:
+                assert runtime.invoke_model(modelId=id_, body='{"texts": ["Hi"], "input_type": "clustering"}')["body"]
+            else:
+                assert runtime.converse(modelId=id_, messages=HELLO)["stopReason"] == "end_turn"
 
 
 @pytest.mark.parametrize(
@@ -186,6 +190,36 @@ def test_boto3_invoke_other_families(url: str, connect: Connect, model: str, bod
     assert chunks[-1]["amazon-bedrock-invocationMetrics"]["inputTokenCount"] == 3
     with pytest.raises(ClientError, match=r"Malformed input request: #: extraneous key \[typo\] is not permitted"):
         client.invoke_model(modelId=model, body=json.dumps({**body, "typo": 1}))
+
+
+def test_boto3_embeddings_of_cohere_come_one_for_each_text_or_picture(url: str, connect: Connect) -> None:
+    client = connect(url)
+    picture = Path(__file__).parent.parent.parent / "prompts" / "images" / "red-pixel.png"
+    uri = f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
+
+    def embed(model: str, **body: Any) -> Any:
+        response = client.invoke_model(modelId=model, body=json.dumps({"input_type": "clustering", **body}))
+        return json.loads(response["body"].read())["embeddings"]
+
+    hello, bye = embed("cohere.embed-english-v3", texts=["hello", "goodbye"])
+    assert len(hello) == 1024
+    assert hello != bye
+    assert embed("cohere.embed-multilingual-v3", texts=["hello"], embedding_types=["float"]) == {"float": [hello]}
+    (red,) = embed("cohere.embed-english-v3", images=[uri])
+    assert math.isclose(math.hypot(*red), 1)
+    mixed = [{"content": [{"type": "text", "text": "red"}, {"type": "image_url", "image_url": {"url": uri}}]}]
+    (vector,) = embed("us.cohere.embed-v4:0", inputs=mixed, output_dimension=512)
+    assert len(vector) == 512
+    for wrong, message in (
+        ({"texts": ["x" * 2049]}, "#/texts/0: expected maxLength: 2048, actual: 2049"),
+        ({"texts": ["x"] * 97}, "#/texts: expected maximum item count: 96, found: 97"),
+        ({"texts": ["x"], "images": [uri]}, "exactly one of"),
+        ({"images": ["x"]}, "must be a data URI"),
+        ({"texts": ["x"], "input_type": "other"}, "input_type"),
+        ({"texts": ["x"], "output_dimension": 256}, "extraneous key"),
+    ):
+        with pytest.raises(ClientError, match=message):
+            embed("cohere.embed-english-v3", **wrong)
 
 
 def test_boto3_embeddings_are_unit_vectors_that_depend_on_the_text(url: str, connect: Connect) -> None:

@@ -162,6 +162,16 @@ def test_what_bedrock_takes(url: str, post: Post, model: str, body: Any) -> None
     assert answer.status == 200, answer.body
 
 
+def test_of_a_file_of_office_only_the_text_counts(url: str, post: Post) -> None:
+    def counted(form: str, *parts: str) -> int:
+        body = says(document(form, office(*parts, text="x" * 400)))
+        return int(post(url, body, model=NOVA, operation="converse").document["usage"]["inputTokens"])
+
+    without = counted("docx", "word/styles.xml", "docProps/core.xml")
+    assert counted("docx", "word/document.xml", "word/footer2.xml", "word/styles.xml") == without + 200
+    assert counted("xlsx", "xl/sharedStrings.xml", "xl/styles.xml") == without + 100
+
+
 def block(source: Any, **more: Any) -> dict[str, Any]:
     return {"type": "document", "source": source, **more}
 

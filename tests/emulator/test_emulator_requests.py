@@ -263,7 +263,8 @@ INVALID_ID = "The provided model identifier is invalid."
     ("model", "message"),
     [
         ("acme.no-such-model-v1:0", INVALID_ID),
-        ("nonsense", INVALID_ID),
+        ("nonsense", f"{INVALID_ID} The local emulator does not play it; it plays models of amazon, anthropic, "),
+        ("amazon.nova-2-multimodal-embeddings-v1:0", "does not play it; of amazon it plays amazon.nova-micro-v1:0, "),
         ("us.amazon.titan-text-express-v1", INVALID_ID),
         ("arn:aws:bedrock:us-east-1::foundation-model/acme.no", INVALID_ID),
         ("arn:aws:bedrock:us-east-1:123456789012:inference-profile/amazon.nova-lite-v1:0", INVALID_ID),

@@ -34,4 +34,6 @@ INVOKE: dict[Family, Body] = {
     "deepseek": others.DeepSeek(),
     "openai": others.OpenAI(),
     "cohere": others.Cohere(),
+    "cohere-embed-v3": others.CohereEmbed(1024),
+    "cohere-embed-v4": others.CohereEmbed(1536, 256, 512, 1024, mixes=True),
 }

@@ -11,7 +11,10 @@ from runner.emulator.errors import invalid, malformed
 from runner.emulator.prompt import Prompt, Reply, Turn
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from runner.emulator.models import Model
+    from runner.emulator.pictures import Picture
 
 
 class _OneText:
@@ -253,7 +256,7 @@ class TitanEmbed:
         return rules.fits(Prompt(turns=(Turn("user", text),), max_tokens=0, dimensions=dimensions), model)
 
     def write(self, reply: Reply, model: Model, *, milliseconds: int) -> dict[str, Any]:  # noqa: ARG002 - the protocol
-        vector = list(reply.vector)
+        vector = list(reply.vectors[0])
         return {"embedding": vector, "embeddingsByType": {"float": vector}, "inputTextTokenCount": reply.input_tokens}
 
     def events(self, reply: Reply, model: Model, *, milliseconds: int) -> list[Event]:  # noqa: ARG002 - the protocol
@@ -277,10 +280,90 @@ class TitanEmbedImage:
         return rules.fits(Prompt(turns=(Turn("user", text, pictures),), max_tokens=0, dimensions=dimensions), model)
 
     def write(self, reply: Reply, model: Model, *, milliseconds: int) -> dict[str, Any]:  # noqa: ARG002 - the protocol
-        return {"embedding": list(reply.vector), "inputTextTokenCount": reply.input_tokens, "message": None}
+        return {"embedding": list(reply.vectors[0]), "inputTextTokenCount": reply.input_tokens, "message": None}
 
     def events(self, reply: Reply, model: Model, *, milliseconds: int) -> list[Event]:  # noqa: ARG002 - the protocol
         raise invalid("The model is unsupported for streaming")
+
+
+class CohereEmbed:
+    """Texts, pictures or, from version 4 on, what mixes both: to a vector each."""
+
+    def __init__(self, *dimensions: int, mixes: bool = False) -> None:
+        """`dimensions` that may be asked for, the first where none are."""
+        self._dimensions = dimensions
+        self._known = {"texts", "images", "input_type", "embedding_types", "truncate"}
+        self._known |= {"inputs", "output_dimension", "max_tokens"} if mixes else set()
+        self._longest = None if mixes else 2048  # characters of a text
+        self._most_images = 96 if mixes else 1
+
+    def read(self, document: dict[str, Any], model: Model) -> Prompt:
+        converse.no_extras(document, self._known)
+        kinds = {"search_document", "search_query", "classification", "clustering", "image"}
+        if document.get("input_type") not in kinds:
+            raise malformed("#: required key [input_type] not found, or it is not a valid enum value")
+        given = [name for name in ("texts", "images", "inputs") if document.get(name)]
+        if len(given) != 1:
+            raise malformed("#: exactly one of [texts, images] must be given")
+        dimensions = document.get("output_dimension", self._dimensions[0])
+        if dimensions not in self._dimensions:
+            raise malformed(f"#/output_dimension: {dimensions} is not a valid enum value")
+        types = document.get("embedding_types")
+        if types not in (None, ["float"]):
+            raise invalid("The local emulator makes embeddings of type float only.")
+        read: dict[str, Callable[[Any], Iterator[Turn]]]
+        read = {"texts": self._texts, "images": self._images, "inputs": self._mixed}
+        turns = read[given[0]](document[given[0]])
+        by_type = types is not None
+        return rules.fits(Prompt(turns=tuple(turns), max_tokens=0, dimensions=dimensions, by_type=by_type), model)
+
+    def _texts(self, texts: list[str]) -> Iterator[Turn]:
+        _at_most(96, texts, "texts")
+        for at, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise malformed(f"#/texts/{at}: expected type: String")
+            if self._longest is not None and len(text) > self._longest:
+                raise malformed(f"#/texts/{at}: expected maxLength: {self._longest}, actual: {len(text)}")
+            yield Turn("user", text)
+
+    def _images(self, images: list[str]) -> Iterator[Turn]:
+        _at_most(self._most_images, images, "images")
+        for at, image in enumerate(images):
+            yield Turn("user", "", (_picture_of_uri(image, path=f"images.{at}"),))
+
+    def _mixed(self, inputs: list[dict[str, Any]]) -> Iterator[Turn]:
+        _at_most(96, inputs, "inputs")
+        for at, item in enumerate(inputs):
+            blocks = item["content"]
+            pictures = (block["image_url"] for block in blocks if block["type"] == "image_url")
+            uris = (each["url"] if isinstance(each, dict) else each for each in pictures)
+            yield Turn(
+                "user",
+                "\n".join(block["text"] for block in blocks if block["type"] == "text"),
+                tuple(_picture_of_uri(uri, path=f"inputs.{at}.content") for uri in uris),
+            )
+
+    def write(self, reply: Reply, model: Model, *, milliseconds: int) -> dict[str, Any]:  # noqa: ARG002 - the protocol
+        vectors = [list(vector) for vector in reply.vectors]
+        if reply.by_type:
+            return {"id": "local", "response_type": "embeddings_by_type", "embeddings": {"float": vectors}}
+        return {"id": "local", "response_type": "embeddings_floats", "embeddings": vectors}
+
+    def events(self, reply: Reply, model: Model, *, milliseconds: int) -> list[Event]:  # noqa: ARG002 - the protocol
+        raise invalid("The model is unsupported for streaming")
+
+
+def _at_most(most: int, items: list[Any], name: str) -> None:
+    if len(items) > most:
+        raise malformed(f"#/{name}: expected maximum item count: {most}, found: {len(items)}")
+
+
+def _picture_of_uri(uri: str, *, path: str) -> Picture:
+    """The picture in a URI such as `data:image/png;base64,...`."""
+    declared, separator, data = uri.removeprefix("data:").partition(";base64,")
+    if not separator:
+        raise invalid(f"{path}: image must be a data URI in base64")
+    return rules.picture(data, declared, path=path)
 
 
 def _openai_message(message: Any, *, at: int) -> tuple[str, str]:
