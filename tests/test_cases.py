@@ -126,7 +126,7 @@ def test_files_that_match_a_glob_are_cases_named_by_their_path(tmp_path: Path, w
 @pytest.mark.parametrize(
     ("job", "told"),
     [
-        ("prompt: '{{ word }}'\ncases: nowhere.csv", "there is no such file"),
+        ("prompt: '{{ word }}'\ncases: nowhere.csv", "there is no file"),
         ("prompt: '{{ word }}'\ncases: rows.docx", "`.docx` is no format of data files"),
         ("prompt: x\ncases: {glob: '*.jpg'}", "no file matches `*.jpg`"),
         ("prompt: '{{ wrod }}'\ncases: rows.csv", "undefined variable: `wrod`"),
@@ -141,6 +141,29 @@ def test_what_is_wrong_is_told_before_anything_is_sent(job: str, told: str, tabl
     assert told in problem.message
     assert problem.hint
     assert problem.place is not None
+
+
+def test_a_missing_file_of_rows_is_told_where_each_job_names_it(write_job: Any) -> None:
+    jobs = [
+        write_job("prompt: x\ncases: gone.csv", "short.yaml"),
+        write_job("prompt: x\ncases: {file: gone.csv}", "long.yaml"),
+        write_job("prompt: x\ncases: gone.csv\nturnz: 1", "wrong.yaml"),
+        write_job("prompt: x\ncases: {glob: '*.gone'}\nturnz: 1", "glob.yaml"),
+    ]
+    with pytest.raises(UsageError) as caught:
+        load(jobs)
+    told = [
+        (Path(place.path).stem, place.source, each.message) for each in caught.value.problems if (place := each.place)
+    ]
+    missing = f"there is no file {jobs[0].parent / 'gone.csv'}"
+    assert sorted(told) == [
+        ("glob", "cases: {glob: '*.gone'}", "no file matches `*.gone`"),
+        ("glob", "turnz: 1", "unknown key `turnz`"),
+        ("long", "cases: {file: gone.csv}", missing),
+        ("short", "cases: gone.csv", missing),
+        ("wrong", "cases: gone.csv", missing),
+        ("wrong", "turnz: 1", "unknown key `turnz`"),
+    ]
 
 
 def test_columns_that_a_template_can_do_without_need_not_be_there(table: Path) -> None:

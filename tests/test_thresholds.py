@@ -163,7 +163,8 @@ def test_every_hint_is_right_when_it_is_followed(name: str) -> None:
         "five",
         "",
     ]
-    for value in [*map(" ".join, product(operators, amounts)), 0, 1, 1.0, 95, None, True, []]:
+    values: list[Any] = [*map(" ".join, product(operators, amounts)), 0, 1, 1.0, 95, None, True, []]
+    for value in values:
         hint = advice_on(name, value)
         for right in [*re.findall(r'`"(.*?)"`', hint or ""), *re.findall(r"if (\S+) is meant", hint or "")]:
             followed = right if right[0] in "<>=" else f">= {right}"
