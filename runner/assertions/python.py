@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from runner import paths
-from runner.assertions.kinds import Answer, Finding, Kind, UnjudgedError, text_of
+from runner.assertions.kinds import Answer, Fault, Finding, Kind, UnjudgedError, text_of
 from runner.assertions.wording import excerpt, shortened
 from runner.errors import SignalledError
 
@@ -199,6 +199,11 @@ def _line(traceback: TracebackType | None, filename: str) -> int | None:
 # --- what can be told beforehand -------------------------------------------------------------------------------------
 
 
+def _fault(assertion: Assertion) -> Fault | None:
+    problem = _problem(assertion)
+    return Fault(problem) if problem else None
+
+
 def _problem(assertion: Assertion) -> str | None:
     """Nothing is run for this: code and files are parsed."""
     try:
@@ -248,7 +253,7 @@ KINDS = {
     "python": Kind(
         check=_check,
         expectation=lambda assertion: f"to satisfy {excerpt(text_of(assertion).strip())}",
-        problem=_problem,
+        fault=_fault,
         advice="write an expression over `output`, or lines that end with `return`, or `checks.py:function`",
     )
 }

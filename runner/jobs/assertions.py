@@ -117,13 +117,9 @@ def _problems_with_value(document: Document, entry: Mapping[str, Any], pointer: 
             'write `context["vars"]["name"]` for a variable; code that needs {{ or {% goes into a file',
         )
     elif is_code or not any(is_template(text) for text in _texts(value)):
-        yield from _evaluation_problems(_without_templates(entry, document.place(pointer[:-1])), place)
-
-
-def _evaluation_problems(assertion: Assertion, place: Place) -> Iterator[Problem]:
-    wrong = assertions.problem_with(assertion)
-    if wrong is not None:
-        yield Problem(wrong, place, assertions.advice(assertion))
+        fault = assertions.fault_of(_without_templates(entry, document.place(pointer[:-1])))
+        if fault is not None:
+            yield Problem(fault.message, document.place((*pointer, *fault.steps)), fault.hint)
 
 
 def _without_templates(entry: Mapping[str, Any], place: Place) -> Assertion:
