@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from runner.jobs.job import load as load_jobs
 from runner.records import CaseFile, CaseGlob, Text
 from runner.templates import body_images
 from runner.templates.environment import Templates, is_name
-from runner.templates.problems import placed
+from runner.templates.problems import of_row, placed
 from runner.words import named, nearest
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runner.cases.plan import Selection
+    from runner.errors import Place
     from runner.jobs.job import Overrides
     from runner.records import AssertionSpec, Job
     from runner.source import Document
@@ -166,7 +166,7 @@ def _undefined_names(job: Job, columns: Sequence[str], told: str) -> Iterator[Pr
         for name, line in templates.names(text).needed.items():
             if name not in known:
                 meant = nearest(name, sorted(known))
-                guess = f"did you mean `{_as_written(meant)}`? " if meant else ""
+                guess = f"did you mean `{_as_written(meant, text.place)}`? " if meant else ""
                 yield Problem(f"undefined variable: `{name}`", placed(text, line), f"{guess}{told}")
 
 
@@ -184,9 +184,9 @@ def _undefined_fields(job: Job) -> Iterator[Problem]:
                 yield Problem(f"undefined variable: `file.{name}`", placed(text, line), f"{guess}A file has {every}")
 
 
-def _as_written(name: str) -> str:
-    """How a template gets at a column."""
-    return name if is_name(name) else f"row[{json.dumps(name, ensure_ascii=False)}]"
+def _as_written(name: str, place: Place) -> str:
+    """How a template at `place` gets at a column."""
+    return name if is_name(name) else of_row(name, place)
 
 
 def _unused_variables(job: Job) -> Iterator[Problem]:
