@@ -166,6 +166,23 @@ def test_a_missing_file_of_rows_is_told_where_each_job_names_it(write_job: Any) 
     ]
 
 
+def test_columns_are_looked_for_wherever_templates_name_them(tmp_path: Path, write_job: Any) -> None:
+    (tmp_path / "tickets.csv").write_text("Ticket Text,note\nHelp!,x\n")
+    wrong = "prompt: |\n  {{ a }} {{ row['Ticket text'] }}\n  {{ row.nota }}\ncases: tickets.csv"
+    with pytest.raises(UsageError) as caught:
+        load([write_job(wrong)])
+    assert [(each.message, (each.hint or "").partition("? ")[0]) for each in caught.value.problems] == [
+        ("undefined variable: `a`", "the columns of tickets.csv are `Ticket Text`, `note`"),
+        ('undefined variable: `row["Ticket text"]`', 'did you mean `row["Ticket Text"]`'),
+        ("undefined variable: `row.nota`", "did you mean `row.note`"),
+    ]
+    followed = (
+        "{{ row['Ticket Text'] }} {{ row.note }} {{ row.get('b', '') }} {{ row.c is defined }} {{ row.d | default(1) }}"
+    )
+    assert len(listed(write_job(f'prompt: "{followed}"\ncases: tickets.csv'))) == 1
+    assert len(listed(write_job("prompt: '{{ row.c }}'\nvars: {row: {c: 1}}\ncases: tickets.csv"))) == 1
+
+
 def test_columns_that_a_template_can_do_without_need_not_be_there(table: Path) -> None:
     optional = "{{ note | default(0) }}{% if x is defined %}{{ x }}{% endif %}y"
     table.write_text(table.read_text().replace("Say {{ word }}", optional))

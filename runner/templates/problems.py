@@ -99,7 +99,7 @@ _WORDS: Final = re.compile(
 def syntax_problem(error: TemplateSyntaxError, text: Text, environment: Environment) -> Problem:
     found = [match for match in _WORDS.finditer(text.value) if match["words"] and not _is_right(match[0], environment)]
     if found:
-        names = dict.fromkeys(match["words"].removesuffix("-").strip() for match in found)
+        names = dict.fromkeys(shorten(match["words"].removesuffix("-"), 200) for match in found)
         return _wordy_names(list(names), text, at=found[0].start())
     message = shorten((error.message or "").rstrip("."), 200)
     return Problem(
@@ -130,7 +130,7 @@ def _wordy_names(names: Sequence[str], text: Text, *, at: int) -> Problem:
     """The commonest mistake with spreadsheets: columns are named in words."""
     several = "s" if len(names) > 1 else ""
     told = named([f"`{shorten(name)}`" for name in names])
-    right = named([f"`{{{{ {of_row(name, text.place)} }}}}`" for name in names])
+    right = named([f"`{{{{ {of_item('row', name, text.place)} }}}}`" for name in names])
     return Problem(
         f"a template cannot name the variable{several} {told}",
         placed(text, text.value.count("\n", 0, at) + 1),
@@ -138,13 +138,13 @@ def _wordy_names(names: Sequence[str], text: Text, *, at: int) -> Problem:
     )
 
 
-def of_row(column: str, place: Place) -> str:
-    """How a template at `place` gets at a column whose name it cannot say: in quotes that YAML's own do not end."""
+def of_item(owner: str, name: str, place: Place) -> str:
+    """How a template at `place` says `row["Ticket Text"]`: in quotes that do not end YAML's own."""
     in_double_quotes = place.source[place.column - 1 : place.column] == '"'
     return (
-        f"row['{column}']"
-        if in_double_quotes and "'" not in column
-        else f"row[{json.dumps(column, ensure_ascii=False)}]"
+        f"{owner}['{name}']"
+        if in_double_quotes and "'" not in name
+        else f"{owner}[{json.dumps(name, ensure_ascii=False)}]"
     )
 
 
