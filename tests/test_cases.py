@@ -147,7 +147,7 @@ def test_a_missing_file_of_rows_is_told_where_each_job_names_it(write_job: Any) 
     jobs = [
         write_job("prompt: x\ncases: gone.csv", "short.yaml"),
         write_job("prompt: x\ncases: {file: gone.csv}", "long.yaml"),
-        write_job("prompt: x\ncases: gone.csv\nturnz: 1", "wrong.yaml"),
+        write_job("prompt: x\ncases: {file: gone.csv, delimiter: ;}\nturnz: 1", "wrong.yaml"),
         write_job("prompt: x\ncases: {glob: '*.gone'}\nturnz: 1", "glob.yaml"),
     ]
     with pytest.raises(UsageError) as caught:
@@ -161,7 +161,7 @@ def test_a_missing_file_of_rows_is_told_where_each_job_names_it(write_job: Any) 
         ("glob", "turnz: 1", "unknown key `turnz`"),
         ("long", "cases: {file: gone.csv}", missing),
         ("short", "cases: gone.csv", missing),
-        ("wrong", "cases: gone.csv", missing),
+        ("wrong", "cases: {file: gone.csv, delimiter: ;}", missing),
         ("wrong", "turnz: 1", "unknown key `turnz`"),
     ]
 

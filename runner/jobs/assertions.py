@@ -63,9 +63,13 @@ def _base(name: str) -> str:
 
 
 def problems(document: Document) -> Iterator[Problem]:
-    """What the schema cannot say. Of data that breaks the schema it says nothing."""
+    """What the schema cannot say. Of data that breaks the schema it says nothing; where only unknown keys break it, the
+    value is looked at all the same.
+    """
     for pointer, entry in entries(document):
         if not schema.fits("assertion", entry):
+            if isinstance(entry, dict) and "value" in entry and schema.fits("assertion", _with_known_keys(entry)):
+                yield from _problems_with_value(document, entry, (*pointer, "value"))
             continue
         if _base(_type(entry)) == "first-token-latency" and document.data.get("stream", False) is False:
             yield Problem(
@@ -76,6 +80,11 @@ def problems(document: Document) -> Iterator[Problem]:
         if "value" in entry:
             yield from _problems_with_value(document, entry, (*pointer, "value"))
         yield from _problems_with_judge(document, entry, pointer)
+
+
+def _with_known_keys(entry: Mapping[str, Any]) -> dict[str, Any]:
+    known = schema.load("job")["$defs"]["assertion"]["properties"]
+    return {key: value for key, value in entry.items() if key in known}
 
 
 _EMBEDDING_MODELS = re.compile(r"amazon\.titan-embed-text|cohere\.embed|^arn:")

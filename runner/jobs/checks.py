@@ -356,18 +356,19 @@ def of_case_files(document: Document, allow_dirs: Sequence[Path]) -> Iterator[Pr
     """What is wrong with the files that `cases` names, as far as it shows without their rows. It is for documents of
     which no job can be made; else those who read the rows tell it.
     """
-    cases = document.data.get("cases")
-    pointer: Pointer = ("cases", next(iter(cases))) if isinstance(cases, dict) and len(cases) == 1 else ("cases",)
-    named, place, folder = _dig(document.data, pointer), document.place(pointer), document.path.parent
-    if not isinstance(named, str) or not named.strip():
-        return
-    try:
-        if pointer[-1] == "glob":
-            next(globs.files(named, folder, place=place, allow_dirs=allow_dirs), None)
-        elif pointer[-1] in {"cases", "file"}:
-            files.check(files.find(CaseFile(path=named, place=place), folder, allow_dirs))
-    except DataError as error:
-        yield error.problem
+    folder = document.path.parent
+    places: tuple[Pointer, ...] = (("cases",), ("cases", "file"), ("cases", "glob"))
+    for pointer in places:
+        named, place = _dig(document.data, pointer), document.place(pointer)
+        if not isinstance(named, str) or not named.strip():
+            continue
+        try:
+            if pointer[-1] == "glob":
+                next(globs.files(named, folder, place=place, allow_dirs=allow_dirs), None)
+            else:
+                files.check(files.find(CaseFile(path=named, place=place), folder, allow_dirs))
+        except DataError as error:
+            yield error.problem
 
 
 # --- of a job, for its model -----------------------------------------------------------------------------------------
