@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from runner import times
+from runner.errors import Place
 from runner.paths import shown
 from runner.records import Threshold
 from runner.words import plural, shorten
@@ -17,7 +18,6 @@ from runner.words import plural, shorten
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from runner.errors import Place
     from runner.records.figures import Figures
 
 Kind = Literal["share", "seconds", "dollars", "count"]
@@ -107,7 +107,7 @@ def explain(name: str, value: Any) -> tuple[str, str]:
         return f"{path} is no comparison with {_NOUNS[kind]}", f'write `"{example}"`, say'
     meant = {"=>": ">=", "≥": ">=", "=<": "<=", "≤": "<=", "=": "==", "===": "=="}.get(found["operator"])
     comparison = found["operator"] if found["operator"] in _COMPARISONS else meant or example.split()[0]
-    hint = f'write `"{comparison} {amount}"`'
+    hint = _advice(name, f"{comparison} {amount}")
     if not found["operator"]:
         return f"{path} does not say how to compare: {shorten(text)}", hint
     if comparison != found["operator"]:
@@ -115,6 +115,17 @@ def explain(name: str, value: Any) -> tuple[str, str]:
     if kind == "seconds":
         return f"{path} needs a duration with its unit, not {shorten(found['amount'])}", hint
     return f"{path} is no comparison with {_NOUNS[kind]}", hint
+
+
+_NOWHERE: Final = Place("", 0, 0)  # of what nobody has written
+
+
+def _advice(name: str, likely: str) -> str:
+    """To write what was likely meant, or what stands for it where that would be refused in its turn."""
+    threshold = parse(name, likely, _NOWHERE)
+    assert threshold is not None, f"{likely} is written as the schema wants it"
+    refused = futile(threshold) or ambiguous(threshold)
+    return refused[1] if refused else f'write `"{likely}"`'
 
 
 _NOUNS: Final[Mapping[Kind, str]] = {
@@ -144,20 +155,24 @@ def _as_amount(text: str, kind: Kind) -> str | None:
 
 def futile(threshold: Threshold) -> tuple[str, str] | None:
     """What is wrong with a threshold that decides nothing, whatever comes, and what to write; None if it does."""
-    kind = _MEASURES[threshold.name].kind
-    most, limit = _MOST[kind], threshold.limit
+    always = _always(threshold)
+    if always is None:
+        return None
+    of_what = "from 0 to 1, or 0% to 100%" if _MEASURES[threshold.name].kind == "share" else "never less than 0"
+    message = f"`{threshold.name} {threshold.wanted}` {'always holds' if always else 'can never hold'}: it is {of_what}"
+    percent = parse(threshold.name, f"{threshold.wanted}%", threshold.place) if threshold.limit > 1 else None
+    if percent is not None and _always(percent) is None:
+        return message, f'did you mean `"{percent.wanted}"`?'
+    return message, f'write `"{_MEASURES[threshold.name].example}"`, say'
+
+
+def _always(threshold: Threshold) -> bool | None:
+    """What a threshold comes to whatever the figure is; None if it depends on it."""
+    most, limit = _MOST[_MEASURES[threshold.name].kind], threshold.limit
     # A figure that grows makes no comparison true and then false again, but for `==`.
     lowest, highest = (_COMPARISONS[threshold.comparison](figure, limit) for figure in (0, most))
     possible = 0 <= limit <= most if threshold.comparison == "==" else lowest or highest
-    if possible and not (lowest and highest):
-        return None
-    of_what = "from 0 to 1, or 0% to 100%" if kind == "share" else "never less than 0"
-    message = (
-        f"`{threshold.name} {threshold.wanted}` {'always holds' if possible else 'can never hold'}: it is {of_what}"
-    )
-    if kind == "share" and 1 < limit <= 100 and "%" not in threshold.wanted:
-        return message, f'did you mean `"{threshold.comparison} {limit:g}%"`?'
-    return message, f'write `"{_MEASURES[threshold.name].example}"`, say'
+    return None if possible and not (lowest and highest) else possible
 
 
 def ambiguous(threshold: Threshold) -> tuple[str, str] | None:

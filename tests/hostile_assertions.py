@@ -235,7 +235,7 @@ def _tell(name: str, kind: str, value: Any, output: str) -> None:
 
 def _judged(kind: str, value: Any, output: str) -> str:
     """As the program does: what has a problem is never evaluated."""
-    from runner.assertions import Answer, UnjudgedError, evaluate, problem_with
+    from runner.assertions import Answer, UnjudgedError, evaluate, fault_of
     from runner.errors import Place
     from runner.records import Assertion
 
@@ -246,9 +246,9 @@ def _judged(kind: str, value: Any, output: str) -> str:
         value=value,
         threshold=1.0,
     )
-    problem = problem_with(assertion)
-    if problem is not None:
-        return f"refused: {problem}"
+    fault = fault_of(assertion)
+    if fault is not None:
+        return f"refused: {fault.message}"
     try:
         return f"judged: {evaluate(assertion, Answer(output=output, stop_reason='end_turn'))['reason']}"
     except UnjudgedError as error:

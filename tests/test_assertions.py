@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from runner import schema
-from runner.assertions import Answer, UnjudgedError, evaluate, excerpt, problem_with, time_limit
+from runner.assertions import Answer, UnjudgedError, evaluate, excerpt, fault_of, time_limit
 from runner.assertions.jsons import values_in
 from runner.assertions.likeness import two_digits
 from runner.errors import Place
@@ -135,7 +135,7 @@ def test_each_type_and_its_opposite(kind: str, value: Any, output: str, holds: b
 
 def test_every_type_of_the_schema_is_known() -> None:
     for name in schema.load("job")["$defs"]["assertion"]["properties"]["type"]["enum"]:
-        assert problem_with(asserting(name, value="$", threshold=1.0)) is None or "file" not in name
+        assert fault_of(asserting(name, value="$", threshold=1.0)) is None or "file" not in name
 
 
 @pytest.mark.parametrize(("latency_ms", "holds"), [(1999, True), (2000, True), (2001, False)])
@@ -378,7 +378,7 @@ def test_code_may_stand_in_a_file_of_the_jobs_folder(tmp_path: Path) -> None:
     )
     place = Place(str(tmp_path / "job.yaml"), 7, 5)
     for value in ("checks.py", "file://checks.py", "file://./checks.py:get_assert", "checks.py:get_assert"):
-        assert problem_with(asserting("python", value=value, place=place)) is None
+        assert fault_of(asserting("python", value=value, place=place)) is None
         assert verdict_on("python", "abc", value=value, place=place)["passed"]
     assert unjudged("python", value="checks.py:fails", place=place).message == (
         "checks.py, line 7: ZeroDivisionError: division by zero"
@@ -391,7 +391,8 @@ def test_files_of_code_are_checked_without_running_them(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("def a(\n")
 
     def problem(value: str) -> str:
-        return problem_with(asserting("python", value=value, place=place)) or ""
+        fault = fault_of(asserting("python", value=value, place=place))
+        return fault.message if fault else ""
 
     assert problem("checks.py:a") == ""
     assert problem("checks.py:b") == "checks.py has no function `b`: it has `a`"
@@ -405,11 +406,11 @@ def test_files_of_code_are_checked_without_running_them(tmp_path: Path) -> None:
 
 
 def test_a_wrong_regular_expression_is_known_beforehand() -> None:
-    wrong = problem_with(Assertion(type="regex", place=PLACE, value="(a"))
+    wrong = fault_of(Assertion(type="regex", place=PLACE, value="(a"))
     assert wrong is not None
-    assert "'(a'" in wrong
-    assert problem_with(Assertion(type="regex", place=PLACE, value="a")) is None
-    assert problem_with(Assertion(type="contains", place=PLACE, value="(a")) is None
+    assert "'(a'" in wrong.message
+    assert fault_of(Assertion(type="regex", place=PLACE, value="a")) is None
+    assert fault_of(Assertion(type="contains", place=PLACE, value="(a")) is None
 
 
 @pytest.mark.parametrize(
@@ -442,8 +443,8 @@ def test_a_wrong_regular_expression_is_known_beforehand() -> None:
     ],
 )
 def test_what_cannot_work_is_known_beforehand(kind: str, value: Any, message: str) -> None:
-    assert message in (problem_with(asserting(kind, value=value)) or "")
-    assert message in (problem_with(asserting(f"not-{kind}", value=value)) or "")
+    assert message in str(fault_of(asserting(kind, value=value)))
+    assert message in str(fault_of(asserting(f"not-{kind}", value=value)))
 
 
 @pytest.mark.parametrize(
@@ -459,7 +460,7 @@ def test_what_cannot_work_is_known_beforehand(kind: str, value: Any, message: st
     ],
 )
 def test_schemas_may_refer_to_what_they_have(value: Any) -> None:
-    assert problem_with(asserting("is-json", value=value)) is None
+    assert fault_of(asserting("is-json", value=value)) is None
     verdict_on("is-json", "{}", value=value)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hostile_assertions import BOMBS, ODD, REFUSED
 
-from runner.assertions import Answer, UnjudgedError, evaluate, problem_with
+from runner.assertions import Answer, UnjudgedError, evaluate, fault_of
 from runner.assertions.pattern_syntax import translated
 from runner.cases.file_variables import file_variables
 from runner.errors import Place
@@ -114,7 +114,8 @@ def test_code_is_read_from_files_of_the_jobs_folder_only(tmp_path: Path) -> None
 
     def problem(name: str) -> str:
         place = Place(str(folder / "job.yaml"), 7, 5)
-        return problem_with(Assertion(type="python", place=place, value=name)) or ""
+        fault = fault_of(Assertion(type="python", place=place, value=name))
+        return fault.message if fault else ""
 
     assert "outside the job file's folder" in problem("link.py")
     assert "outside the job file's folder" in problem("device.py")

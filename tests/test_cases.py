@@ -129,7 +129,7 @@ def test_files_that_match_a_glob_are_cases_named_by_their_path(tmp_path: Path, w
 @pytest.mark.parametrize(
     ("job", "told"),
     [
-        ("prompt: '{{ word }}'\ncases: nowhere.csv", "there is no such file"),
+        ("prompt: '{{ word }}'\ncases: nowhere.csv", "there is no file"),
         ("prompt: '{{ word }}'\ncases: rows.docx", "`.docx` is no format of data files"),
         ("prompt: x\ncases: {glob: '*.jpg'}", "no file matches `*.jpg`"),
         ("prompt: '{{ wrod }}'\ncases: rows.csv", "undefined variable: `wrod`"),
@@ -144,6 +144,46 @@ def test_what_is_wrong_is_told_before_anything_is_sent(job: str, told: str, tabl
     assert told in problem.message
     assert problem.hint
     assert problem.place is not None
+
+
+def test_a_missing_file_of_rows_is_told_where_each_job_names_it(write_job: Any) -> None:
+    jobs = [
+        write_job("prompt: x\ncases: gone.csv", "short.yaml"),
+        write_job("prompt: x\ncases: {file: gone.csv}", "long.yaml"),
+        write_job("prompt: x\ncases: {file: gone.csv, delimiter: ;}\nturnz: 1", "wrong.yaml"),
+        write_job("prompt: x\ncases: {glob: '*.gone'}\nturnz: 1", "glob.yaml"),
+    ]
+    with pytest.raises(UsageError) as caught:
+        load(jobs)
+    told = [
+        (Path(place.path).stem, place.source, each.message) for each in caught.value.problems if (place := each.place)
+    ]
+    missing = f"there is no file {jobs[0].parent / 'gone.csv'}"
+    assert sorted(told) == [
+        ("glob", "cases: {glob: '*.gone'}", "no file matches `*.gone`"),
+        ("glob", "turnz: 1", "unknown key `turnz`"),
+        ("long", "cases: {file: gone.csv}", missing),
+        ("short", "cases: gone.csv", missing),
+        ("wrong", "cases: {file: gone.csv, delimiter: ;}", missing),
+        ("wrong", "turnz: 1", "unknown key `turnz`"),
+    ]
+
+
+def test_columns_are_looked_for_wherever_templates_name_them(tmp_path: Path, write_job: Any) -> None:
+    (tmp_path / "tickets.csv").write_text("Ticket Text,note\nHelp!,x\n")
+    wrong = "prompt: |\n  {{ a }} {{ row['Ticket text'] }}\n  {{ row.nota }}\ncases: tickets.csv"
+    with pytest.raises(UsageError) as caught:
+        load([write_job(wrong)])
+    assert [(each.message, (each.hint or "").partition("? ")[0]) for each in caught.value.problems] == [
+        ("undefined variable: `a`", "the columns of tickets.csv are `Ticket Text`, `note`"),
+        ('undefined variable: `row["Ticket text"]`', 'did you mean `row["Ticket Text"]`'),
+        ("undefined variable: `row.nota`", "did you mean `row.note`"),
+    ]
+    followed = (
+        "{{ row['Ticket Text'] }} {{ row.note }} {{ row.get('b', '') }} {{ row.c is defined }} {{ row.d | default(1) }}"
+    )
+    assert len(listed(write_job(f'prompt: "{followed}"\ncases: tickets.csv'))) == 1
+    assert len(listed(write_job("prompt: '{{ row.c }}'\nvars: {row: {c: 1}}\ncases: tickets.csv"))) == 1
 
 
 def test_columns_that_a_template_can_do_without_need_not_be_there(table: Path) -> None:

@@ -24,9 +24,12 @@ from runner.datasets import Survey, csv_rows, json_rows
 from runner.datasets.files import DataError, DataRow, DataSource, format_of
 from runner.errors import Place, Problem
 
+NAMED_AT = Place("job.yaml", 3, 8, "cases: rows.csv")
+
 
 def source_of(path: Path, delimiter: str | None = None) -> DataSource:
-    return DataSource(file=path, shown=path.name, format=format_of(path.name), delimiter=delimiter)
+    kind = format_of(path.name)
+    return DataSource(file=path, shown=path.name, named_at=NAMED_AT, format=kind, delimiter=delimiter)
 
 
 def write(folder: Path, content: str | bytes, name: str = "rows.csv") -> DataSource:
@@ -361,14 +364,14 @@ def test_a_folder_a_pipe_and_a_device_are_refused_without_waiting(name: str, tmp
     assert "pipe" in only_problem(source_of(pipe)).message
     with pytest.raises(DataError):
         next(datasets.rows(source_of(pipe)))
-    device = DataSource(file=Path("/dev/zero"), shown="zero", format="csv")
+    device = DataSource(file=Path("/dev/zero"), shown="zero", named_at=NAMED_AT, format="csv")
     assert "device" in only_problem(device).message
 
 
 def test_a_missing_file_says_what_is_there_instead(tmp_path: Path) -> None:
     write(tmp_path, "a\n1\n", "questions.csv")
     problem = only_problem(source_of(tmp_path / "question.csv"))
-    assert problem == Problem("there is no such file", Place("question.csv", 0, 0), "did you mean `questions.csv`?")
+    assert problem == Problem("there is no file question.csv", NAMED_AT, "did you mean `questions.csv`?")
     assert "there is no folder" in str(only_problem(source_of(tmp_path / "no" / "rows.csv")).hint)
 
 
@@ -390,7 +393,7 @@ def test_a_file_that_changed_after_the_survey_is_refused_at_its_row(tmp_path: Pa
     with pytest.raises(DataError, match="not UTF-8 any more"):
         list(datasets.rows(source))
     source.file.unlink()
-    with pytest.raises(DataError, match="no such file"):
+    with pytest.raises(DataError, match="there is no file"):
         next(datasets.rows(source))
 
 
@@ -669,10 +672,11 @@ import resource, sys
 from pathlib import Path
 from runner import datasets
 from runner.datasets.files import DataSource, format_of
+from runner.errors import Place
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 name = sys.argv[1]
-source = DataSource(file=Path(name), shown=name, format=format_of(name))
+source = DataSource(file=Path(name), shown=name, named_at=Place("job.yaml", 3, 8), format=format_of(name))
 before = peak()
 survey = datasets.survey(source)
 assert not survey.problems, survey.problems

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from runner.assertions import Answer, UnjudgedError, evaluate, problem_with
+from runner.assertions import Answer, UnjudgedError, evaluate, fault_of
 from runner.errors import Place
 from runner.records import Assertion
 
@@ -26,7 +26,7 @@ def holds(kind: str, value: Any, output: str, threshold: float | None = None, **
         value=value,
         threshold=threshold,
     )
-    assert problem_with(assertion) is None
+    assert fault_of(assertion) is None
     return evaluate(assertion, Answer(output=output, **answer))["passed"]
 
 
@@ -270,12 +270,12 @@ def test_differs_json_in_a_text_is_strict_and_may_be_an_array() -> None:
 
 def test_differs_schemas_are_of_2020_12_unless_they_say_otherwise() -> None:
     tuples = {"items": [{"type": "string"}]}  # promptfoo: draft 7
-    assert "prefixItems" in (problem_with(Assertion(type="is-json", place=PLACE, value=tuples)) or "")
+    assert "prefixItems" in str(fault_of(Assertion(type="is-json", place=PLACE, value=tuples)))
     assert holds("is-json", {"$schema": "http://json-schema.org/draft-07/schema#", **tuples}, '["a"]')
 
 
 def test_differs_regular_expressions_are_pythons() -> None:
-    assert problem_with(Assertion(type="regex", place=PLACE, value="(?<year>\\d{4})"))  # Python: (?P<year>...)
+    assert fault_of(Assertion(type="regex", place=PLACE, value="(?<year>\\d{4})"))  # Python: (?P<year>...)
     assert holds("regex", "\\d", "٣")  # JavaScript: ASCII digits only
     assert holds("regex", "a$", "a\n")  # JavaScript: not before a line break
 
@@ -305,5 +305,5 @@ def test_differs_the_score_of_a_negated_likeness_stays_the_likeness() -> None:
 def test_differs_an_empty_text_to_compare_with_is_a_problem() -> None:
     """promptfoo finds out when the assertion is evaluated, after the call was paid for."""
     for kind in ("contains", "starts-with", "rouge-n", "contains-any"):
-        assert problem_with(Assertion(type=kind, place=PLACE, value=""))
+        assert fault_of(Assertion(type=kind, place=PLACE, value=""))
     assert not evaluate(Assertion(type="rouge-n", place=PLACE, value="a"), Answer(output=""))["passed"]

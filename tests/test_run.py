@@ -574,7 +574,7 @@ def test_render_shows_what_later_turns_attach(bedrock_run: Any, write_job: Any, 
 
 def test_render_goes_on_after_a_case_that_cannot_be_asked(bedrock_run: Any, write_job: Any, tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
-    (tmp_path / "one.png").write_bytes(RED_PIXEL)
+    (tmp_path / "one.png").write_bytes((PROMPTS / "images" / "red-pixel.png").read_bytes())
     job = write_job("cases: {glob: '*.png'}\nturns: [{user: {text: x, images: ['{{ file.path }}']}}]")
     done = bedrock_run("render", job)
     assert done.returncode == 3

@@ -283,7 +283,7 @@ def test_all_unknown_filters_and_tests_at_once(templates: Templates) -> None:
     assert problems[0].hint == "did you mean `upper`?"
 
 
-@pytest.mark.parametrize("template", ["{{ a", "{% if a %}", "{% endif %}", "{% foo %}", "{{ a b }}", "{# a", "{{ }}"])
+@pytest.mark.parametrize("template", ["{{ a", "{% if a %}", "{% endif %}", "{% foo %}", "{{ a + }}", "{# a", "{{ }}"])
 def test_syntax_errors(template: str, templates: Templates) -> None:
     (problem,) = templates.check(text(template))
     assert problem.message.startswith("the template has an error")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from itertools import product
 from typing import Any
 
 import pytest
@@ -138,6 +139,58 @@ def test_one_that_decides_nothing_is_refused(name: str, text: str, says: str | N
 def test_a_plain_1_is_no_share(name: str, text: str, write: str | None) -> None:
     wrong = thresholds.ambiguous(parsed(name, text))
     assert (wrong and re.findall(r'`"(.*?)"`', wrong[1])) == ([write] if write else None)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_hint_is_right_when_it_is_followed(name: str) -> None:
+    """Whatever is written: what the hint says to write is refused by nothing, the other reading that it names too."""
+    operators = ["", "=", "=>", "≥", "~", *thresholds._COMPARISONS]
+    amounts = [
+        "0",
+        "0.5",
+        "1",
+        "1.0",
+        "1%",
+        "1 in all",
+        "5",
+        "95",
+        "100",
+        "100%",
+        "101",
+        "950",
+        "5s",
+        "9999",
+        "five",
+        "",
+    ]
+    values: list[Any] = [*map(" ".join, product(operators, amounts)), 0, 1, 1.0, 95, None, True, []]
+    for value in values:
+        hint = advice_on(name, value)
+        for right in [*re.findall(r'`"(.*?)"`', hint or ""), *re.findall(r"if (\S+) is meant", hint or "")]:
+            followed = right if right[0] in "<>=" else f">= {right}"
+            assert advice_on(name, followed) is None, (value, hint)
+
+
+def advice_on(name: str, value: Any) -> str | None:
+    threshold = parsed(name, value)
+    if threshold is None:
+        return thresholds.explain(name, value)[1]
+    refused = thresholds.futile(threshold) or thresholds.ambiguous(threshold)
+    return refused[1] if refused else None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "write"),
+    [
+        ("pass_rate", 1, ">= 100%"),
+        ("error_rate", 1, "< 1%"),
+        ("pass_rate", 95, ">= 95%"),
+        ("pass_rate", "> 100", ">= 0.95"),
+        ("error_rate", "< 2.5", "< 2.5%"),
+    ],
+)
+def test_a_hint_says_what_was_likely_meant(name: str, value: Any, write: str) -> None:
+    assert f'`"{write}"`' in (advice_on(name, value) or "")
 
 
 @pytest.mark.parametrize(

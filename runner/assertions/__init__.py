@@ -21,7 +21,7 @@ from runner.assertions import (
     structured_reply,
     texts,
 )
-from runner.assertions.kinds import Answer, Kind, UnjudgedError, flat
+from runner.assertions.kinds import Answer, Fault, Kind, UnjudgedError, flat
 from runner.assertions.patterns import pattern_problem
 from runner.assertions.structured_reply import ended_early
 from runner.assertions.wording import excerpt
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer",
+    "Fault",
     "UnjudgedError",
-    "advice",
     "ended_early",
     "evaluate",
     "evaluate_and_parse",
     "excerpt",
+    "fault_of",
     "flat",
     "pattern_problem",
-    "problem_with",
 ]
 
 
@@ -79,17 +79,14 @@ def evaluate_and_parse(assertion: Assertion, answer: Answer) -> tuple[VerdictRec
     return verdict, value
 
 
-def problem_with(assertion: Assertion) -> str | None:
-    """Why a rendered assertion can't be evaluated at all, or None. Known before anything is sent."""
+def fault_of(assertion: Assertion) -> Fault | None:
+    """Why a rendered assertion can't be evaluated at all, and what to do, or None. Known before anything is sent."""
+    kind = _KINDS[assertion.type]
     try:
-        return _KINDS[assertion.type].problem(assertion)
+        fault = kind.fault(assertion)
     except RecursionError:
-        return f"the value of `{assertion.name}` is JSON that is nested too deeply"
-
-
-def advice(assertion: Assertion) -> str | None:
-    """What to do where there is a problem with an assertion."""
-    return _KINDS[assertion.type].advice
+        fault = Fault(f"the value of `{assertion.name}` is JSON that is nested too deeply")
+    return fault and fault._replace(hint=fault.hint or kind.advice)
 
 
 _KINDS: Final[Mapping[str, Kind]] = {

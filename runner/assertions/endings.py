@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from runner.assertions.kinds import Answer, Finding, Kind, UnjudgedError, text_of
+from runner.assertions.kinds import Answer, Fault, Finding, Kind, UnjudgedError, text_of
 from runner.assertions.wording import excerpt
 from runner.words import nearest
 
@@ -40,11 +40,11 @@ def _expected_reason(assertion: Assertion) -> str:
     return f"to end with {excerpt(value)}" + (f" ({', '.join(others)})" if others else "")
 
 
-def _problem_with_reason(assertion: Assertion) -> str | None:
+def _fault_of_reason(assertion: Assertion) -> Fault | None:
     """A word that is not known may be a model's own, unless it looks misspelt."""
     value = text_of(assertion).lower()
     meant = None if value in _KNOWN else nearest(value.replace("-", "_"), _KNOWN, likeness=0.8)
-    return f"{excerpt(value)} is no stop reason: did you mean `{meant}`?" if meant else None
+    return Fault(f"{excerpt(value)} is no stop reason: did you mean `{meant}`?") if meant else None
 
 
 # --- is-refusal ------------------------------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ KINDS = {
     "finish-reason": Kind(
         check=_finish_reason,
         expectation=_expected_reason,
-        problem=_problem_with_reason,
+        fault=_fault_of_reason,
         advice=f"promptfoo's words: {', '.join(_MEANINGS)}; or Bedrock's own, as in `end_turn` or `max_tokens`",
     ),
     "is-refusal": Kind(check=_is_refusal, expectation=lambda _: "to be a refusal"),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from functools import cache, lru_cache, partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from runner.assertions import patterns, time_limit
-from runner.assertions.kinds import UnjudgedError
+from runner.assertions.kinds import Fault, UnjudgedError
 from runner.assertions.wording import excerpt, pointer, shortened, spelled
+from runner.words import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,21 +29,8 @@ _MAX_KEYS: Final = 5_000  # of a schema: to check them takes jsonschema a second
 _MAX_UNEVALUATED: Final = 5_000  # items or keys: to find the unevaluated ones takes jsonschema quadratic time
 
 
-class Fault(NamedTuple):
-    """What is wrong with a schema, and the steps to where in it, as far as they are known."""
-
-    message: str
-    steps: tuple[str | int, ...] = ()
-
-
-def problem(schema: Any) -> str | None:
-    """Why a JSON value is no JSON Schema that can be used here, or None if it is one."""
-    found = fault(schema)
-    return found.message if found else None
-
-
 def fault(schema: Any) -> Fault | None:
-    """As `problem`, with where it is."""
+    """Why a JSON value is no JSON Schema that can be used here, and where in it; None if it is one."""
     return _fault(json.dumps(schema))
 
 
@@ -99,8 +87,6 @@ def _told(error: ValidationError) -> str:
     if error.schema in (False, _NOTHING):
         return f"nothing may be there, and there is {spelled(error.instance)}"
     keyword = str(error.validator)
-    if (keyword, error.validator_value) == ("format", "regex"):
-        return patterns.pattern_problem(error.instance) or ""
     if keyword in _SAYS_ENOUGH:
         return shortened(error.message)
     return f"{spelled(error.instance)} does not fit `{keyword}: {spelled(error.validator_value)}`"
@@ -132,8 +118,9 @@ def _misfit(schema: Any) -> Fault | None:
     dialect = _dialect(schema)
     error = next(_applied(dialect.META_SCHEMA, dialect).iter_errors(schema), None)
     if error is not None:
-        told = f"the JSON Schema is wrong at {pointer(error.absolute_path)}: {_told(error)}{_older(schema, error)}"
-        return Fault(told, tuple(error.absolute_path))
+        what, steps, hint = _wrong(error)
+        is_older = steps[-1:] == ("items",) and isinstance(error.instance, list) and "$schema" not in schema
+        return Fault(f"the JSON Schema is wrong at {pointer(steps)}: {what}", steps, _OLDER_ITEMS if is_older else hint)
     if {"patternProperties", "unevaluatedProperties"} <= set(names):
         return Fault(
             "`unevaluatedProperties` beside `patternProperties` cannot be checked: write `additionalProperties`"
@@ -141,11 +128,68 @@ def _misfit(schema: Any) -> Fault | None:
     return None
 
 
-def _older(schema: Any, error: ValidationError) -> str:
-    """Before 2020-12 `items` could be a list; schemas that do not say which dialect they are get the latest."""
-    if "$schema" not in schema and error.absolute_path and error.absolute_path[-1] == "items":
-        return '; write `prefixItems`, or add `$schema: "http://json-schema.org/draft-07/schema#"`'
-    return ""
+# Before 2020-12 `items` could be a list; schemas that do not say which dialect they are get the latest.
+_OLDER_ITEMS: Final = 'write `prefixItems`, or add `$schema: "http://json-schema.org/draft-07/schema#"`'
+_TYPES: Final = ("string", "number", "integer", "boolean", "object", "array", "null")
+_OTHER_NAMES: Final[Mapping[str, str]] = {  # what other languages call them
+    "str": "string",
+    "text": "string",
+    "int": "integer",
+    "float": "number",
+    "double": "number",
+    "bool": "boolean",
+    "dict": "object",
+    "map": "object",
+    "mapping": "object",
+    "list": "array",
+    "none": "null",
+}
+_MAX_NAME: Final = 100  # characters of a name that is compared with others
+_SHAPES: Final[Mapping[str, str]] = {
+    "string": "a text",
+    "number": "a number",
+    "integer": "a whole number",
+    "boolean": "`true` or `false`",
+    "object": "a mapping",
+    "array": "a list",
+}
+
+
+def _wrong(error: ValidationError) -> Fault:
+    """What a part of a schema breaks in the schema of schemas, in plain words, with the steps to it."""
+    steps = tuple(error.absolute_path)
+    value, wanted = cast("tuple[Any, Any]", (error.instance, error.validator_value))
+    keyword = str(error.validator)
+    if keyword == "anyOf" and "simpleTypes" in str(wanted):
+        return _wrong_type(value, steps)
+    if (keyword, wanted) == ("format", "regex"):
+        found = patterns.fault(value)
+        return Fault(found.message, steps, found.hint) if found else Fault(_told(error), steps)
+    if keyword == "type":
+        shapes = " or ".join(_SHAPES[name] for name in ([wanted] if isinstance(wanted, str) else wanted))
+        return Fault(f"{spelled(value)} is not {shapes}", steps, f"write {shapes}")
+    told = _BREACHES[keyword](wanted) if keyword in _BREACHES else None
+    return Fault(f"{spelled(value)} {told}" if told else _told(error), steps)
+
+
+_BREACHES: Final[Mapping[str, Callable[[Any], str]]] = {
+    "minimum": lambda least: f"is less than {least}",
+    "exclusiveMinimum": lambda bound: f"is not more than {bound}",
+    "minItems": lambda _: "is empty",
+    "uniqueItems": lambda _: "has an item twice",
+}
+
+
+def _wrong_type(value: Any, steps: tuple[str | int, ...]) -> Fault:
+    """What `type` has that is neither the name of a type nor a list of some."""
+    if isinstance(value, list):
+        wrong = next((index for index, name in enumerate(value) if name not in _TYPES), None)
+        if wrong is None:
+            return Fault(f"{spelled(value)} {'has a type twice' if value else 'is empty'}", steps)
+        value, steps = value[wrong], (*steps, wrong)
+    meant = nearest(value.lower()[:_MAX_NAME], (*_TYPES, *_OTHER_NAMES)) if isinstance(value, str) else None
+    hint = f"did you mean `{_OTHER_NAMES.get(meant, meant)}`?" if meant else f"the types are {', '.join(_TYPES)}"
+    return Fault(f"{spelled(value)} is no type", steps, hint)
 
 
 def _wrong_reference(schema: Any, dialect: type[Validator]) -> Fault | None:

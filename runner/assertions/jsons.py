@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Never
 
 from runner.assertions import json_paths, json_schemas, time_limit
-from runner.assertions.kinds import Answer, Finding, Kind, UnjudgedError
+from runner.assertions.kinds import Answer, Fault, Finding, Kind, UnjudgedError
 from runner.assertions.wording import counted, excerpt, pointer, spelled
 
 if TYPE_CHECKING:
@@ -265,19 +265,19 @@ def _schema(assertion: Assertion) -> Any:
     return parse(assertion.value) if isinstance(assertion.value, str) else assertion.value
 
 
-def _problem_with_schema(assertion: Assertion) -> str | None:
+def _fault_of_schema(assertion: Assertion) -> Fault | None:
     try:
         schema = _schema(assertion)
     except ValueError as error:
-        return f"the JSON Schema of `{assertion.name}` is no JSON: {error}"
-    return None if schema is None else json_schemas.problem(schema)
+        return Fault(f"the JSON Schema of `{assertion.name}` is no JSON: {error}")
+    return None if schema is None else json_schemas.fault(schema)
 
 
 def _fitting(check: Callable[[Assertion, Answer], Finding], words: str) -> Kind:
     return Kind(
         check=check,
         expectation=lambda assertion: words + ("" if assertion.value is None else " that fits the schema"),
-        problem=_problem_with_schema,
+        fault=_fault_of_schema,
         advice="write a JSON Schema as a mapping; one in a file of its own is read with `{% include 'NAME.json' %}`",
     )
 
@@ -340,6 +340,11 @@ def _path(assertion: Assertion) -> tuple[str, Mapping[str, Any]]:
     return (value, {}) if isinstance(value, str) else (value["path"], value)
 
 
+def _fault_of_path(assertion: Assertion) -> Fault | None:
+    problem = json_paths.problem(_path(assertion)[0])
+    return Fault(problem, ("path",)) if problem else None
+
+
 def _expected_path(assertion: Assertion) -> str:
     path, wanted = _path(assertion)
     there = spelled(wanted["value"]) if "value" in wanted else "something"
@@ -352,7 +357,7 @@ KINDS = {
     "json-path": Kind(
         check=_json_path,
         expectation=_expected_path,
-        problem=lambda assertion: json_paths.problem(_path(assertion)[0]),
+        fault=_fault_of_path,
         advice="a JSONPath (RFC 9535) starts with `$`, as in `$.items[0].name` or `$..name`",
     ),
 }

@@ -47,6 +47,16 @@ class UnjudgedError(Exception):
         self.call = call
 
 
+class Fault(NamedTuple):
+    """Why an assertion can't be evaluated at all. `steps` lead to where in its value that is, as far as it is known;
+    `hint` says what to do, if more can be said than the type's advice.
+    """
+
+    message: str
+    steps: tuple[str | int, ...] = ()
+    hint: str | None = None
+
+
 class Finding(NamedTuple):
     """Whether what was asserted holds, and what says what was found instead, if that is wanted: mostly it is not."""
 
@@ -61,13 +71,13 @@ class Finding(NamedTuple):
 class Kind:
     """One type of assertion.
 
-    `expectation` follows `output` or `output not`. `problem` is what can be told of a rendered assertion before there
-    is an answer, and `advice` what to do about it.
+    `expectation` follows `output` or `output not`. `fault` is what can be told of a rendered assertion before there is
+    an answer, and `advice` what to do about it.
     """
 
     check: Callable[[Assertion, Answer], Finding]
     expectation: Callable[[Assertion], str]
-    problem: Callable[[Assertion], str | None] = lambda _: None
+    fault: Callable[[Assertion], Fault | None] = lambda _: None
     advice: str | None = None
 
 

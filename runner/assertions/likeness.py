@@ -7,7 +7,7 @@ from collections import Counter
 from decimal import ROUND_DOWN, Context
 from typing import TYPE_CHECKING, Final
 
-from runner.assertions.kinds import Answer, Finding, Kind, UnjudgedError, text_of, threshold_of
+from runner.assertions.kinds import Answer, Fault, Finding, Kind, UnjudgedError, text_of, threshold_of
 from runner.assertions.wording import counted, difference, excerpt
 
 if TYPE_CHECKING:
@@ -77,8 +77,9 @@ def two_digits(score: float) -> str:
     return f"{float(_TWO_DIGITS.create_decimal(repr(score))):g}"
 
 
-def _problem_with_words(assertion: Assertion) -> str | None:
-    return None if _WORD.search(text_of(assertion)) else f"{excerpt(text_of(assertion))} has no words to compare with"
+def _fault_of_words(assertion: Assertion) -> Fault | None:
+    text = text_of(assertion)
+    return None if _WORD.search(text) else Fault(f"{excerpt(text)} has no words to compare with")
 
 
 KINDS = {
@@ -88,7 +89,7 @@ KINDS = {
         expectation=lambda assertion: (
             f"to have a ROUGE-1 of at least {threshold_of(assertion, _LIKENESS):g} with {excerpt(text_of(assertion))}"
         ),
-        problem=_problem_with_words,
+        fault=_fault_of_words,
         advice="check the variables in it",
     ),
 }

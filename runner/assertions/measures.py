@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from runner.assertions.kinds import Answer, Finding, Kind, UnjudgedError, threshold_of
+from runner.assertions.kinds import Answer, Fault, Finding, Kind, UnjudgedError, threshold_of
 from runner.assertions.wording import counted, excerpt
 
 if TYPE_CHECKING:
@@ -47,15 +47,15 @@ def _expected_words(assertion: Assertion) -> str:
             return f"to have {least:,} to {most:,} words"
 
 
-def _problem_with_bounds(assertion: Assertion) -> str | None:
+def _fault_of_bounds(assertion: Assertion) -> Fault | None:
     try:
         least, most = _bounds(assertion)
     except ValueError:
-        return f"`{assertion.name}` takes whole numbers, not {excerpt(str(assertion.value))}"
+        return Fault(f"`{assertion.name}` takes whole numbers, not {excerpt(str(assertion.value))}")
     if not all(0 <= bound <= _MOST_WORDS for bound in (least, most) if bound is not None):
-        return f"`{assertion.name}` takes whole numbers from 0 to {_MOST_WORDS:,}"
+        return Fault(f"`{assertion.name}` takes whole numbers from 0 to {_MOST_WORDS:,}")
     if least is not None and most is not None and least > most:
-        return f"`min` is {least:,} and `max` is {most:,}: no text has so many words"
+        return Fault(f"`min` is {least:,} and `max` is {most:,}: no text has so many words")
     return None
 
 
@@ -101,7 +101,7 @@ KINDS = {
     "word-count": Kind(
         check=_word_count,
         expectation=_expected_words,
-        problem=_problem_with_bounds,
+        fault=_fault_of_bounds,
         advice="write a number, or `{min: 20, max: 100}`",
     ),
     "latency": Kind(check=_latency, expectation=lambda assertion: f"within {assertion.threshold:g}s"),

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from runner.assertions import pattern_syntax, time_limit
-from runner.assertions.kinds import Answer, Finding, Kind, UnjudgedError, text_of
+from runner.assertions.kinds import Answer, Fault, Finding, Kind, UnjudgedError, text_of
 from runner.assertions.wording import excerpt
 
 if TYPE_CHECKING:
@@ -75,6 +75,33 @@ def pattern_problem(pattern: str) -> str | None:
     return None
 
 
+def fault(pattern: str) -> Fault | None:
+    """As `pattern_problem`, with what to write in place of JavaScript's syntax. One in slashes with flags is at fault
+    although it may be a regular expression: it would look for the slashes.
+    """
+    problem = pattern_problem(pattern)
+    if problem is None and _LITERAL.fullmatch(pattern):
+        problem = f"{excerpt(pattern)} is a regular expression in slashes, as JavaScript has it"
+    return Fault(problem, hint=_in_python(pattern)) if problem else None
+
+
+_ESCAPES: Final = r"(?<!\\)(?P<escapes>(?:\\\\)*)"  # an even number of backslashes: what follows is not escaped
+_LITERAL: Final = re.compile(r"/(?P<pattern>(?:[^/\\\n]|\\.)+)/(?P<flags>[dgimsuvy]+)")
+_GROUP: Final = re.compile(rf"{_ESCAPES}\(\?<(?=[^\W\d])")
+_REFERENCE: Final = re.compile(rf"{_ESCAPES}\\k<(?P<name>\w+)>")
+
+
+def _in_python(pattern: str) -> str | None:
+    """What to write for a regular expression that is one in JavaScript's syntax."""
+    literal = _LITERAL.fullmatch(pattern)
+    flags = "".join(flag for flag in "ims" if literal and flag in literal["flags"])
+    written = (f"(?{flags})" if flags else "") + (literal["pattern"].replace(r"\/", "/") if literal else pattern)
+    written = _REFERENCE.sub(r"\g<escapes>(?P=\g<name>)", _GROUP.sub(r"\g<escapes>(?P<", written))
+    if written == pattern or pattern_problem(written):
+        return None
+    return f"write `{written}`: the syntax is Python's"
+
+
 @time_limit.limited
 def _regex(assertion: Assertion, answer: Answer) -> Finding:
     match = search(text_of(assertion), answer.output)
@@ -87,7 +114,7 @@ KINDS = {
     "regex": Kind(
         check=_regex,
         expectation=lambda assertion: f"to match {excerpt(text_of(assertion))}",
-        problem=lambda assertion: pattern_problem(text_of(assertion)),
+        fault=lambda assertion: fault(text_of(assertion)),
         advice="put a backslash before characters that are meant literally, or use `type: contains`",
     )
 }

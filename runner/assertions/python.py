@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from runner import paths
 from runner.assertions import python_code, python_worker
-from runner.assertions.kinds import Answer, Finding, Kind, UnjudgedError, text_of
+from runner.assertions.kinds import Answer, Fault, Finding, Kind, UnjudgedError, text_of
 from runner.assertions.wording import excerpt
 
 if TYPE_CHECKING:
@@ -57,6 +57,11 @@ def _where(assertion: Assertion) -> tuple[Path, str] | None:
 
 
 # --- what can be told beforehand -------------------------------------------------------------------------------------
+
+
+def _fault(assertion: Assertion) -> Fault | None:
+    problem = _problem(assertion)
+    return Fault(problem) if problem else None
 
 
 def _problem(assertion: Assertion) -> str | None:
@@ -108,7 +113,7 @@ KINDS = {
     "python": Kind(
         check=_check,
         expectation=lambda assertion: f"to satisfy {excerpt(text_of(assertion).strip())}",
-        problem=_problem,
+        fault=_fault,
         advice="write an expression over `output`, or lines that end with `return`, or `checks.py:function`",
     )
 }

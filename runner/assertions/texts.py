@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from runner.assertions import jsons, time_limit
-from runner.assertions.kinds import Answer, Finding, Kind, UnjudgedError, text_of
+from runner.assertions.kinds import Answer, Fault, Finding, Kind, UnjudgedError, text_of
 from runner.assertions.wording import as_json, difference, excerpt, listing, spelled
 
 if TYPE_CHECKING:
@@ -142,18 +142,18 @@ def _quoted(text: str, position: int) -> tuple[str, int]:
     raise UnjudgedError(f"a quote is not closed in {excerpt(text)}")
 
 
-def _problem_with_list(assertion: Assertion) -> str | None:
+def _fault_of_list(assertion: Assertion) -> Fault | None:
     try:
         texts = _texts(assertion)
     except UnjudgedError as error:
-        return error.message
+        return Fault(error.message)
     if not texts:
-        return f"`{assertion.name}` has no texts to look for: {excerpt(assertion.value)}"
-    return f"`{assertion.name}` has an empty text among those to look for" if "" in texts else None
+        return Fault(f"`{assertion.name}` has no texts to look for: {excerpt(assertion.value)}")
+    return Fault(f"`{assertion.name}` has an empty text among those to look for") if "" in texts else None
 
 
-def _problem_with_text(assertion: Assertion) -> str | None:
-    return None if assertion.value else f"the value of `{assertion.name}` is empty"
+def _fault_of_text(assertion: Assertion) -> Fault | None:
+    return None if assertion.value else Fault(f"the value of `{assertion.name}` is empty")
 
 
 def _expected_value(assertion: Assertion) -> str:
@@ -169,7 +169,7 @@ def _several(check: Callable[[Assertion, Answer], Finding], words: str) -> Kind:
     return Kind(
         check=check,
         expectation=lambda assertion: f"to contain {words} {listing(_texts(assertion))}",
-        problem=_problem_with_list,
+        fault=_fault_of_list,
         advice=_LIST,
     )
 
@@ -178,7 +178,7 @@ def _one(check: Callable[[Assertion, Answer], Finding], words: str, ignoring: st
     return Kind(
         check=check,
         expectation=lambda assertion: f"to {words} {excerpt(assertion.value)}{ignoring}",
-        problem=_problem_with_text,
+        fault=_fault_of_text,
         advice=_EMPTY,
     )
 

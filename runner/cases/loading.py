@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from runner.jobs.job import load as load_jobs
 from runner.records import CaseFile, CaseGlob, Text
 from runner.templates import body_images
 from runner.templates.environment import Templates, is_name
-from runner.templates.problems import placed
+from runner.templates.problems import of_item, placed
 from runner.words import named, nearest, plural
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runner.cases.plan import Selection
+    from runner.errors import Place
     from runner.jobs.job import Overrides
     from runner.records import AssertionSpec, Job
     from runner.source import Document
@@ -140,7 +140,7 @@ def _problems_of_glob(cases: CaseList, sidecars: Plans) -> Iterator[Problem]:
         message = f"every file that `{glob.pattern}` matches is a sidecar of this job"
         yield Problem(message, glob.place, "write a pattern that its inputs match, such as `photos/*.jpg`")
     yield from _undefined_names(cases.job, ("file",), f"a case of `{glob.pattern}` has the variable `file`")
-    yield from _undefined_fields(cases.job)
+    yield from _undefined_fields(cases.job, "file", FILE_VARIABLES, f"A file has {', '.join(FILE_VARIABLES)}")
 
 
 def _problems_of_file(cases: CaseList, file: CaseFile) -> Iterator[Problem]:
@@ -152,45 +152,54 @@ def _problems_of_file(cases: CaseList, file: CaseFile) -> Iterator[Problem]:
     yield from survey.problems
     if survey.columns:
         columns = ", ".join(f"`{column}`" for column in survey.columns)
-        yield from _undefined_names(cases.job, (*survey.columns, "row"), f"the columns of {file.path} are {columns}")
+        told = f"the columns of {file.path} are {columns}"
+        yield from _undefined_names(cases.job, (*survey.columns, "row"), told)
+        if "row" not in {*survey.columns, *_variables(cases.job)}:
+            yield from _undefined_fields(cases.job, "row", survey.columns, told)
 
 
 def _undefined_names(job: Job, columns: Sequence[str], told: str) -> Iterator[Problem]:
     """What the templates need and neither the job nor its rows have."""
-    defined = {
-        *columns,
-        *body_images.FUNCTIONS,
-        *job.vars,
-        *job.fixed_vars,
-        *(name for variant in job.variants for name in variant.job.vars),
-    }
+    defined = {*columns, *body_images.FUNCTIONS, *_variables(job)}
     templates = Templates(job.path.parent)
     for text in _texts(job):
         known = defined | {*VARIABLES} if job.sidecar is not None and text is job.sidecar.text else defined
         for name, line in templates.names(text).needed.items():
             if name not in known:
                 meant = nearest(name, sorted(known))
-                guess = f"did you mean `{_as_written(meant)}`? " if meant else ""
+                guess = f"did you mean `{_as_written(meant, text.place)}`? " if meant else ""
                 yield Problem(f"undefined variable: `{name}`", placed(text, line), f"{guess}{told}")
 
 
-def _undefined_fields(job: Job) -> Iterator[Problem]:
-    """What the templates need of `file`, and no file has."""
-    if "file" in job.fixed_vars:
+def _variables(job: Job) -> Iterator[str]:
+    """The variables that every case has, whatever its row."""
+    yield from (*job.vars, *job.fixed_vars)
+    for variant in job.variants:
+        yield from variant.job.vars
+
+
+def _undefined_fields(job: Job, owner: str, known: Sequence[str], told: str) -> Iterator[Problem]:
+    """What the templates need of `file` or `row`, and no file and no row has."""
+    if owner in job.fixed_vars:
         return
     templates = Templates(job.path.parent)
     for text in _texts(job):
-        for name, line in templates.fields(text, "file"):
-            if name not in FILE_VARIABLES:
-                meant = nearest(name, FILE_VARIABLES)
-                guess = f"did you mean `file.{meant}`? " if meant else ""
-                every = ", ".join(FILE_VARIABLES)
-                yield Problem(f"undefined variable: `file.{name}`", placed(text, line), f"{guess}A file has {every}")
+        for name, line in templates.fields(text, owner):
+            if name not in known:
+                meant = nearest(name, known)
+                guess = f"did you mean `{_field(owner, meant, text.place)}`? " if meant else ""
+                message = f"undefined variable: `{_field(owner, name, text.place)}`"
+                yield Problem(message, placed(text, line), f"{guess}{told}")
 
 
-def _as_written(name: str) -> str:
-    """How a template gets at a column."""
-    return name if is_name(name) else f"row[{json.dumps(name, ensure_ascii=False)}]"
+def _field(owner: str, name: str, place: Place) -> str:
+    """A field as a template at `place` names it."""
+    return f"{owner}.{name}" if is_name(name) else of_item(owner, name, place)
+
+
+def _as_written(name: str, place: Place) -> str:
+    """How a template at `place` gets at a column."""
+    return name if is_name(name) else of_item("row", name, place)
 
 
 def _unused_variables(job: Job) -> Iterator[Problem]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runner import console, datasets, paths
+from runner import console, datasets
 from runner.datasets import globs
-from runner.datasets.files import DataError, DataSource, format_of
+from runner.datasets.files import DataError, DataSource, find
 from runner.errors import Problem
 from runner.records import CaseFile, CaseGlob, Variant
 from runner.words import plural
@@ -172,16 +172,7 @@ class CaseList:
 
     def data_source(self, file: CaseFile) -> DataSource:
         """The file of the job's rows. Raises DataError if it may not be read, or its kind is not known."""
-        folder = self.job.path.parent
-        kind = format_of(file.path, file.place)
-        try:
-            found = paths.resolved(file.path, folder)
-        except ValueError as error:
-            raise DataError(Problem(f"{file.path!r} is not a usable path: {error}", file.place)) from error
-        if not paths.is_allowed(found, (folder, *self.allow_dirs)):
-            hint = f"move it there, or allow its folder with --allow-dir {found.parent}"
-            raise DataError(Problem(f"{file.path!r} lies outside the job file's folder", file.place, hint))
-        return DataSource(file=found, shown=str(folder / file.path), format=kind, delimiter=file.delimiter)
+        return find(file, self.job.path.parent, self.allow_dirs)
 
     def survey(self, file: CaseFile) -> datasets.Survey:
         """Read the file of the job's rows through. From now on it must not change. Raises DataError."""

@@ -220,11 +220,20 @@ class Renderer:
             weight=spec.weight,
             assertions=tuple(self._assertion(part, variables, problems) for part in spec.assertions),
         )
-        wrong = assertions.problem_with(assertion) if len(problems) == before else None  # else it has said why
-        if wrong is not None:
-            place = spec.value.place if isinstance(spec.value, Text) else spec.place
-            problems.append(Problem(wrong, place, assertions.advice(assertion)))
+        fault = assertions.fault_of(assertion) if len(problems) == before else None  # else it has said why
+        if fault is not None:
+            problems.append(Problem(fault.message, _nearest_text(spec, fault.steps).place, fault.hint))
         return assertion
+
+
+def _nearest_text(spec: AssertionSpec, steps: Sequence[str | int]) -> AssertionSpec | Text:
+    """What has a place on the way into the value of an assertion: a text in it or, above all texts, the assertion."""
+    value = spec.value
+    for step in steps:
+        if isinstance(value, Text):
+            break
+        value = value[step]
+    return value if isinstance(value, Text) else spec
 
 
 @contextmanager

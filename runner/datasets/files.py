@@ -11,12 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TextIO
 
+from runner import paths
 from runner.errors import Place, Problem, UsageError
 from runner.words import nearest, shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from runner.records import CaseFile
 
 Format = Literal["csv", "tsv", "jsonl", "json", "yaml", "parquet"]
 Row = tuple[int, dict[str, Any]]  # the line where a row starts, 0 where there are none, and its values by column
@@ -46,10 +49,13 @@ _SUFFIX_HINTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSource:
-    """A data file of a job. `shown` is what messages call it; `delimiter` is for csv and tsv, None: found out."""
+    """A data file of a job. `shown` is what messages call it, `named_at` is where the job names it; `delimiter` is for
+    csv and tsv, None: found out.
+    """
 
     file: Path
     shown: str
+    named_at: Place
     format: Format
     delimiter: str | None = None
 
@@ -59,6 +65,10 @@ class DataSource:
 
     def problem(self, message: str, hint: str | None = None, *, line: int = 0, column: int = 1) -> Problem:
         return Problem(message, self.place(line, column if line else 0), hint)
+
+    def misnamed(self, message: str, hint: str) -> DataError:
+        """What is wrong with the file as the job names it, and so is mended there."""
+        return DataError(Problem(message, self.named_at, hint))
 
 
 class DataRow(NamedTuple):
@@ -94,6 +104,20 @@ def format_of(name: str, place: Place | None = None) -> Format:
     return known
 
 
+def find(case_file: CaseFile, folder: Path, allow_dirs: Sequence[Path] = ()) -> DataSource:
+    """The data file that a job in `folder` names. Raises DataError if it may not be read, or its kind is not known."""
+    path, place = case_file.path, case_file.place
+    kind = format_of(path, place)
+    try:
+        found = paths.resolved(path, folder)
+    except ValueError as error:
+        raise DataError(Problem(f"{path!r} is not a usable path: {error}", place)) from error
+    if not paths.is_allowed(found, (folder, *allow_dirs)):
+        hint = f"move it there, or allow its folder with --allow-dir {found.parent}"
+        raise DataError(Problem(f"{path!r} lies outside the job file's folder", place, hint))
+    return DataSource(file=found, shown=str(folder / path), named_at=place, format=kind, delimiter=case_file.delimiter)
+
+
 # --- what the file is ------------------------------------------------------------------------------------------------
 
 _HEAD = 4096
@@ -116,13 +140,14 @@ def check(source: DataSource) -> None:
     try:
         mode = source.file.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise DataError(source.problem("is a folder, not a data file", "name a file in it, or use `glob:`"))
+            raise source.misnamed(f"{source.shown} is a folder, not a data file", "name a file in it, or use `glob:`")
         if not stat.S_ISREG(mode):
-            raise DataError(source.problem("is a device, pipe or socket, not a file", "write it to a file first"))
+            message = f"{source.shown} is a device, pipe or socket, not a file"
+            raise source.misnamed(message, "write what it gives to a file first")
         with source.file.open("rb") as file:
             head = file.read(_HEAD)
     except FileNotFoundError:
-        raise DataError(source.problem("there is no such file", _missing_hint(source))) from None
+        raise source.misnamed(f"there is no file {source.shown}", _missing_hint(source)) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise unreadable(source, error) from None
     if not head:
@@ -133,7 +158,7 @@ def check(source: DataSource) -> None:
 def unreadable(source: DataSource, error: Exception) -> DataError:
     """What the system said when the file was read, as a DataError."""
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return DataError(source.problem(f"cannot be read: {reason}", "check the path and its permissions"))
+    return source.misnamed(f"{source.shown} cannot be read: {reason}", "check the path and its permissions")
 
 
 def _missing_hint(source: DataSource) -> str:

@@ -63,9 +63,13 @@ def _base(name: str) -> str:
 
 
 def problems(document: Document) -> Iterator[Problem]:
-    """What the schema cannot say. Of data that breaks the schema it says nothing."""
+    """What the schema cannot say. Of data that breaks the schema it says nothing; where only unknown keys break it, the
+    value is looked at all the same.
+    """
     for pointer, entry in entries(document):
         if not schema.fits("assertion", entry):
+            if isinstance(entry, dict) and "value" in entry and schema.fits("assertion", _with_known_keys(entry)):
+                yield from _problems_with_value(document, entry, (*pointer, "value"))
             continue
         if _base(_type(entry)) == "first-token-latency" and document.data.get("stream", False) is False:
             yield Problem(
@@ -76,6 +80,11 @@ def problems(document: Document) -> Iterator[Problem]:
         if "value" in entry:
             yield from _problems_with_value(document, entry, (*pointer, "value"))
         yield from _problems_with_judge(document, entry, pointer)
+
+
+def _with_known_keys(entry: Mapping[str, Any]) -> dict[str, Any]:
+    known = schema.load("job")["$defs"]["assertion"]["properties"]
+    return {key: value for key, value in entry.items() if key in known}
 
 
 _EMBEDDING_MODELS = re.compile(r"amazon\.titan-embed-text|cohere\.embed|^arn:")
@@ -117,13 +126,9 @@ def _problems_with_value(document: Document, entry: Mapping[str, Any], pointer: 
             'write `context["vars"]["name"]` for a variable; code that needs {{ or {% goes into a file',
         )
     elif is_code or not any(is_template(text) for text in _texts(value)):
-        yield from _evaluation_problems(_without_templates(entry, document.place(pointer[:-1])), place)
-
-
-def _evaluation_problems(assertion: Assertion, place: Place) -> Iterator[Problem]:
-    wrong = assertions.problem_with(assertion)
-    if wrong is not None:
-        yield Problem(wrong, place, assertions.advice(assertion))
+        fault = assertions.fault_of(_without_templates(entry, document.place(pointer[:-1])))
+        if fault is not None:
+            yield Problem(fault.message, document.place((*pointer, *fault.steps)), fault.hint)
 
 
 def _without_templates(entry: Mapping[str, Any], place: Place) -> Assertion:

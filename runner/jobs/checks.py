@@ -7,16 +7,19 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from runner import models, schema, thresholds
+from runner.datasets import files, globs
+from runner.datasets.files import DataError
 from runner.errors import Place, Problem
 from runner.jobs import assertions
 from runner.media import rules
 from runner.models import model_ids
-from runner.records import Text
+from runner.records import CaseFile, Text
 from runner.templates.environment import Templates, is_name, is_template
 from runner.words import shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from runner.records import Job, Threshold
     from runner.source import Document
@@ -353,6 +356,25 @@ def of_document(document: Document) -> Iterator[Problem]:
     """
     for check in _CHECKS:
         yield from check(document)
+
+
+def of_case_files(document: Document, allow_dirs: Sequence[Path]) -> Iterator[Problem]:
+    """What is wrong with the files that `cases` names, as far as it shows without their rows. It is for documents of
+    which no job can be made; else those who read the rows tell it.
+    """
+    folder = document.path.parent
+    places: tuple[Pointer, ...] = (("cases",), ("cases", "file"), ("cases", "glob"))
+    for pointer in places:
+        named, place = _dig(document.data, pointer), document.place(pointer)
+        if not isinstance(named, str) or not named.strip():
+            continue
+        try:
+            if pointer[-1] == "glob":
+                next(globs.files(named, folder, place=place, allow_dirs=allow_dirs), None)
+            else:
+                files.check(files.find(CaseFile(path=named, place=place), folder, allow_dirs))
+        except DataError as error:
+            yield error.problem
 
 
 # --- of a job, for its model -----------------------------------------------------------------------------------------

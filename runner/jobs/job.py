@@ -99,6 +99,7 @@ def of_document(
     response_schema, of_schema = response.find(document, allow_dirs)
     problems = [*document.problems, *schema.check(document), *checks.of_document(document), *of_schema]
     if problems:
+        problems += checks.of_case_files(document, allow_dirs)
         return None, _in_order(document, problems)[: source.MAX_PROBLEMS]
     job = _Builder(document, response_schema).job(overrides)
     of_models = (checks.of_model, response.of_model)

@@ -78,7 +78,7 @@ def _read(document: Document, path: str, allow_dirs: Sequence[Path]) -> Document
 def _problems_of(schema: dict[str, Any], place: Placing) -> Iterator[Problem]:
     fault = json_schemas.fault(schema)
     if fault is not None:
-        yield Problem(fault.message, place(fault.steps), _HINT)
+        yield Problem(fault.message, place(fault.steps), fault.hint or _HINT)
     elif not json_schemas.has_known_dialect(schema):
         yield Problem(
             "`$schema` names no dialect that is known here",

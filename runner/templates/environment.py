@@ -114,7 +114,7 @@ class Templates:
             if not problems:
                 self._strict.compiled(text.value)
         except TemplateSyntaxError as error:
-            return [syntax_problem(error, text)]
+            return [syntax_problem(error, text, self._strict)]
         except _NESTED as error:
             return [failure(error, text.place)]
         return problems
@@ -136,7 +136,8 @@ class Templates:
             line = line_of(error.__traceback__, template)
             problem = self._undefined(text, variables, error, line=line, functions=functions)
         except TemplateSyntaxError as error:
-            problem = syntax_problem(error, text) if template is None else included_problem(error, text)
+            own = template is None
+            problem = syntax_problem(error, text, self._strict) if own else included_problem(error, text)
         except NullError as error:
             place = placed(text, line_of(error.__traceback__, template))
             problem = Problem(self._null_message(text, variables), place, error.hint)

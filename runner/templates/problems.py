@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -16,10 +17,10 @@ from jinja2.utils import missing
 from runner.errors import Place, Problem
 from runner.templates import body_images
 from runner.templates.values import LazyMapping, RefusedError
-from runner.words import nearest, shorten
+from runner.words import named, nearest, shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from jinja2 import Environment, Template
@@ -86,7 +87,20 @@ def _failure(error: BaseException) -> tuple[str, str]:
             return f"the template fails: {shorten(str(error), 200)}", "check the types of the values in it"
 
 
-def syntax_problem(error: TemplateSyntaxError, text: Text) -> Problem:
+# `{{ Ticket Text }}`: words and signs, with neither quotes nor brackets nor filters. First what is not looked into.
+_WORDS: Final = re.compile(
+    r"""\{\# .*? (?: \#\} | \Z)
+      | \{% [-+]? \s* raw\b .*? (?: \bendraw \s* [-+]? %\} | \Z)
+      | \{\{ [-+]? \s* (?P<words> \w [^{}()\[\]"'`|~+*=<>,:]* ) \+? \}\}""",
+    re.DOTALL | re.VERBOSE,
+)
+
+
+def syntax_problem(error: TemplateSyntaxError, text: Text, environment: Environment) -> Problem:
+    found = [match for match in _WORDS.finditer(text.value) if match["words"] and not _is_right(match[0], environment)]
+    if found:
+        names = dict.fromkeys(shorten(match["words"].removesuffix("-"), 200) for match in found)
+        return _wordy_names(list(names), text, at=found[0].start())
     message = shorten((error.message or "").rstrip("."), 200)
     return Problem(
         f"the template has an error: {message}", placed(text, error.lineno), _syntax_hint(message, text.value)
@@ -102,6 +116,36 @@ def _syntax_hint(message: str, source: str) -> str:
     if "Unknown tag" in message or "unknown tag" in message:
         return "use `if`, `for`, `set`, `include`, `macro`, `raw`"
     return "write braces that are meant literally inside {% raw %}...{% endraw %}, or as `{{ '{{' }}`"
+
+
+def _is_right(template: str, environment: Environment) -> bool:
+    try:
+        environment.parse(template)
+    except TemplateSyntaxError:
+        return False
+    return True
+
+
+def _wordy_names(names: Sequence[str], text: Text, *, at: int) -> Problem:
+    """The commonest mistake with spreadsheets: columns are named in words."""
+    several = "s" if len(names) > 1 else ""
+    told = named([f"`{shorten(name)}`" for name in names])
+    right = named([f"`{{{{ {of_item('row', name, text.place)} }}}}`" for name in names])
+    return Problem(
+        f"a template cannot name the variable{several} {told}",
+        placed(text, text.value.count("\n", 0, at) + 1),
+        f"write {right} for {'columns' if several else 'a column'} of the rows; other variables have names of one word",
+    )
+
+
+def of_item(owner: str, name: str, place: Place) -> str:
+    """How a template at `place` says `row["Ticket Text"]`: in quotes that do not end YAML's own."""
+    in_double_quotes = place.source[place.column - 1 : place.column] == '"'
+    return (
+        f"{owner}['{name}']"
+        if in_double_quotes and "'" not in name
+        else f"{owner}[{json.dumps(name, ensure_ascii=False)}]"
+    )
 
 
 def included_problem(error: TemplateSyntaxError, text: Text, line: int = 1) -> Problem:
