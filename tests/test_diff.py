@@ -296,7 +296,6 @@ def test_folders_are_compared_whole(run: Run, bedrock_run: Any, tmp_path: Path) 
     assert itself.stderr == "note: OLD and NEW are the same rows\n"
 
 
-@pytest.mark.usefixtures("two_runs")
 def test_a_case_that_a_torn_line_may_have_told_of_is_no_success(side: Any, bedrock_run: Any, tmp_path: Path) -> None:
     side("old", {"case": "a"}, {"case": "b"})
     new = side("new", {"case": "a"}).rows.files[0]
@@ -309,6 +308,7 @@ def test_a_case_that_a_torn_line_may_have_told_of_is_no_success(side: Any, bedro
     assert "1 line is no row" in done.stderr
 
 
+@pytest.mark.usefixtures("two_runs")
 def test_a_job_that_new_lacks_is_no_success(run: Run, bedrock_run: Any, tmp_path: Path) -> None:
     run("old", lost=Version("model: amazon.nova-lite-v1:0\nprompt: x\ncases: [{id: a}]", "- {match: .*, reply: x}"))
     shutil.copy(tmp_path / "old" / "suite.jsonl", tmp_path / "suite.jsonl")

@@ -96,7 +96,7 @@ def test_the_job_file_of_a_row_is_named_from_here_if_it_lies_around_the_rows(
     rows = tmp_path / "album" / "outputs" / "job.jsonl"
     rows.parent.mkdir(parents=True)
     rows.write_bytes(to_line(made_row(source={"path": "in/job.yaml", "line": 1, "row": None})))
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(rows.parent)
     assert [row["source"]["path"] for row in Rows([rows])] == ["in/job.yaml"]  # it has gone
     (tmp_path / "album" / "in").mkdir()
     (tmp_path / "album" / "in" / "job.yaml").touch()

@@ -131,12 +131,13 @@ def test_a_job_that_is_not_in_front_keeps_neither_replies_nor_retries(write_job:
     lists = loading.load(jobs, overrides=NO_OVERRIDES, selection=EVERYTHING, allow_dirs=())
     tallies = {each.job.name: SimpleNamespace(tally=Tally(cases=200)) for each in lists}
     terminal = Terminal([each.job for each in lists], cast("Any", SimpleNamespace(jobs=tallies)), verbose=False)
-    reply, notice = ["what the model said"], ["what is tried again"]  # lists, since their holders can be asked for
+    said = "what the model said"
+    reply, notice = [said], ["what is tried again"]  # lists, since their holders can be asked for
     failed = {"type": "regex", "passed": False, "line": 4, "reason": "no", "expected": "yes", "actual": "no"}
     row = {
         "status": "failed",
         "error": None,
-        "output": reply,
+        "output": said,
         "replies": [reply],
         "repeat": 0,
         "repeats": 1,

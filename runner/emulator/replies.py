@@ -176,10 +176,8 @@ def _problem(path: Path, node: yaml.Node, message: str) -> str:
 def _text(node: yaml.Node) -> str:
     if not isinstance(node, yaml.ScalarNode) or node.tag == "tag:yaml.org,2002:null":
         raise ValueError("must be text")
-    try:  # JSON escapes an emoji as its two halves in UTF-16
-        return str(node.value).encode("utf-16", "surrogatepass").decode("utf-16")
-    except UnicodeDecodeError:
-        raise ValueError("an escape is half of a character, and the other half is missing") from None
+    # JSON escapes an emoji as its two halves in UTF-16. A lone half stays: models send such text too.
+    return str(node.value).encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
 def _pattern(node: yaml.Node) -> re.Pattern[str]:
