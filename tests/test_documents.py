@@ -332,6 +332,13 @@ def test_together_too_large_is_that_rows_error_and_is_not_tried_again(folder: Pa
         f"model: {CLAUDE}\nturns: [{{user: {{text: Compare, documents: [a.pdf, '{{{{ other }}}}']}}}}]\n"
         "cases: [{id: large, vars: {other: b.pdf}}, {id: small, vars: {other: notes.md}}]\n"
     )
+    for command in (("validate",), ("--local", "--dry-run")):
+        known = bedrock_run(*command, "job.yaml", "--json")
+        assert known.returncode == 3
+        (job,) = json.loads(known.stdout)["jobs"]
+        (fault,) = job["cannot_be_asked"]
+        assert fault["case"] == "large"
+        assert "the 2 files of large have 21,333,336 bytes as they are sent, and Bedrock takes" in fault["message"]
     done = bedrock_run("--local", "job.yaml")
     assert done.returncode == 3
     large, small = [json.loads(line) for line in (folder / "outputs/job.jsonl").read_text().splitlines()]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from runner.media import formats
 from runner.media.files import MediaError
 from runner.models import model_ids
-from runner.records import S3Object
+from runner.records import Image, S3Object
 
 if TYPE_CHECKING:
     from runner.records import Api, DiskFile
@@ -84,7 +84,7 @@ def check(file: DiskFile | S3Object, *, model: str, api: Api) -> None:
         _check_document(file, model=model, api=api)
     else:
         _check_size(
-            file, _as_base64(file.bytes), most_bytes(model, api), "put it into S3, and write `video: s3://bucket/key`"
+            file, sent_bytes(file, api), most_bytes(model, api), "put it into S3, and write `video: s3://bucket/key`"
         )
 
 
@@ -109,8 +109,9 @@ def _check_document(file: DiskFile, *, model: str, api: Api) -> None:
             f"the document {file.path!r} has {file.bytes:,} bytes; Bedrock takes at most {_MOST_BYTES_OF_DOCUMENT:,}",
             "split it, or leave out what the question does not need",
         )
-    sent = file.bytes if api == "invoke" and is_text else _as_base64(file.bytes)
-    _check_size(file, sent, most_bytes(model, api), "split it, or leave out what the question does not need")
+    _check_size(
+        file, sent_bytes(file, api), most_bytes(model, api), "split it, or leave out what the question does not need"
+    )
 
 
 def _of_any_size(model: str) -> tuple[str, ...]:
@@ -129,6 +130,15 @@ def _check_size(file: DiskFile, sent: int, most: int | None, hint: str) -> None:
             f"a whole request may have {most:,}",
             hint,
         )
+
+
+def sent_bytes(file: Image | DiskFile | S3Object, api: Api) -> int:
+    """How many bytes of a request a file takes, in base64 but for text over InvokeModel; 0 where it is not known yet,
+    as of a picture that is made to fit.
+    """
+    if isinstance(file, S3Object) or (isinstance(file, Image) and file.fit is not None):
+        return 0
+    return file.bytes if api == "invoke" and file.media_type.startswith("text/") else _as_base64(file.bytes)
 
 
 def _as_base64(size: int) -> int:

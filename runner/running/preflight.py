@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -14,7 +15,8 @@ from runner import estimate, media, models
 from runner.cases import sidecar
 from runner.cases.rendering import Renderer
 from runner.cases.resume import Kept
-from runner.media import limits
+from runner.errors import Problem
+from runner.media import limits, rules
 from runner.records import Image, Usage
 from runner.templates import body_images
 from runner.words import plural
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runner.cases.plan import CaseList, Chosen
-    from runner.errors import Problem
     from runner.models import Models
     from runner.records import Case, DiskFile, Job, S3Object
     from runner.results.earlier import Earlier
@@ -117,12 +118,25 @@ def survey(cases: CaseList, earlier: Earlier | None = None, *, tell: Callable[[s
         if tell and monotonic() >= due:
             tell(f"looking at the files of {cases.job.name}: {found.cases:,} of {plural(total(), 'case')}")
             due = monotonic() + _PATIENCE
-        fault = case.fault or sidecars.problem(chosen, case)
+        fault = case.fault or too_many_bytes(case) or sidecars.problem(chosen, case)
         if fault is None:
             found.files.add(case, known)
         else:
             found.faults.append(Fault.of(case, fault))
     return found
+
+
+def too_many_bytes(case: Case) -> Problem | None:
+    """What is to be said of files that are too large together, as the call would say it: its row will be in error."""
+    most = rules.most_bytes(case.job.model, case.job.api)
+    files = [*case.request.images, *chain.from_iterable(message.attached for message in case.request.messages)]
+    sent = sum(rules.sent_bytes(file, case.job.api) for file in files)
+    if most is None or sent <= most:
+        return None
+    return Problem(
+        f"the {len(files)} files of {case.id} have {sent:,} bytes as they are sent, and Bedrock takes {most:,}",
+        hint="send fewer or smaller files, or divide the question among several cases",
+    )
 
 
 class _SidecarPlaces:

@@ -15,7 +15,7 @@ from runner.judging.questions import judging_jobs
 from runner.media.attached import AttachedFiles
 from runner.records import Usage, exchanges
 from runner.running import worst_case
-from runner.running.preflight import SCHEMA, Fault, Files
+from runner.running.preflight import SCHEMA, Fault, Files, too_many_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -117,7 +117,7 @@ def _estimate(
         if item is None:
             continue
         case, replies = (item.case, item.replies) if isinstance(item, Begun) else (item, 0)
-        refusal = sidecars.refusal(case)
+        refusal = sidecars.refusal(case) or (None if isinstance(case, Kept) else too_many_bytes(case))
         if refusal is not None:
             faults.append(Fault.of(case.case if isinstance(case, Kept) else case, refusal))
             continue
