@@ -89,7 +89,7 @@ def file_tokens(file: Image | DiskFile | S3Object, model: str) -> int:
         return file.tokens
     match formats.kind_of(file.media_type):
         case "image":
-            return _NOVA_MOST  # which alone takes pictures from there
+            return _NOVA_MOST  # Nova alone takes pictures from there
         case "video":
             return tokens.LONGEST_VIDEO
         case "document":

@@ -336,7 +336,9 @@ def test_what_failed_of_a_matrix_is_found_again(project: Project) -> None:
     failed = ["prompts/tutor.yaml::closure [tone=warm]", "prompts/tutor.yaml::three [x=1] [tone=warm]"]
     assert list(project.run("--sw").outcomes()) == ["prompts/tutor.yaml::closure [tone=dry]", failed[0]]
     assert set(project.run("--sw-skip").outcomes()) == {*failed, "prompts/tutor.yaml::three [x=1] [tone=dry]"}
-    assert list(project.run("--lf").outcomes()) == failed
+    again = project.run("--lf")
+    assert list(again.outcomes()) == failed
+    assert "FAILED tutor: closure [tone=warm] (prompts/tutor.yaml:" in again.out, "called as the command calls it"
 
 
 def test_the_name_of_a_case_that_has_only_variants_is_answered_with_theirs(offline: Project) -> None:

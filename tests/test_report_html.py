@@ -517,6 +517,7 @@ def test_the_title_names_the_jobs_that_failed(tmp_path: Path, opened: Open) -> N
         ({}, "1 call could not be completed"),
         ({"attempts": []}, "1 case could not be asked"),
         ({"output": "a reply"}, "1 reply could not be judged by an assertion or its judge"),
+        ({"output": "[]", "attempts": [{**row(0)["attempts"][0], "code": "invalid"}]}, "1 reply could not be repaired"),
     ],
 )
 def test_an_incomplete_run_says_whether_a_call_or_a_verdict_is_missing(

@@ -124,11 +124,12 @@ def test_an_embedding_is_told_as_a_vector(tmp_path: Path, opened: Open) -> None:
     assert told == ["a vector of 1,024 numbers", '{"results": ["x"]}']
 
 
-def test_a_case_in_error_without_an_image_says_why_in_its_place(tmp_path: Path, opened: Open) -> None:
+def test_a_case_in_error_without_an_image_says_once_why(tmp_path: Path, opened: Open) -> None:
     shown = showing(row(0), tmp_path, saved(tmp_path, "0.png", noise(0)))
     others = [showing(row(number), tmp_path, saved(tmp_path, "0.png", noise(0))) for number in (2, 3)]
     page = opened(write([shown, in_error(1, "the image 'x.png' is damaged"), *others], tmp_path)).page
-    expect(page.locator(".picture-frame").first).to_have_text("no picturethrottled: the image 'x.png' is damaged")
+    expect(page.locator(".picture-frame").first).to_have_text("no picture")
+    expect(page.locator(".picture-caption").first).to_have_text("throttled: the image 'x.png' is damaged")
 
 
 def test_a_job_with_few_pictures_is_shown_as_a_list_first(tmp_path: Path, opened: Open) -> None:

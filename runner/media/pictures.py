@@ -40,6 +40,7 @@ _NEW_SUBFILE_TYPE, _DNG_VERSION = 0x00FE, 0xC612  # tags
 _BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL, _COMPRESSION, _UNCOMPRESSED = 0x0102, 0x0115, 0x0103, 1
 _STRIPS, _TILES = (0x0111, 0x0117), (0x0144, 0x0145)  # where the pixels are: tags of offsets and of numbers of bytes
 _MOST_COLOURS = 256  # of a palette
+_MOST_PADDING = 3  # bytes at the end of a BMP's line: programs leave out those of the last one
 _LARGEST_PROFILE = 65_536  # bytes
 _TURNS = ("", "FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
 _TURNED = {"image/tiff", "image/heic"}
@@ -166,11 +167,11 @@ def _refuse_cut_tiff(picture: Any, size: int) -> None:
 
 
 def _refuse_damaged_bmp(picture: Any, size: int) -> None:
-    """Raise DamagedError where its last line is not in the file, and for a palette that nothing decodes."""
+    """Raise DamagedError where its lines are not all in the file, and for a palette that nothing decodes."""
     ((codec, _, offset, args),) = picture.tile
     if codec == "raw":
         _, bytes_of_line, _ = args
-        if offset + (picture.height - 1) * bytes_of_line >= size:
+        if offset + picture.height * bytes_of_line - _MOST_PADDING > size:
             raise DamagedError(CUT_SHORT)
     palette = picture.palette
     if palette and len(palette.palette) > _MOST_COLOURS * len(palette.rawmode):

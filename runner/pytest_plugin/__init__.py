@@ -209,12 +209,12 @@ class JobCase(pytest.Item):
     """A case, with all its repetitions."""
 
     def __init__(self, *, cases: CaseList, chosen: Chosen, **given: Any) -> None:
-        from runner.console import one_line
+        from runner.console import full_name, one_line
 
         super().__init__(**given)
         self.job = cases.job.name
         self.case_id = chosen.id
-        self.label = one_line(f"{self.job} [{chosen.id}]" if _has_cases(cases) else self.job)
+        self.label = full_name(self.job, chosen.id) if _has_cases(cases) else one_line(self.job)
         self.extra_keyword_matches.add(chosen.id)  # -k may name it as the job file does
         self._line = max(chosen.place.line, 1)
         self._repeats = cases.job.repeat

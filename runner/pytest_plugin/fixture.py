@@ -17,7 +17,7 @@ import pytest
 
 from runner import source
 from runner.cases import loading
-from runner.console import Outcomes, one_line
+from runner.console import Outcomes, full_name
 from runner.errors import Problem, UsageError
 from runner.jobs.job import Overrides
 from runner.pytest_plugin.failure import NotPassedError, and_more, in_pytest, of_problems, of_thresholds
@@ -85,7 +85,7 @@ class JobResult:
         __tracebackhide__ = True
         outcomes, not_passed = Outcomes(told=None), self._not_passed
         failures: list[testing.Failure | NotPassedError] = [
-            testing.failure_of(case, _called(case), outcomes=outcomes, in_words=in_pytest)
+            testing.failure_of(case, full_name(case.job, case.id), outcomes=outcomes, in_words=in_pytest)
             for case in not_passed[:_MOST_SHOWN]
         ]
         more = [f"and {left} that did not pass; their rows tell why"] if (left := _left_out(not_passed)) else []
@@ -173,16 +173,12 @@ class JobRunner:
         return f"{usable.encode()[:_LONGEST_NAME].decode(errors='ignore')}.{digest}"
 
 
-def _called(case: CaseResult) -> str:
-    return one_line(f"{case.job} [{case.id}]")
-
-
 def _transcripts(cases: Sequence[CaseResult]) -> Iterator[str]:
     """What was said in the cases that did not pass, since nobody who looks for a fault needs the others; or in all."""
     wanted = [case for case in cases if case.status != "passed"] or cases
     for case in wanted[:_MOST_SHOWN]:
         if len(cases) > 1:
-            yield f"--- {_called(case)}"
+            yield f"--- {full_name(case.job, case.id)}"
         yield testing.transcript(case)
     if left := _left_out(wanted):
         yield f"--- and {left}, of which the rows tell"

@@ -84,6 +84,8 @@ def _reasons(rows: Rows, summary: Summary) -> Iterator[str]:
         yield f"{plural(unasked, summary.unit)} could not be asked"
     if unanswered := lacking["reply"]:
         yield plural(unanswered, "call could not be completed", "calls could not be completed")
+    if unrepaired := lacking["repair"]:
+        yield plural(unrepaired, "reply could not be repaired", "replies could not be repaired")
     if unjudged := lacking["judgement"]:
         what = "by an assertion or its judge"
         yield plural(unjudged, f"reply could not be judged {what}", f"replies could not be judged {what}")
@@ -94,8 +96,9 @@ def _reasons(rows: Rows, summary: Summary) -> Iterator[str]:
 def _lacking(row: Row) -> str:
     """What a row in error did not come to."""
     assert row["error"] is not None
+    attempts = row["attempts"]
     if row["output"] is not None:
-        return "judgement"
-    if row["attempts"]:
+        return "repair" if attempts and attempts[-1]["code"] is not None else "judgement"
+    if attempts:
         return "reply"
     return "row" if row["error"]["code"] == FailureCode.NO_ROW else "request"

@@ -213,6 +213,7 @@ def test_boto3_embeddings_of_cohere_come_one_for_each_text_or_picture(url: str, 
     for wrong, message in (
         ({"texts": ["x" * 2049]}, "#/texts/0: expected maxLength: 2048, actual: 2049"),
         ({"texts": ["x"] * 97}, "#/texts: expected maximum item count: 96, found: 97"),
+        ({"texts": "x"}, "#/texts: expected type: JSONArray, found: String"),
         ({"texts": ["x"], "images": [uri]}, "exactly one of"),
         ({"images": ["x"]}, "must be a data URI"),
         ({"texts": ["x"], "input_type": "other"}, "input_type"),

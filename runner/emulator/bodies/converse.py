@@ -136,7 +136,7 @@ def system(blocks: Any, model: Model) -> str | None:
     if not model.system:
         raise invalid("This model doesn't support the system field. Remove system and try again.")
     texts: list[str] = []
-    for at, block in enumerate(_list(blocks, "system")):
+    for at, block in enumerate(array(blocks, "system")):
         no_extras(block, {"text", "guardContent", "cachePoint"}, path=f"/system/{at}")
         if "text" in block:
             if not block["text"]:
@@ -151,7 +151,7 @@ def turns(messages: Any, model: Model) -> tuple[Turn, ...]:
     """The conversation. It starts with the user and alternates: Bedrock does not merge turns here."""
     if messages is None:
         raise _constraint("messages", "Member must not be null")
-    found = tuple(_turn(message, model, at=at) for at, message in enumerate(_list(messages, "messages")))
+    found = tuple(_turn(message, model, at=at) for at, message in enumerate(array(messages, "messages")))
     if not found or found[0].role != "user":
         raise invalid(
             "A conversation must start with a user message. "
@@ -173,7 +173,7 @@ def _turn(message: Any, model: Model, *, at: int) -> Turn:
         raise _constraint(
             f"messages.{at + 1}.member.role", "Member must satisfy enum value set: [user, assistant]", role
         )
-    content = _list(message.get("content") or [], f"messages/{at}/content")
+    content = array(message.get("content") or [], f"messages/{at}/content")
     if not content:
         raise invalid(
             f"The content field in the Message object at messages.{at} is empty. "
@@ -359,7 +359,7 @@ def _bounds(config: dict[str, Any]) -> None:
             raise _constraint(f"inferenceConfig.{key}", "Member must have value greater than or equal to 0", value)
         if value > 1:
             raise _constraint(f"inferenceConfig.{key}", "Member must have value less than or equal to 1", value)
-    stop = _list(config.get("stopSequences") or [], "inferenceConfig/stopSequences")
+    stop = array(config.get("stopSequences") or [], "inferenceConfig/stopSequences")
     if len(stop) > 2500:
         raise _constraint(
             "inferenceConfig.stopSequences", "Member must have length less than or equal to 2500", f"{len(stop)} items"
@@ -394,7 +394,8 @@ def _usage(reply: Reply) -> dict[str, int]:
     }
 
 
-def _list(value: Any, path: str) -> list[Any]:
+def array(value: Any, path: str) -> list[Any]:
+    """The value, if it is a list. Raises AwsError otherwise."""
     if not isinstance(value, list):
         raise malformed(f"#/{path}: expected type: JSONArray, found: {_json_type(value)}")
     return value

@@ -318,7 +318,7 @@ class CohereEmbed:
         return rules.fits(Prompt(turns=tuple(turns), max_tokens=0, dimensions=dimensions, by_type=by_type), model)
 
     def _texts(self, texts: list[str]) -> Iterator[Turn]:
-        _at_most(96, texts, "texts")
+        _check_list(texts, "texts", most=96)
         for at, text in enumerate(texts):
             if not isinstance(text, str):
                 raise malformed(f"#/texts/{at}: expected type: String")
@@ -327,12 +327,12 @@ class CohereEmbed:
             yield Turn("user", text)
 
     def _images(self, images: list[str]) -> Iterator[Turn]:
-        _at_most(self._most_images, images, "images")
+        _check_list(images, "images", most=self._most_images)
         for at, image in enumerate(images):
             yield Turn("user", "", (_picture_of_uri(image, path=f"images.{at}"),))
 
     def _mixed(self, inputs: list[dict[str, Any]]) -> Iterator[Turn]:
-        _at_most(96, inputs, "inputs")
+        _check_list(inputs, "inputs", most=96)
         for at, item in enumerate(inputs):
             blocks = item["content"]
             pictures = (block["image_url"] for block in blocks if block["type"] == "image_url")
@@ -353,8 +353,8 @@ class CohereEmbed:
         raise invalid("The model is unsupported for streaming")
 
 
-def _at_most(most: int, items: list[Any], name: str) -> None:
-    if len(items) > most:
+def _check_list(items: Any, name: str, *, most: int) -> None:
+    if len(converse.array(items, name)) > most:
         raise malformed(f"#/{name}: expected maximum item count: {most}, found: {len(items)}")
 
 

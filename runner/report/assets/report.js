@@ -517,7 +517,7 @@ function pictureTile(each, origin) {
     h(
       "div",
       { class: "picture-frame" },
-      images.length ? framed(images[0]) : placeholder(each.status === "error" ? reason(each) : "the case has none"),
+      images.length ? framed(images[0]) : placeholder(each.status === "error" ? "" : "the case has none"),
       images.length > 1 ? h("span", { class: "picture-count" }, `1 of ${images.length}`) : null,
     ),
     h("a", { href: each.hash, tabindex: "-1", class: "case-id picture-name", title: each.id }, nameParts(base(each))),
@@ -533,8 +533,8 @@ function nameParts(id) {
   return [h("span", { class: "line dim" }, id.slice(0, end)), h("span", { class: "line" }, id.slice(end))];
 }
 
-/** What stands in the place of a picture, and why. */
-const placeholder = (why) => h("p", { class: "dim", title: why }, "no picture", h("span", { class: "clamp" }, why));
+/** What stands in the place of a picture, and why, unless the card tells it anyway. */
+const placeholder = (why) => h("p", { class: "dim", title: why }, "no picture", why && h("span", { class: "clamp" }, why));
 
 /** An image as the tile shows it or, where there is no thumbnail of it, its name and why. */
 function framed(image) {
