@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
+import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Bedrock, BedrockRun, OnTerminal, StartBedrock, StartRun, WriteJob
+from conftest import Bedrock, BedrockRun, OnTerminal, StartBedrock, StartRun, WriteJob, interrupt_twice
 from test_answer import Calls, cases_of, reply
 from test_earlier import earlier
 
@@ -40,9 +41,9 @@ def texts(row: Any) -> list[str]:
 # --- with the command ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("signals", [[signal.SIGINT, signal.SIGINT], [signal.SIGKILL]], ids=["ctrl-c", "kill -9"])
+@pytest.mark.parametrize("stop", [interrupt_twice, subprocess.Popen.kill], ids=["ctrl-c", "kill -9"])
 def test_a_conversation_that_is_cut_goes_on_from_its_last_reply(
-    signals: list[signal.Signals],
+    stop: Callable[[subprocess.Popen[str]], None],
     bedrock: StartBedrock,
     bedrock_run: BedrockRun,
     start_run: StartRun,
@@ -58,9 +59,7 @@ def test_a_conversation_that_is_cut_goes_on_from_its_last_reply(
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    for each in signals:
-        process.send_signal(each)
-        time.sleep(0.2)  # two at once are one
+    stop(process)
     process.wait(timeout=60)
     cut = rows()[-1]
     assert (cut["status"], cut["output"], cut["error"]["code"]) == ("error", None, "stopped")
