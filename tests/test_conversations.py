@@ -123,6 +123,22 @@ def test_a_run_that_cannot_go_on_leaves_what_there_is(
     assert len(server.log) == 3 + 1
 
 
+def test_what_has_begun_waits_until_its_case_can_be_asked(
+    bedrock: StartBedrock, bedrock_run: BedrockRun, write_job: WriteJob, rows: Any, tmp_path: Path
+) -> None:
+    job = write_job(f"{JOB}sidecar: told.txt\n")
+    server = answering(bedrock, {**REFUSED, "times": 1})
+    assert bedrock_run(job, env=server.env).returncode == 3
+    (tmp_path / "told.txt").write_text("somebody's")
+    assert bedrock_run(job, "--dry-run").returncode == 3
+    assert "is there already" in bedrock_run(job, env=server.env).stderr
+    (tmp_path / "told.txt").unlink()
+    assert bedrock_run(job, env=server.env).returncode == 0
+    assert texts(rows()[0]) == ["reply 1", "reply 2", "reply 3"]
+    assert len(server.log) == 4
+    assert len(rows()) == 1
+
+
 def test_fresh_and_another_kind_of_endpoint_begin_anew(
     bedrock: StartBedrock, bedrock_run: BedrockRun, write_job: WriteJob, rows: Any, tmp_path: Path
 ) -> None:

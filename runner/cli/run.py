@@ -150,8 +150,7 @@ def _check_run_options(*, local: bool, output: str, **given: Any) -> None:
         ]
     elif given["replies"]:
         problems.append(Problem("--replies is for the local emulator", hint="add --local"))
-    if not output:
-        problems.append(Problem("-o names no folder: it is empty", hint="name one, or leave -o out for `outputs`"))
+    problems += options.problems_of_output(output)
     if output == "-" and sys.stdout is None:
         problems.append(Problem("-o - has no standard output to write to", hint="give a folder, or open it"))
     if output == "-" and given["as_json"]:

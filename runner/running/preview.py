@@ -167,7 +167,10 @@ def _estimate(
         case, replies = (item.case, item.replies) if isinstance(item, Begun) else (item, 0)
         refusal = sidecars.refusal(case)
         if refusal is not None:
-            found.faults.append(Fault.of(case.case if isinstance(case, Kept) else case, refusal))
+            of_case = case.case if isinstance(case, Kept) else case
+            found.faults.append(Fault.of(of_case, refusal))
+            if earlier is not None:
+                earlier.wait(of_case.id, of_case.repeat)
             continue
         if isinstance(case, Kept):
             assert earlier is not None, "it has the row"
