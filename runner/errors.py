@@ -112,6 +112,9 @@ class StoppedError(Exception):
     """Raised in place of waiting or calling while the run is stopping; the case stays pending."""
 
 
+NO_ROW_HINT = "run it without --replay, and keep its row with the others"
+
+
 class CallError(Exception):
     """One attempt at a call failed.
 

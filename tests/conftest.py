@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -173,6 +174,16 @@ def start_run(tmp_path: Path) -> Iterator[StartRun]:
             return process
 
         yield start
+
+
+def interrupt_twice(process: subprocess.Popen[str]) -> None:
+    """Ctrl-C, and again once a run has told of the first: two at once are one."""
+    assert process.stderr is not None
+    process.send_signal(signal.SIGINT)
+    for line in process.stderr:
+        if line.startswith("interrupted: stopping"):
+            break
+    process.send_signal(signal.SIGINT)
 
 
 class OnTerminal(Protocol):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
+import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Bedrock, BedrockRun, OnTerminal, StartBedrock, StartRun, WriteJob
+from conftest import Bedrock, BedrockRun, OnTerminal, StartBedrock, StartRun, WriteJob, interrupt_twice
 from test_answer import Calls, cases_of, reply
 from test_earlier import earlier
 
@@ -40,9 +41,9 @@ def texts(row: Any) -> list[str]:
 # --- with the command ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("signals", [[signal.SIGINT, signal.SIGINT], [signal.SIGKILL]], ids=["ctrl-c", "kill -9"])
+@pytest.mark.parametrize("stop", [interrupt_twice, subprocess.Popen.kill], ids=["ctrl-c", "kill -9"])
 def test_a_conversation_that_is_cut_goes_on_from_its_last_reply(
-    signals: list[signal.Signals],
+    stop: Callable[[subprocess.Popen[str]], None],
     bedrock: StartBedrock,
     bedrock_run: BedrockRun,
     start_run: StartRun,
@@ -58,9 +59,7 @@ def test_a_conversation_that_is_cut_goes_on_from_its_last_reply(
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    for each in signals:
-        process.send_signal(each)
-        time.sleep(0.2)  # two at once are one
+    stop(process)
     process.wait(timeout=60)
     cut = rows()[-1]
     assert (cut["status"], cut["output"], cut["error"]["code"]) == ("error", None, "stopped")
@@ -122,6 +121,22 @@ def test_a_run_that_cannot_go_on_leaves_what_there_is(
     assert "is too small" in bedrock_run(job, "--max-cost", "0.0000001", env=server.env).stderr
     assert (tmp_path / "outputs" / "job.jsonl").read_bytes() == before
     assert len(server.log) == 3 + 1
+
+
+def test_what_has_begun_waits_until_its_case_can_be_asked(
+    bedrock: StartBedrock, bedrock_run: BedrockRun, write_job: WriteJob, rows: Any, tmp_path: Path
+) -> None:
+    job = write_job(f"{JOB}sidecar: told.txt\n")
+    server = answering(bedrock, {**REFUSED, "times": 1})
+    assert bedrock_run(job, env=server.env).returncode == 3
+    (tmp_path / "told.txt").write_text("somebody's")
+    assert bedrock_run(job, "--dry-run").returncode == 3
+    assert "is there already" in bedrock_run(job, env=server.env).stderr
+    (tmp_path / "told.txt").unlink()
+    assert bedrock_run(job, env=server.env).returncode == 0
+    assert texts(rows()[0]) == ["reply 1", "reply 2", "reply 3"]
+    assert len(server.log) == 4
+    assert len(rows()) == 1
 
 
 def test_fresh_and_another_kind_of_endpoint_begin_anew(

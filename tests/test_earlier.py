@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from made_rows import made_row
+from made_rows import ERROR, made_row
 
 from runner.results.earlier import Earlier, Fate
 from runner.results.lines import to_line
@@ -168,6 +168,7 @@ def test_what_an_editor_adds_does_no_harm(text: bytes, tidy: bool) -> None:
 
 KEPT = row("a")
 CHEAP_ERROR = row("a", status="error", output=None, replies=[], attempts=[{"possibly_billed": False}])
+UNASKED = row("a", status="error", output=None, replies=[], attempts=[], error={**ERROR, "code": "input"})
 BILLED_ERROR = row("a", status="error", output=None, replies=[], attempts=[{"possibly_billed": True}])
 HALF_ERROR = row("a", status="error", output=None, attempts=[])
 LOCAL = row("a", endpoint="local")
@@ -183,6 +184,10 @@ LOCAL = row("a", endpoint="local")
         (KEPT, row("a", status="error"), Fate.REPLACED, Fate.REPLACED),  # answered, but not judged
         (KEPT, row("a", key=key("new")), Fate.STAYS, Fate.SUPERSEDED),  # another case may want it
         (KEPT, row("a", key=key("new"), status="error", output=None, replies=[]), Fate.STAYS, Fate.SUPERSEDED),
+        (KEPT, UNASKED, Fate.STAYS, Fate.STAYS),  # its file may come back
+        (HALF_ERROR, UNASKED, Fate.STAYS, Fate.STAYS),
+        (CHEAP_ERROR, UNASKED, Fate.DROPPED, Fate.DROPPED),
+        (BILLED_ERROR, UNASKED, Fate.REPLACED, Fate.REPLACED),
         (KEPT, row("b"), Fate.STAYS, Fate.SUPERSEDED),
         (KEPT, row("a", repeat=1), Fate.STAYS, Fate.SUPERSEDED),
         (CHEAP_ERROR, None, Fate.STAYS, Fate.SUPERSEDED),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from conftest import interrupt_twice
 
 from runner.assertions import UnjudgedError
 from runner.errors import Place
@@ -153,8 +153,7 @@ def test_ctrl_c_while_a_judge_thinks_keeps_the_reply(judged: Judged, start_run: 
     server = judged.server("fault: hang")
     process = start_run(judged.job, env=server.env)
     wait_for_the_reply(judged)
-    process.send_signal(signal.SIGINT)
-    process.send_signal(signal.SIGINT)
+    interrupt_twice(process)
     assert process.wait(30) == 130
     assert judged.row()["output"] == "A square has four sides."
     again = judged.server()
@@ -185,8 +184,7 @@ def test_ctrl_c_ends_code_that_never_ends_and_keeps_the_reply(judged: Judged, st
     judged.write('- {type: python, value: "checks.py:forever"}')
     process = start_run("--allow-python", judged.job, env=judged.server().env)
     wait_for((tmp_path / "begun").exists)
-    process.send_signal(signal.SIGINT)
-    process.send_signal(signal.SIGINT)
+    interrupt_twice(process)
     assert process.wait(30) == 130
     assert judged.row()["output"] == "A square has four sides."
 

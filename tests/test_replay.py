@@ -126,6 +126,30 @@ def test_a_case_that_is_new_or_asks_something_else_is_an_error_that_names_it(rep
     assert "3 kept" in replay()
 
 
+def test_a_dry_run_tells_what_a_replay_would_do_and_not_what_calls_would_cost(replay: Replays) -> None:
+    replay.commit(JOB + RUBRIC)
+    assert "job: 3 cases (3 kept from earlier runs), nothing to call\n" in replay("--dry-run", "--max-cost", "0.000001")
+    sings = RUBRIC.strip().replace("counts", "sings")
+    replay.write(JOB.replace("two", "zwei").replace("three}}", f"three}}, {sings}}}"))
+    found = json.loads(replay.run("--dry-run", "--json", expect=3).stdout)
+    counted = {name: found["total"][name] for name in ("cases", "kept", "faults", "calls", "worst_case_cost_usd")}
+    assert counted == {"cases": 3, "kept": 1, "faults": 2, "calls": 0, "worst_case_cost_usd": 0}
+    changed, unjudged = "no earlier row answers this case: what it asks has changed", "no model has judged its reply"
+    faults = {each["case"]: each["message"] for each in found["jobs"][0]["cannot_be_asked"]}
+    assert faults == {"2": changed, "3": unjudged}
+    told = replay("--dry-run", "-v", expect=3)
+    assert "2 cases cannot be judged and will be in error:\n" in told
+    assert f"    {changed} (case 2)\n" in told
+    assert "2 errors" in replay(expect=3), "as foretold"
+
+
+def test_a_budget_without_a_price_keeps_nobody_from_a_replay(replay: Replays) -> None:
+    replay.commit()
+    replay.write(JOB.replace("claude-3-5", "claude-of-no-price") + "max_cost: 1\n")
+    for options in ([], ["--dry-run"]):
+        assert "what it asks has changed" in replay(*options, expect=3)
+
+
 def test_a_case_whose_row_may_be_torn_is_not_called_new(replay: Replays) -> None:
     replay.commit()
     *whole, last = replay.file.read_bytes().splitlines(keepends=True)

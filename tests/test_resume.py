@@ -135,6 +135,13 @@ def test_a_changed_image_is_asked_about_again_and_a_renamed_one_is_not(runs: Run
     Image.new("RGB", (8, 8), "green").save(runs.folder / "blue.png")
     assert runs()[0] == 1
     assert "green" in rows()[1]["output"]
+    (runs.folder / "blue.png").rename(runs.folder / "away.png")
+    told = runs("--dry-run", expect=3)[1]
+    assert "set aside" not in told
+    assert runs(expect=3)[0] == 0
+    (runs.folder / "away.png").rename(runs.folder / "blue.png")
+    assert runs()[0] == 0
+    assert [row["status"] for row in rows()] == ["passed", "passed"]
 
 
 def test_how_it_is_asked_calls_nothing(runs: Runs) -> None:

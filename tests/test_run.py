@@ -186,6 +186,7 @@ def test_a_problem_of_many_cases_is_told_once(bedrock_run: Any, write_job: Any) 
         (["job.yaml", "--replies", "x.yaml"], "add --local"),
         (["job.yaml", "-o", "-", "--json"], "both write to standard output"),
         (["job.yaml", "-o", ""], "-o names no folder: it is empty"),
+        (["validate", "job.yaml", "-o", ""], "-o names no folder: it is empty"),
         (["job.yaml", "--filter", "nothing*"], "no case matches --filter nothing*"),
         (["job.yaml", "--tag", "absent"], "the tags are: present"),
         (["job.yaml", "--limit", "0"], "0 is not in the range"),

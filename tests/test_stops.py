@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from conftest import interrupt_twice
 
 from runner.emulator import Settings, running
 
@@ -244,9 +245,7 @@ def test_a_disk_that_hangs_does_not_keep_a_second_interrupt_from_ending_the_run(
     process = runs.start("job.yaml", env=server.env, patch=SYNC_HANGS)
     wait_for((runs.folder / "now").exists)
     wait_for(lambda: len(server.log) == 20)
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    interrupt_twice(process)
     told = process.communicate(timeout=20)[1]
     assert process.returncode == 130
     assert "rows in outputs could not be made durable, since its disk does not answer" in told

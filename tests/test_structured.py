@@ -5,15 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-import signal
+import subprocess
 import time
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import BedrockRun, StartBedrock, StartRun, WriteJob
+from conftest import BedrockRun, StartBedrock, StartRun, WriteJob, interrupt_twice
 from made_rows import made_row
 
 from runner.bedrock import structured
@@ -384,9 +385,9 @@ def test_a_repair_that_fails_keeps_the_reply_and_is_made_by_the_next_run(
     assert sum("/model/" in line for line in server.log) == 3
 
 
-@pytest.mark.parametrize("signals", [[signal.SIGINT, signal.SIGINT], [signal.SIGKILL]], ids=["ctrl-c", "kill -9"])
+@pytest.mark.parametrize("stop", [interrupt_twice, subprocess.Popen.kill], ids=["ctrl-c", "kill -9"])
 def test_a_stop_before_the_repair_keeps_what_was_paid_for(
-    signals: list[signal.Signals],
+    stop: Callable[[subprocess.Popen[str]], None],
     bedrock: StartBedrock,
     bedrock_run: BedrockRun,
     start_run: StartRun,
@@ -400,8 +401,7 @@ def test_a_stop_before_the_repair_keeps_what_was_paid_for(
     while not kept.exists() or not kept.read_text():  # the first reply is on disk before the second call
         assert process.poll() is None
         time.sleep(0.02)
-    for each in signals:
-        process.send_signal(each)
+    stop(process)
     process.wait(timeout=60)
     (row,) = rows()
     assert (row["status"], row["output"], row["error"]["code"]) == ("error", WRONG, "stopped")

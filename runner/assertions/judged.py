@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from runner.assertions.kinds import Answer, Finding, Kind, UnjudgedError, text_of, threshold_of
 from runner.assertions.likeness import two_digits
 from runner.assertions.wording import excerpt, listing, shortened
-from runner.errors import FailureCode
+from runner.errors import NO_ROW_HINT, FailureCode
 
 if TYPE_CHECKING:
     from runner.records import Assertion, JudgementRecord
@@ -18,8 +18,7 @@ _SIMILARITY = 0.75  # promptfoo's default
 def _judgement(assertion: Assertion, answer: Answer) -> JudgementRecord:
     judgement = answer.judgement(assertion)
     if judgement is None:  # of a replay, which asks nobody
-        hint = "run it without --replay, and keep its row with the others"
-        raise UnjudgedError("no model has judged this reply", hint=hint, code=FailureCode.NO_ROW)
+        raise UnjudgedError("no model has judged this reply", hint=NO_ROW_HINT, code=FailureCode.NO_ROW)
     error = judgement["error"]
     if error is not None:
         message = f"{judgement['model']}: {error['message']}"

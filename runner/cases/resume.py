@@ -6,7 +6,7 @@ from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runner.errors import Problem, UsageError
+from runner.errors import NO_ROW_HINT, Problem, UsageError
 from runner.records import exchanges
 
 if TYPE_CHECKING:
@@ -85,6 +85,17 @@ def _begun(case: Case, earlier: Earlier) -> Case | Begun:
         return case
     row = earlier.take_begun(case.key, case.id, case.repeat, turns=turns)
     return case if row is None else Begun(case, row)
+
+
+def no_row(case: Case, earlier: Earlier) -> Problem:
+    """Why a replay cannot judge a case that no earlier row answers."""
+    if earlier.has(case.id, case.repeat):
+        why = "what it asks has changed"
+    elif earlier.names(case.id, case.repeat):
+        why = "its row is in error"
+    else:
+        why = "the case is new" + (", or its row is among the lines that can't be read" if earlier.damaged else "")
+    return Problem(f"no earlier row answers this case: {why}", hint=NO_ROW_HINT)
 
 
 def _name(chosen: Chosen) -> int:

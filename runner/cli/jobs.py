@@ -54,7 +54,8 @@ def validate(  # noqa: PLR0913 - one for each option
     checked. Every picture and document is looked at: what would be made to fit is told, and what would be refused,
     which makes the exit code 3. So does a file in the place of a sidecar that the job did not write.
     """
-    if problems := options.problems_of_loudness(quiet=quiet, verbose=verbose):
+    problems = [*options.problems_of_output(output), *options.problems_of_loudness(quiet=quiet, verbose=verbose)]
+    if problems:
         raise UsageError(*problems)
     rows = None if output == "-" else Path(output)
     lists = options.load(jobs, allow_dirs=allow_dirs, written=[rows] if rows else [], **given)

@@ -120,6 +120,11 @@ def report_files(*, short_names: bool = False) -> Callable[[Any], Any]:
     )
 
 
+def problems_of_output(output: str) -> list[Problem]:
+    hint = "name one, or leave -o out for `outputs`"
+    return [] if output else [Problem("-o names no folder: it is empty", hint=hint)]
+
+
 def problems_of_loudness(*, quiet: bool, verbose: bool, **_: Any) -> list[Problem]:
     return [Problem("-q and -v exclude each other", hint="leave one out")] if quiet and verbose else []
 

@@ -150,8 +150,7 @@ def _check_run_options(*, local: bool, output: str, **given: Any) -> None:
         ]
     elif given["replies"]:
         problems.append(Problem("--replies is for the local emulator", hint="add --local"))
-    if not output:
-        problems.append(Problem("-o names no folder: it is empty", hint="name one, or leave -o out for `outputs`"))
+    problems += options.problems_of_output(output)
     if output == "-" and sys.stdout is None:
         problems.append(Problem("-o - has no standard output to write to", hint="give a folder, or open it"))
     if output == "-" and given["as_json"]:
@@ -172,21 +171,26 @@ def _dry_run(jobs: tuple[Path, ...], *, output: str, local: bool, as_json: bool,
     from runner.running import preview
     from runner.running.guard import check_budgets
 
-    def earlier(job: Job) -> AbstractContextManager[Earlier | None]:
-        if output == "-":
-            return nullcontext()
+    def earlier(job: Job) -> AbstractContextManager[Earlier]:
         return earlier_rows(Path(output, f"{job.name}.jsonl"), accept_local=local or given["replay"])
+
+    def no_earlier(_: Job) -> AbstractContextManager[None]:
+        return nullcontext()
 
     known = models.load(given["prices"])
     written = [Path(output)] if output != "-" else []
     lists = options.load(jobs, **{**given, "allow_python": True}, written=written)  # whose code is not run
-    check_budgets([cases.job for cases in lists], max_cost=given["max_cost"], known=known)
-    estimate = preview.dry_run(lists, known, earlier, fresh=given["fresh"])
+    if given["replay"]:
+        estimate = preview.dry_replay(lists, earlier)
+    else:
+        check_budgets([cases.job for cases in lists], max_cost=given["max_cost"], known=known)
+        estimate = preview.dry_run(lists, known, no_earlier if output == "-" else earlier, fresh=given["fresh"])
     if as_json:
         emit(estimate)
     else:
         for notice in loading.earlier_sidecars(lists):
             say(f"note: {notice}")
-        for line in dry_run_lines(estimate, max_cost=given["max_cost"], verbose=given["verbose"]):
+        told = {name: given[name] for name in ("max_cost", "replay", "verbose")}
+        for line in dry_run_lines(estimate, **told):
             say(line)
     return ExitCode.INCOMPLETE if estimate["total"]["faults"] else ExitCode.OK

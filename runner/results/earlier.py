@@ -8,6 +8,7 @@ from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+from runner.errors import FailureCode
 from runner.results.chains import Chains
 from runner.results.checking import SCHEMA, NewerRowError, as_row, refuse_newer
 from runner.results.files import NOT_A_ROW, skip_bom, superseded
@@ -54,7 +55,7 @@ class Earlier:
     """The lines of a row file. Each good row serves one case, which then needs no call; one that has but begun a
     conversation serves a case too, which then needs fewer.
 
-    A line takes 35 bytes here and as many as 24 in the indexes (and 30 more if it tells of a sidecar): places, and
+    A line takes 36 bytes here and as many as 24 in the indexes (and 30 more if it tells of a sidecar): places, and
     64-bit hashes of key and name (case and repeat). A hash only says where to look; what is taken is read back, checked
     and compared whole. Rows of the local emulator are good only if `accept_local`.
     """
@@ -83,6 +84,7 @@ class Earlier:
         self._taken = bytearray(len(self._kinds))  # or found to be damaged when it was to be taken
         self._displaced = bytearray(len(self._kinds))
         self._renewed = bytearray(len(self._kinds))
+        self._awaited = bytearray(len(self._kinds))
         for number in self._whole_drafts:
             self._renewed[number] = self._taken[number] = True
 
@@ -153,14 +155,22 @@ class Earlier:
         return None
 
     def spare(self) -> int:
-        """How many good rows no case has taken."""
-        return sum(kind == _GOOD and not taken for kind, taken in zip(self._kinds, self._taken, strict=True))
+        """How many good rows no case has taken, nor waits for."""
+        flags = zip(self._kinds, self._taken, self._awaited, strict=True)
+        return sum(kind == _GOOD and not taken and not awaited for kind, taken, awaited in flags)
+
+    def wait(self, case_id: str, repeat: int) -> None:
+        """Note that the case of that name can't be asked now: what its rows have may serve it when it can."""
+        for number in self._by_name.find(hash((case_id, repeat))):
+            self._awaited[number] = self._kinds[number] >= _BEGUN
 
     def give_way_to(self, row: Row, *, called: bool) -> None:
         """Note that this run has a row of that name. Earlier errors of the name give way to any row, but a conversation
         that has begun only to a good one that asked the same, and a good earlier row only if it was `called` for too.
-        Another case may still want what they have.
+        Another case may still want what they have, and so may the case itself that could not be asked.
         """
+        if row["error"] is not None and row["error"]["code"] == FailureCode.INPUT and not row["replies"]:
+            self.wait(row["case"], row["repeat"])
         good_key = hash(row["key"]) if row["output"] is not None else None
         for number in self._by_name.find(hash((row["case"], row["repeat"]))):
             kind = self._kinds[number]
@@ -175,8 +185,8 @@ class Earlier:
         """What becomes of each line, in the order of the file. `complete`: whether the run covered the whole job, so
         that what it has not taken is not wanted any more.
         """
-        for kind, taken, displaced, renewed in zip(
-            self._kinds, self._taken, self._displaced, self._renewed, strict=True
+        for kind, taken, displaced, renewed, awaited in zip(
+            self._kinds, self._taken, self._displaced, self._renewed, self._awaited, strict=True
         ):
             if renewed:
                 yield Fate.DROPPED
@@ -188,7 +198,7 @@ class Earlier:
                 yield Fate.DROPPED
             elif displaced:
                 yield Fate.REPLACED
-            elif complete:
+            elif complete and not awaited:
                 yield Fate.SUPERSEDED
             else:
                 yield Fate.STAYS

@@ -37,12 +37,11 @@ if TYPE_CHECKING:
 
     from runner.calling.limits import Slot
     from runner.calling.retry import RetryNotice
+    from runner.errors import Problem
     from runner.models import Models
     from runner.records import AttemptRecord, Case, DiskFile, Reply, Request
 
 ROW_SCHEMA = "bedrock-run/result/1"
-
-_REPLAY_HINT = "run it without --replay, and keep its row with the others"
 
 
 class Calls(Protocol):
@@ -136,12 +135,11 @@ class Answerer:
         row = await self._repairer.repair(case, row)
         return row if row["status"] == "error" else await self.judge.judge(case, row)
 
-    async def replay(self, case: Case, *, why: str) -> Row:
-        """The row of a case that no earlier row answers, where nothing may be called; `why` there is none."""
+    async def replay(self, case: Case, *, missing: Problem) -> Row:
+        """The row of a case that no earlier row answers, where nothing may be called; `missing` says why."""
         if case.fault is not None:
             return await self.answer(case)
-        missing = CallError(FailureCode.NO_ROW, f"no earlier row answers this case: {why}", hint=_REPLAY_HINT)
-        return self._unasked(case, missing)
+        return self._unasked(case, CallError(FailureCode.NO_ROW, missing.message, hint=missing.hint))
 
     def _unasked(self, case: Case, error: CallError) -> Row:
         return self._row(case, _begin(None), error=error)

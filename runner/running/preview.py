@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from runner import estimate
 from runner.bedrock import wire
 from runner.cases import sidecar
 from runner.cases.rendering import Renderer
-from runner.cases.resume import Begun, Kept, cases_and_rows, with_begun
-from runner.errors import CallError, Problem
+from runner.cases.resume import Begun, Kept, cases_and_rows, no_row, with_begun
+from runner.errors import NO_ROW_HINT, CallError, Problem
+from runner.judging import judge
 from runner.judging.questions import judging_jobs
 from runner.media.attached import AttachedFiles
 from runner.records import Usage, exchanges
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from runner.records import Case, Job, Message
     from runner.results.earlier import Earlier
 
+_UNJUDGED = Problem("no model has judged its reply", hint=NO_ROW_HINT)
 _COUNTS = (
     "cases", "kept", "begun", "not_wanted", "faults", "calls", "repairs", "input_tokens", "max_output_tokens"
 )  # fmt: skip
@@ -94,6 +97,19 @@ def dry_run(
             items = cases_and_rows(cases, Renderer(cases.job, cases.allow_dirs), answers)
             items = with_begun(sidecar.checked(items, rows), answers)
             every.append(_estimate(cases, items, known, answers))
+    return _in_all(every)
+
+
+def dry_replay(lists: Sequence[CaseList], earlier: Callable[[Job], AbstractContextManager[Earlier]]) -> dict[str, Any]:
+    """The same of a replay, which calls nothing: what no row answers, or no model has judged, is among the faults."""
+    every = []
+    for cases in lists:
+        with earlier(cases.job) as rows:
+            every.append(_replay(cases, rows))
+    return _in_all(every)
+
+
+def _in_all(every: Sequence[dict[str, Any]]) -> dict[str, Any]:
     estimates = [entry for entry in every if entry["cases"]]
     costs = [entry["worst_case_cost_usd"] for entry in estimates]
     total = {name: sum(entry[name] for entry in estimates) for name in _COUNTS}
@@ -104,52 +120,90 @@ def dry_run(
     }
 
 
+@dataclass(slots=True)
+class _Estimate:
+    """What would become of the cases of a job."""
+
+    kept: int = 0
+    begun: int = 0
+    not_wanted: int = 0
+    faults: list[Fault] = field(default_factory=list)
+    calls: int = 0
+    repairs: int = 0
+    files: Files = field(default_factory=Files)
+    usage: Usage = field(default_factory=Usage)
+    cost_usd: float | None = 0.0
+
+    def as_json(self, cases: CaseList) -> dict[str, Any]:
+        return {
+            "name": cases.job.name,
+            "model": ", ".join(_models(cases)),
+            "cases": cases.count(),
+            "repeat": cases.job.repeat,
+            "kept": self.kept,
+            "begun": self.begun,
+            "faults": len(self.faults),
+            "first_fault": self.faults[0].message if self.faults else None,
+            "cannot_be_asked": [fault._asdict() for fault in self.faults],
+            "not_wanted": self.not_wanted,
+            "calls": self.calls,
+            "repairs": self.repairs,
+            "files": self.files.as_json(),
+            "input_tokens": self.usage.input_tokens,
+            "max_output_tokens": self.usage.output_tokens,
+            "worst_case_cost_usd": None if self.cost_usd is None else round(self.cost_usd, 6),
+        }
+
+
 def _estimate(
     cases: CaseList, items: Iterator[Case | Kept | None], known: Models, earlier: Earlier | None
 ) -> dict[str, Any]:
-    kept = begun = calls = repairs = 0
-    faults: list[Fault] = []
+    found, cost = _Estimate(), 0.0
     sidecars = sidecar.Sidecars()
-    usage, cost, attached = Usage(), 0.0, Files()
-    jobs = [each for variant in cases.variants for each in (variant.job, *judging_jobs(variant.job))]
-    models = {job.model: known.find(job.model) for job in jobs}
+    models = {model: known.find(model) for model in _models(cases)}
     for item in items:
         if item is None:
             continue
         case, replies = (item.case, item.replies) if isinstance(item, Begun) else (item, 0)
         refusal = sidecars.refusal(case) or (None if isinstance(case, Kept) else too_many_bytes(case))
         if refusal is not None:
-            faults.append(Fault.of(case.case if isinstance(case, Kept) else case, refusal))
+            of_case = case.case if isinstance(case, Kept) else case
+            found.faults.append(Fault.of(of_case, refusal))
+            if earlier is not None:
+                earlier.wait(of_case.id, of_case.repeat)
             continue
         if isinstance(case, Kept):
             assert earlier is not None, "it has the row"
-            kept += 1
+            found.kept += 1
             most = worst_case.of_kept(case.case, case.earlier.row, local=earlier.accept_local)
         else:
-            begun += replies > 0
-            attached.add(case, known)
-            repairs += len(estimate.repair(case.request, model=case.job.model))
+            found.begun += replies > 0
+            found.files.add(case, known)
+            found.repairs += len(estimate.repair(case.request, model=case.job.model))
             most = worst_case.of_new(case, replies=replies)
         for model, worst in most:
-            calls += 1
-            usage += worst
+            found.calls += 1
+            found.usage += worst
             facts = models[model]
             cost += facts.cost(worst) if facts else 0.0
-    return {
-        "name": cases.job.name,
-        "model": ", ".join(models),
-        "cases": cases.count(),
-        "repeat": cases.job.repeat,
-        "kept": kept,
-        "begun": begun,
-        "faults": len(faults),
-        "first_fault": faults[0].message if faults else None,
-        "cannot_be_asked": [fault._asdict() for fault in faults],
-        "not_wanted": 0 if earlier is None or not cases.covers_job else earlier.spare(),
-        "calls": calls,
-        "repairs": repairs,
-        "files": attached.as_json(),
-        "input_tokens": usage.input_tokens,
-        "max_output_tokens": usage.output_tokens,
-        "worst_case_cost_usd": round(cost, 6) if all(models.values()) else None,
-    }
+    found.cost_usd = cost if all(models.values()) else None
+    found.not_wanted = 0 if earlier is None or not cases.covers_job else earlier.spare()
+    return found.as_json(cases)
+
+
+def _replay(cases: CaseList, earlier: Earlier) -> dict[str, Any]:
+    found = _Estimate()
+    for item in cases_and_rows(cases, Renderer(cases.job, cases.allow_dirs), earlier):
+        if isinstance(item, Kept):
+            asked = judge.unasked(item.case, item.earlier.row, local=earlier.accept_local)
+            found.kept += not asked
+            found.faults += [Fault.of(item.case, _UNJUDGED)] if asked else []
+        elif item is not None:
+            found.faults.append(Fault.of(item, item.fault or no_row(item, earlier)))
+    return found.as_json(cases)
+
+
+def _models(cases: CaseList) -> list[str]:
+    """The models that the cases and their judges call."""
+    jobs = [each for variant in cases.variants for each in (variant.job, *judging_jobs(variant.job))]
+    return list(dict.fromkeys(job.model for job in jobs))

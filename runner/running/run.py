@@ -147,7 +147,8 @@ def plan_of(lists: Sequence[CaseList], options: RunOptions) -> Plan:
     known = models.load(options.prices)
     counts = {cases.job.name: cases.count() for cases in lists}
     chosen = [cases for cases in lists if counts[cases.job.name]]
-    check_budgets([cases.job for cases in chosen], max_cost=options.max_cost, known=known)
+    if not options.replay:
+        check_budgets([cases.job for cases in chosen], max_cost=options.max_cost, known=known)
     return Plan(options=options, lists=chosen, counts=counts, models=known)
 
 

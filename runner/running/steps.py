@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from runner.cases.resume import Begun, Kept
+from runner.cases.resume import Begun, Kept, no_row
 from runner.running import worst_case
 from runner.running.answer import adopted
 
@@ -94,15 +94,7 @@ class Replay:
 
     async def answer(self, item: Case | Kept) -> Row:
         assert not isinstance(item, Kept), "a replay settles what is kept without calls"
-        return await self._answerer.replay(item, why=self._why_missing(item))
-
-    def _why_missing(self, case: Case) -> str:
-        earlier = self._outputs.earlier(case.job.name)
-        if earlier.has(case.id, case.repeat):
-            return "what it asks has changed"
-        if earlier.names(case.id, case.repeat):
-            return "its row is in error"
-        return "the case is new" + (", or its row is among the lines that can't be read" if earlier.damaged else "")
+        return await self._answerer.replay(item, missing=no_row(item, self._outputs.earlier(item.job.name)))
 
 
 class Store:
