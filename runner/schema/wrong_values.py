@@ -38,6 +38,8 @@ _SHAPES: Final = {
     "user": "write a text, or `{text: ..., images: [PATH]}`; also `documents: [PATH]` and `video: PATH`",
     "video": "write one path: a request takes one video",
     "assistant": "write a text",
+    "body": "write the request as the model takes it, as in `{inputText: TEXT}`",
+    "extra": "write fields of the request, as in `{anthropic_beta: [NAME]}`",
     "case": "write `- vars: {topic: squares}`",
     "assertion": 'write `- {type: contains, value: "text"}`',
     "vars": "write `{name: value}`",
