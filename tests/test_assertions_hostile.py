@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from hostile_assertions import BOMBS, ODD, REFUSED
 
-from runner.assertions import Answer, UnjudgedError, evaluate, fault_of
+from runner.assertions import Answer, UnjudgedError, evaluate, fault_of, python_code, python_worker
 from runner.assertions.pattern_syntax import translated
 from runner.cases.file_variables import file_variables
 from runner.errors import Place
@@ -144,6 +145,8 @@ def test_code_that_never_ends_is_an_error_and_the_next_one_is_judged(monkeypatch
     [
         ("print('begun')\nimport os\nos._exit(0)", "exit code 0"),
         ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "signal SIGKILL"),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGRTMIN + 1)", r"signal \d+"),
+        ("import os\nos.system('sleep 40 >/dev/null 2>&1 &')\nos._exit(3)", "exit code 3"),
         ("import os\nos.closerange(3, 100)\nwhile True: pass", "it closed what connects it to the run"),
     ],
 )
@@ -154,6 +157,35 @@ def test_code_that_ends_its_process_is_an_error_and_the_next_one_is_judged(
         judged_by(code)
     assert capsys.readouterr().err == ("begun\n" if "begun" in code else "")
     assert judged_by("True")
+
+
+def test_a_process_that_code_forks_does_not_answer_for_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert not judged_by("import os\nchild = os.fork()\nprint('é')\nif child: os.waitpid(child, 0)\nreturn child == 0")
+    assert not judged_by("False")
+    assert capsys.readouterr().err == "é\n"
+
+
+def test_code_that_cannot_have_a_process_is_an_error() -> None:
+    worker = python_worker.Worker()
+    asked = python_code.Question(code="True", where=None, output="", context={}, threshold=None)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        with pytest.raises(python_code.UnusableError, match="no process for the code could be started"):
+            worker.ask(asked)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert worker.ask(asked).holds
+    worker.close()
+
+
+def test_code_in_a_folder_that_is_gone_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(UnjudgedError, match="the folder of the run is not there any more"):
+        judged_by("True")
 
 
 def test_code_runs_in_the_folder_of_the_run_and_keeps_out_of_its_standard_output(

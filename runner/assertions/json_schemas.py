@@ -122,9 +122,8 @@ def _misfit(schema: Any) -> Fault | None:
         is_older = steps[-1:] == ("items",) and isinstance(error.instance, list) and "$schema" not in schema
         return Fault(f"the JSON Schema is wrong at {pointer(steps)}: {what}", steps, _OLDER_ITEMS if is_older else hint)
     if {"patternProperties", "unevaluatedProperties"} <= set(names):
-        return Fault(
-            "`unevaluatedProperties` beside `patternProperties` cannot be checked: write `additionalProperties`"
-        )
+        told = "`unevaluatedProperties` beside `patternProperties` cannot be checked"
+        return Fault(told, hint="write `additionalProperties`")
     return None
 
 
@@ -164,19 +163,21 @@ def _wrong(error: ValidationError) -> Fault:
         return _wrong_type(value, steps)
     if (keyword, wanted) == ("format", "regex"):
         found = patterns.fault(value)
-        return Fault(found.message, steps, found.hint) if found else Fault(_told(error), steps)
+        return Fault(found.message, steps, found.hint or patterns.ADVICE) if found else Fault(_told(error), steps)
     if keyword == "type":
         shapes = " or ".join(_SHAPES[name] for name in ([wanted] if isinstance(wanted, str) else wanted))
         return Fault(f"{spelled(value)} is not {shapes}", steps, f"write {shapes}")
-    told = _BREACHES[keyword](wanted) if keyword in _BREACHES else None
-    return Fault(f"{spelled(value)} {told}" if told else _told(error), steps)
+    if keyword in _BREACHES:
+        told, hint = _BREACHES[keyword]
+        return Fault(f"{spelled(value)} {told.format(wanted)}", steps, hint.format(wanted))
+    return Fault(_told(error), steps)
 
 
-_BREACHES: Final[Mapping[str, Callable[[Any], str]]] = {
-    "minimum": lambda least: f"is less than {least}",
-    "exclusiveMinimum": lambda bound: f"is not more than {bound}",
-    "minItems": lambda _: "is empty",
-    "uniqueItems": lambda _: "has an item twice",
+_BREACHES: Final[Mapping[str, tuple[str, str]]] = {  # by keyword: what a value does, and what to do
+    "minimum": ("is less than {}", "write {} or more"),
+    "exclusiveMinimum": ("is not more than {}", "write a number above {}"),
+    "minItems": ("is empty", "add something to it, or leave it out"),
+    "uniqueItems": ("has an item twice", "remove one of them"),
 }
 
 
@@ -185,7 +186,8 @@ def _wrong_type(value: Any, steps: tuple[str | int, ...]) -> Fault:
     if isinstance(value, list):
         wrong = next((index for index, name in enumerate(value) if name not in _TYPES), None)
         if wrong is None:
-            return Fault(f"{spelled(value)} {'has a type twice' if value else 'is empty'}", steps)
+            told, hint = ("has a type twice", "remove one of them") if value else _BREACHES["minItems"]
+            return Fault(f"{spelled(value)} {told}", steps, hint)
         value, steps = value[wrong], (*steps, wrong)
     meant = nearest(value.lower()[:_MAX_NAME], (*_TYPES, *_OTHER_NAMES)) if isinstance(value, str) else None
     hint = f"did you mean `{_OTHER_NAMES.get(meant, meant)}`?" if meant else f"the types are {', '.join(_TYPES)}"
@@ -209,7 +211,7 @@ def _wrong_reference(schema: Any, dialect: type[Validator]) -> Fault | None:
             resolver.lookup(reference)
         except (Unresolvable, *_NOT_APPLICABLE):
             told = f"the JSON Schema refers to {excerpt(reference)}, which is not in it, and nothing is fetched"
-            return Fault(told, steps)
+            return Fault(told, steps, "put that schema under `$defs` of this one, and refer to `#/$defs/NAME`")
     return None
 
 

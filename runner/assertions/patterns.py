@@ -102,6 +102,9 @@ def _in_python(pattern: str) -> str | None:
     return f"write `{written}`: the syntax is Python's"
 
 
+ADVICE: Final = "put a backslash before characters that are meant literally"
+
+
 @time_limit.limited
 def _regex(assertion: Assertion, answer: Answer) -> Finding:
     match = search(text_of(assertion), answer.output)
@@ -115,6 +118,6 @@ KINDS = {
         check=_regex,
         expectation=lambda assertion: f"to match {excerpt(text_of(assertion))}",
         fault=lambda assertion: fault(text_of(assertion)),
-        advice="put a backslash before characters that are meant literally, or use `type: contains`",
+        advice=f"{ADVICE}, or use `type: contains`",
     )
 }

@@ -16,6 +16,7 @@ from runner import paths
 from runner.assertions import python_code, python_worker
 from runner.assertions.kinds import Answer, Fault, Finding, Kind, UnjudgedError, text_of
 from runner.assertions.wording import excerpt
+from runner.words import nearest
 
 if TYPE_CHECKING:
     from runner.records import Assertion
@@ -60,42 +61,38 @@ def _where(assertion: Assertion) -> tuple[Path, str] | None:
 
 
 def _fault(assertion: Assertion) -> Fault | None:
-    problem = _problem(assertion)
-    return Fault(problem) if problem else None
-
-
-def _problem(assertion: Assertion) -> str | None:
     """Nothing is run for this: code and files are parsed."""
     try:
         where = _where(assertion)
     except ValueError as error:
-        return f"{excerpt(text_of(assertion))} is not a usable path: {error}"
+        return Fault(f"{excerpt(text_of(assertion))} is not a usable path: {error}")
     if where is not None:
-        return _problem_with_file(Path(assertion.place.path).parent, *where)
+        return _fault_of_file(Path(assertion.place.path).parent, *where)
     try:
         compile(python_code.parsed(text_of(assertion)), python_code.INLINE, "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        return f"the code of `{assertion.name}` is not Python: {_wrong(error)}"
+        return Fault(f"the code of `{assertion.name}` is not Python: {_wrong(error)}")
     return None
 
 
-def _problem_with_file(folder: Path, file: Path, function: str) -> str | None:
+def _fault_of_file(folder: Path, file: Path, function: str) -> Fault | None:
     if not paths.is_allowed(file, [folder]):
-        return f"{file.name} lies outside the job file's folder"
+        return Fault(f"{file.name} lies outside the job file's folder", hint="move it there")
     try:
         tree = _parsed(file)
     except FileNotFoundError:
-        return f"there is no file {file.name} (paths start at the job file's folder: {file})"
+        return Fault(f"there is no file {file.name}", hint=f"paths start at the job file's folder: {file}")
     except OSError as error:
-        return f"{file.name} cannot be read: {error.strerror}"
+        return Fault(f"{file.name} cannot be read: {error.strerror}", hint="check the path and its permissions")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        return f"{file.name} is not Python: {_wrong(error)}"
+        return Fault(f"{file.name} is not Python: {_wrong(error)}", hint=f"mend {file}")
     names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
     imports = any(isinstance(node, ast.Import | ast.ImportFrom | ast.Assign | ast.If | ast.Try) for node in tree.body)
     if function in names or (imports and not names):
         return None
     has = f"it has {', '.join(f'`{name}`' for name in names)}" if names else "it has none"
-    return f"{file.name} has no function `{function}`: {has}"
+    meant = nearest(function, names) or (names[0] if names else "NAME")
+    return Fault(f"{file.name} has no function `{function}`: {has}", hint=f"name the function: `{file.name}:{meant}`")
 
 
 def _parsed(file: Path) -> ast.Module:

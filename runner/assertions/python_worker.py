@@ -34,7 +34,7 @@ SECONDS: Final = 30.0  # for one question; the first may well import libraries a
 
 _LEAVING_SECONDS: Final = 1.0  # for an idle process to end in order
 _SLOW_HINT = "look for a loop that does not end, or have the code do less"
-_ENDED_HINT = "let the code return its verdict: `os._exit` ends the process, and so does a library that crashes"
+_ENDED_HINT = "have the code return its verdict: `os._exit`, a library that crashes or a lack of memory ends a process"
 
 
 # --- this end --------------------------------------------------------------------------------------------------------
@@ -51,7 +51,7 @@ class Worker:
 
     def ask(self, question: Question) -> Judged:
         """What the code says. Raises UnusableError, also where it takes more than SECONDS or ends its process."""
-        asked = pickle.dumps((Path.cwd(), SECONDS, question))
+        asked = pickle.dumps((_folder(), SECONDS, question))
         with self._turn:
             connection = self._started()
             try:
@@ -109,7 +109,9 @@ class Worker:
         self._end()
         if code is None:
             return "it closed what connects it to the run"
-        return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+        with suppress(ValueError):  # a signal without a name
+            return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+        return f"signal {-code}"
 
     def _end(self) -> None:
         self._kill()
@@ -118,7 +120,7 @@ class Worker:
         self._process = self._connection = None
 
     def _kill(self) -> None:
-        """With all that it has started."""
+        """With all that it has started, unless it has ended by itself."""
         if self._process is None or self._process.poll() is not None:
             return
         with suppress(ProcessLookupError, PermissionError):  # it has just ended; macOS says so in another way
@@ -130,20 +132,29 @@ def _start() -> tuple[subprocess.Popen[bytes], Connection]:
     """A process that imports from where this one does, and its connection. Raises UnusableError."""
     from multiprocessing import Pipe
 
-    ours, theirs = Pipe()
-    number = theirs.fileno()
-    program = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; serve({number})"
     try:
-        process = subprocess.Popen(  # noqa: S603 - this very Python
-            [sys.executable, "-c", program], stdin=subprocess.DEVNULL, pass_fds=[number], start_new_session=True
-        )
+        ours, theirs = Pipe()
+        with theirs:
+            return _process(theirs.fileno()), ours  # which closes itself where it cannot be given
     except OSError as error:
-        ours.close()
         message = f"no process for the code could be started: {error.strerror}"
         raise UnusableError(message, "make room for one more process, and run the same command again") from None
-    finally:
-        theirs.close()
-    return process, ours
+
+
+def _process(number: int) -> subprocess.Popen[bytes]:
+    """The process, which answers on file descriptor `number`."""
+    program = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; serve({number})"
+    return subprocess.Popen(  # noqa: S603 - this very Python
+        [sys.executable, "-c", program], stdin=subprocess.DEVNULL, pass_fds=[number], start_new_session=True
+    )
+
+
+def _folder() -> Path:
+    """Where code runs. Raises UnusableError."""
+    try:
+        return Path.cwd()
+    except OSError:
+        raise UnusableError("the folder of the run is not there any more", "run it in a folder that stays") from None
 
 
 def _say(text: str) -> None:
@@ -178,6 +189,7 @@ def serve(number: int) -> None:
     """Answer the questions that come from file descriptor `number`, until nobody can ask any more."""
     from multiprocessing.connection import Connection
 
+    os.set_inheritable(number, False)  # noqa: FBT003 - a program that outlives this process must not hide its end
     connection, turn = Connection(number), threading.Lock()
 
     def send(told: dict[str, Any]) -> None:
@@ -188,6 +200,7 @@ def serve(number: int) -> None:
         os.dup2(2, 1)  # rows may go to standard output: programs that code starts must not write there
     # Unbuffered, as with `python -u`: what is printed before code hangs tells where.
     sys.stdout = sys.stderr = io.TextIOWrapper(_Said(send), "utf-8", "backslashreplace", write_through=True)
+    os.register_at_fork(after_in_child=lambda: _detach(connection))
     with suppress(EOFError, OSError):
         while True:
             folder, seconds, question = pickle.loads(connection.recv_bytes())  # noqa: S301 - of the run itself
@@ -196,6 +209,12 @@ def serve(number: int) -> None:
             told = _told(question)
             signal.setitimer(signal.ITIMER_REAL, 0)
             send(told)
+
+
+def _detach(connection: Connection) -> None:
+    """Have a process that code forks neither answer nor write between the lines of this one."""
+    connection.close()
+    sys.stdout = sys.stderr = os.fdopen(2, "w", 1, "utf-8", "backslashreplace", closefd=False)
 
 
 def _told(question: Question) -> dict[str, Any]:

@@ -256,7 +256,7 @@ def _body_problems(document: Document) -> Iterator[Problem]:
             yield Problem(
                 f"`{key}` has no effect beside `body`, which is the whole request",
                 document.place((key,), key=True),
-                "put its fields into `body`",
+                f"put {'it' if key == 'system' else 'its fields'} into `body`",
             )
     if document.data.get("api") == "converse":
         yield Problem(

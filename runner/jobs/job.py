@@ -113,17 +113,17 @@ def jobs_of(job: Job) -> tuple[Job, ...]:
 
 
 def _in_order(document: Document, problems: Iterable[Problem]) -> list[Problem]:
-    """In the order of each file; of several at one place the first, since the others are its consequences. But where
-    the document starts, what it lacks and what is wrong with its first key have nothing to do with each other.
+    """In the order of each file, and each once. Where the text itself is wrong, what else is said of the place is a
+    consequence of it.
     """
-    top = document.place(())
-    first: dict[tuple[str, int, int, str], Problem] = {}
-    for problem in problems:
-        place = problem.place
-        assert place is not None
-        key = (place.path, place.line, place.column, problem.message if place == top else "")
-        first.setdefault(key, problem)
-    return [first[key] for key in sorted(first, key=lambda key: key[:3])]
+    unread = {_position(problem): problem for problem in reversed(document.problems)}
+    distinct = {(*_position(each), each.message): each for each in (unread.get(_position(p), p) for p in problems)}
+    return sorted(distinct.values(), key=_position)
+
+
+def _position(problem: Problem) -> tuple[str, int, int]:
+    assert problem.place is not None
+    return problem.place.path, problem.place.line, problem.place.column
 
 
 def same_output(jobs: Iterable[Job]) -> list[Problem]:

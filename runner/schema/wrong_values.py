@@ -11,7 +11,7 @@ from runner.schema.breaches import dotted
 from runner.schema.keys import MAX_NAME, section_of, snake_case
 from runner.schema.published import assertion_types, load, positive_types
 from runner.source import kind
-from runner.words import nearest, shorten
+from runner.words import nearest, plural, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,6 +38,8 @@ _SHAPES: Final = {
     "user": "write a text, or `{text: ..., images: [PATH]}`; also `documents: [PATH]` and `video: PATH`",
     "video": "write one path: a request takes one video",
     "assistant": "write a text",
+    "body": "write the request as the model takes it, as in `{inputText: TEXT}`",
+    "extra": "write fields of the request, as in `{anthropic_beta: [NAME]}`",
     "case": "write `- vars: {topic: squares}`",
     "assertion": 'write `- {type: contains, value: "text"}`',
     "vars": "write `{name: value}`",
@@ -63,7 +65,8 @@ def _wrong_type(error: Breach, pointer: Pointer, document: Document) -> Explanat
 
 
 def _alternatives(wanted: list[str]) -> str:
-    return " or ".join(_TYPE_WORDS[name] for name in wanted)
+    *others, last = [_TYPE_WORDS[name] for name in wanted]
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _null_hint(pointer: Pointer, document: Document) -> str:
@@ -178,7 +181,8 @@ def _too_short(error: Breach, pointer: Pointer, _: Document) -> Explanation:
 
 
 def _too_long(error: Breach, pointer: Pointer, _: Document) -> Explanation:
-    return f"`{dotted(pointer)}` is longer than {error.wanted}", "shorten it"
+    what = "character" if error.keyword == "maxLength" else "item"
+    return f"`{dotted(pointer)}` is longer than {plural(error.wanted, what)}", "shorten it"
 
 
 def _two_roles(_error: Breach, pointer: Pointer, _document: Document) -> Explanation:

@@ -194,9 +194,10 @@ def _explain_open_quote(fault: Fault) -> Problem | None:
     if "quoted scalar" not in fault.doing or "escape" in fault.found:
         return None
     quote = fault.lines.text[fault.context]
+    inside = "an apostrophe inside is written twice" if quote == "'" else 'a quote inside is written `\\"`'
     return fault.problem(
         f"the quote {quote} that opens here is never closed",
-        f"close it with another {quote}; an apostrophe inside single quotes is written twice",
+        f"close it with another {quote}; {inside}",
         fault.context,
     )
 
