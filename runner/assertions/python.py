@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from runner import paths
 from runner.assertions import python_code, python_worker
 from runner.assertions.kinds import Answer, Fault, Finding, Kind, UnjudgedError, text_of
-from runner.assertions.wording import excerpt
+from runner.assertions.wording import excerpt, shortened
 from runner.words import nearest
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _wrong(error: Exception) -> str:
 KINDS = {
     "python": Kind(
         check=_check,
-        expectation=lambda assertion: f"to satisfy {excerpt(text_of(assertion).strip())}",
+        expectation=lambda assertion: f"to satisfy `{shortened(text_of(assertion).strip())}`",
         fault=_fault,
         advice="write an expression over `output`, or lines that end with `return`, or `checks.py:function`",
     )
