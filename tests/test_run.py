@@ -703,16 +703,16 @@ def test_a_full_standard_output_is_told(write_job: Any, tmp_path: Path) -> None:
 def test_a_closed_pipe_is_no_traceback(write_job: Any, tmp_path: Path) -> None:
     cases = "".join(f"  - vars: {{n: {n}}}\n" for n in range(300))
     job = write_job(f"prompt: '{{{{ n }}}}'\ncases:\n{cases}")
-    for command in ("-o - --local", "render"):
+    for command, code in {"-o - --local": 4, "render": 0}.items():
         done = subprocess.run(
-            f"{sys.executable} -m runner {command} {job} | head -n 1",
-            shell=True,
+            ["bash", "-o", "pipefail", "-c", f"{sys.executable} -m runner {command} {job} | head -n 1"],
             cwd=tmp_path,
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
+        assert done.returncode == code
         assert len(done.stdout.splitlines()) == 1
         assert "Traceback" not in done.stderr
         assert "Exception ignored" not in done.stderr

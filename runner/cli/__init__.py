@@ -96,8 +96,6 @@ def _run_to_exit_code() -> int | None:
     except (KeyboardInterrupt, click.Abort):
         say("interrupted")
         code = ExitCode.INTERRUPTED
-    except BrokenPipeError:  # `bedrock-run render job.yaml | head`
-        code = ExitCode.OK
     except OSError as error:
         say(f"stopped: {error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
         code = ExitCode.STOPPED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,12 +131,13 @@ def render(jobs: tuple[Path, ...], *, allow_dirs: tuple[Path, ...], **given: Any
     from runner.running import preview
 
     code = ExitCode.OK
-    for request in preview.requests(options.load(jobs, allow_dirs=allow_dirs, **given)):
-        if isinstance(request, dict):
-            click.echo(no_command_in_json(json.dumps(request, ensure_ascii=False)))
-            continue
-        code = ExitCode.INCOMPLETE
-        say(f"cannot be asked: {request.message}" + (f"\n    hint: {request.hint}" if request.hint else ""))
+    with suppress(BrokenPipeError):  # of `bedrock-run render job.yaml | head`, which has what it wanted
+        for request in preview.requests(options.load(jobs, allow_dirs=allow_dirs, **given)):
+            if isinstance(request, dict):
+                click.echo(no_command_in_json(json.dumps(request, ensure_ascii=False)))
+                continue
+            code = ExitCode.INCOMPLETE
+            say(f"cannot be asked: {request.message}" + (f"\n    hint: {request.hint}" if request.hint else ""))
     return code
 
 
